@@ -1,0 +1,240 @@
+/* env.c - see env.h. */
+#include "store/env.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "store/files.h"
+
+/* Smaller maps are not worth opening. */
+static const size_t map_min_bytes = (size_t)1 << 20;
+/* Where a reader starts when the writer's map is too large for its address space. */
+static const size_t map_reader_bytes = (size_t)8 << 30;
+
+static const struct {
+    const char *name;
+    unsigned flags;
+} tables[TABLES] = {
+    [TABLE_META] = {"meta", 0},
+    [TABLE_REALMS] = {"realms", MDB_INTEGERKEY},
+    [TABLE_REALM_IDS] = {"realm_ids", 0},
+    [TABLE_CONSUMERS] = {"consumers", 0},
+    [TABLE_CONSUMER_KEYS] = {"consumer_keys", 0},
+    [TABLE_LOOKUP] = {"lookup", MDB_INTEGERKEY},
+};
+
+int env_code(int mdb_rc)
+{
+    switch (mdb_rc) {
+    case 0:
+        return 0;
+    case MDB_NOTFOUND:
+        return E_NOT_FOUND;
+    case MDB_KEYEXIST:
+        return E_CONFLICT;
+    case MDB_MAP_FULL:
+        return E_NO_SPACE;
+    case MDB_VERSION_MISMATCH:
+        return E_FORMAT;
+    case MDB_READERS_FULL:
+        return E_READERS_FULL;
+    case MDB_MAP_RESIZED:
+        return E_MAP_RESIZED;
+    case MDB_BAD_RSLOT:
+    case EAGAIN: /* seen when a reader of another PID namespace has our pid */
+        return E_PID_COLLISION;
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_PANIC:
+    case MDB_INVALID:
+    case MDB_INCOMPATIBLE:
+    case MDB_BAD_TXN:
+    case MDB_BAD_DBI:
+        return E_CORRUPT;
+    default:
+        return mdb_rc > 0 ? error_from_errno(mdb_rc) : E_IO;
+    }
+}
+
+int env_error(struct error *err, int mdb_rc, const char *doing)
+{
+    const char *advice = "";
+
+    if (mdb_rc == MDB_MAP_FULL)
+        advice = " (a reader that holds an old snapshot, or more data than the map has room for: "
+                 "see `realmctl readers`)";
+    return error_set(err, env_code(mdb_rc), "cannot %s: %s%s", doing, mdb_strerror(mdb_rc), advice);
+}
+
+/* One attempt with one map size; 0 leaves it to the file. */
+static int open_once(const char *dir, unsigned flags, size_t map_bytes, MDB_env **ret)
+{
+    MDB_env *mdb;
+    int rc = mdb_env_create(&mdb);
+
+    if (rc != 0)
+        return rc;
+    rc = mdb_env_set_maxdbs(mdb, TABLES);
+    if (rc == 0)
+        rc = mdb_env_set_maxreaders(mdb, ENV_MAX_READERS);
+    if (rc == 0 && map_bytes > 0)
+        rc = mdb_env_set_mapsize(mdb, map_bytes);
+    if (rc == 0)
+        rc = mdb_env_open(mdb, dir, flags | MDB_NOTLS, FILES_MODE_DATA);
+    if (rc != 0) {
+        mdb_env_close(mdb);
+        return rc;
+    }
+    *ret = mdb;
+    return 0;
+}
+
+/* Halves the map until it fits into the address space (RLIMIT_AS, cgroups of 32-bit hosts). */
+static int open_fitting(const char *dir, unsigned flags, size_t map_bytes, MDB_env **ret)
+{
+    int rc = open_once(dir, flags, map_bytes, ret);
+
+    if (map_bytes == 0)
+        map_bytes = map_reader_bytes;
+    while (rc == ENOMEM && map_bytes / 2 >= map_min_bytes) {
+        map_bytes /= 2;
+        rc = open_once(dir, flags, map_bytes, ret);
+    }
+    return rc;
+}
+
+/* Handles of all tables; made with MDB_CREATE in `flags`. */
+static int open_tables(struct env *env, unsigned txn_flags, unsigned flags)
+{
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(env->mdb, NULL, txn_flags, &txn);
+
+    if (rc != 0)
+        return rc;
+    for (int i = 0; i < TABLES && rc == 0; i++)
+        rc = mdb_dbi_open(txn, tables[i].name, tables[i].flags | flags, &env->tables[i]);
+    if (rc != 0) {
+        mdb_txn_abort(txn);
+        return rc == MDB_NOTFOUND ? MDB_INVALID : rc; /* LMDB's, but not a store */
+    }
+    return mdb_txn_commit(txn); /* keeps the handles, in a read transaction too */
+}
+
+static int own_file(const char *dir, const char *name, mode_t mode, gid_t gid, struct error *err)
+{
+    char path[PATH_MAX];
+    int rc = files_join(path, dir, name, err);
+
+    return rc != 0 ? rc : files_own(path, mode, gid, err);
+}
+
+static int open_for_writing(const char *dir, size_t map_bytes, gid_t gid, unsigned env_flags,
+                            unsigned table_flags, struct env *ret, struct error *err)
+{
+    struct env env = {.mdb = NULL};
+    int rc = open_fitting(dir, env_flags, map_bytes, &env.mdb);
+
+    if (rc != 0) {
+        (void)env_error(err, rc, "open it for writing");
+        return error_context(err, "%s", dir);
+    }
+    rc = open_tables(&env, 0, table_flags);
+    if (rc != 0) {
+        (void)env_error(err, rc, "open its tables");
+        rc = error_context(err, "%s", dir);
+        goto fail;
+    }
+    rc = own_file(dir, "data.mdb", FILES_MODE_DATA, gid, err);
+    if (rc == 0) /* readers write their slot, whatever the agent's umask is */
+        rc = own_file(dir, "lock.mdb", FILES_MODE_LOCK, gid, err);
+    if (rc != 0)
+        goto fail;
+    *ret = env;
+    return 0;
+fail:
+    env_close(&env);
+    return rc;
+}
+
+int env_create(const char *dir, size_t map_bytes, gid_t gid, struct env *ret, struct error *err)
+{
+    return open_for_writing(dir, map_bytes, gid, MDB_NOSYNC, MDB_CREATE, ret, err);
+}
+
+int env_open_writer(const char *dir, size_t map_bytes, gid_t gid, struct env *ret,
+                    struct error *err)
+{
+    int rc = env_check_file(dir, err);
+
+    return rc != 0 ? rc : open_for_writing(dir, map_bytes, gid, 0, 0, ret, err);
+}
+
+int env_open_reader(const char *dir, struct env *ret, struct error *err)
+{
+    struct env env = {.mdb = NULL};
+    int rc = env_check_slots(dir, err);
+
+    if (rc == 0)
+        rc = env_check_file(dir, err);
+    if (rc != 0)
+        return rc;
+    rc = open_fitting(dir, MDB_RDONLY, 0, &env.mdb);
+    if (rc == 0)
+        rc = open_tables(&env, MDB_RDONLY, 0);
+    if (rc != 0) {
+        env_close(&env);
+        (void)env_error(err, rc, "open it for reading");
+        return error_context(err, "%s", dir);
+    }
+    *ret = env;
+    return 0;
+}
+
+void env_close(struct env *env)
+{
+    if (env->mdb != NULL)
+        mdb_env_close(env->mdb);
+    env->mdb = NULL;
+}
+
+int env_make_durable(struct env *env, struct error *err)
+{
+    int rc = mdb_env_set_flags(env->mdb, MDB_NOSYNC, 0);
+
+    if (rc == 0)
+        rc = mdb_env_sync(env->mdb, 1);
+    return rc == 0 ? 0 : env_error(err, rc, "sync the new generation");
+}
+
+int env_cover_file(struct env *env, struct error *err)
+{
+    MDB_envinfo info;
+    MDB_stat stat;
+    struct stat file;
+    mdb_filehandle_t fd;
+    off_t needed;
+
+    /* These three fail for a NULL environment only. */
+    (void)mdb_env_info(env->mdb, &info);
+    (void)mdb_env_stat(env->mdb, &stat);
+    (void)mdb_env_get_fd(env->mdb, &fd);
+    needed = (off_t)(info.me_last_pgno + 1) * (off_t)stat.ms_psize;
+    if (fstat(fd, &file) != 0)
+        return error_set_errno(err, errno, "cannot stat data.mdb");
+    if (file.st_size < needed && ftruncate(fd, needed) != 0)
+        return error_set_errno(err, errno, "cannot extend data.mdb");
+    return 0;
+}
+
+int env_read_meta(const struct env *env, MDB_txn *txn, struct layout_meta *ret)
+{
+    MDB_val key = env_val(layout_meta_key, sizeof(layout_meta_key));
+    MDB_val value;
+    int rc = mdb_get(txn, env->tables[TABLE_META], &key, &value);
+
+    if (rc == MDB_NOTFOUND)
+        return E_CORRUPT;
+    return rc != 0 ? env_code(rc) : layout_unpack_meta(value.mv_data, value.mv_size, ret);
+}

@@ -1,0 +1,69 @@
+/* env.h - one generation's LMDB environment, opened for writing or for reading, with its tables.
+ *
+ * The only place that opens LMDB, and env_code() the only one that translates its codes. LMDB's own
+ * traps are closed here, before mdb_env_open() can fall into them:
+ *
+ *   - a data file shorter than its newest meta page says is refused (LMDB would die by SIGBUS);
+ *   - a read-only mount is refused (LMDB would read without a slot, unprotected);
+ *   - a reader never creates the lock file (the agent could not open it any more).
+ */
+#ifndef RS_STORE_ENV_H
+#define RS_STORE_ENV_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <lmdb.h>
+
+#include "base/error.h"
+#include "store/layout.h"
+
+enum { ENV_MAX_READERS = 4096 };
+
+struct env {
+    MDB_env *mdb; /* NULL: closed */
+    MDB_dbi tables[TABLES];
+};
+
+/* Makes a new environment in the empty directory `dir`. Commits are not synced: the caller ends the
+ * load with env_make_durable(). `map_bytes` is address space; less is taken where the process may
+ * not have it. */
+int env_create(const char *dir, size_t map_bytes, gid_t gid, struct env *ret, struct error *err);
+/* Opens an existing one for writing, each commit synced. */
+int env_open_writer(const char *dir, size_t map_bytes, gid_t gid, struct env *ret,
+                    struct error *err);
+/* Opens an existing one for reading through slots. E_NOT_FOUND: it is gone (the agent removed it).
+ */
+int env_open_reader(const char *dir, struct env *ret, struct error *err);
+void env_close(struct env *env); /* a closed one: no effect */
+
+/* Syncs what was written and makes later commits synced. */
+int env_make_durable(struct env *env, struct error *err);
+/* Extends data.mdb to the last page its meta page names. LMDB leaves it shorter when the last pages
+ * of a commit were taken and dropped again, which env_check_file() could not tell from a
+ * truncation. */
+int env_cover_file(struct env *env, struct error *err);
+
+/* Fails when data.mdb is not LMDB's (E_CORRUPT), of another LMDB format (E_FORMAT), or shorter than
+ * its newest meta page says (E_CORRUPT). */
+int env_check_file(const char *dir, struct error *err);
+/* E_READ_ONLY_MOUNT, E_PERMISSION or E_NOT_FOUND when reader slots in dir/lock.mdb cannot be
+ * written. */
+int env_check_slots(const char *dir, struct error *err);
+
+/* Reads the value of `meta`. E_FORMAT, E_CORRUPT. */
+int env_read_meta(const struct env *env, MDB_txn *txn, struct layout_meta *ret);
+
+/* Bytes as LMDB takes them. It never writes through a key or value that it is given, but says so
+ * nowhere. */
+static inline MDB_val env_val(const void *bytes, size_t size)
+{
+    return (MDB_val){size, (void *)(uintptr_t)bytes};
+}
+
+/* An LMDB or errno code as one of ours. */
+int env_code(int mdb_rc);
+/* The same with a message: "cannot `doing`: reason (what to do)". */
+int env_error(struct error *err, int mdb_rc, const char *doing);
+
+#endif

@@ -1,0 +1,38 @@
+/* files.h - small files and directories of a store: made whole, made durable, given to the group.
+ *
+ * Each function fills *err with path, reason and what to do. `gid` is the reader group, or
+ * FILES_NO_GROUP to leave the group as the system gives it.
+ */
+#ifndef RS_STORE_FILES_H
+#define RS_STORE_FILES_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+
+#define FILES_NO_GROUP ((gid_t)-1)
+
+enum { FILES_MODE_DIR = 02750, FILES_MODE_DATA = 0640, FILES_MODE_LOCK = 0660 };
+
+/* "dir/name" into `path`; E_INVALID when it is too long. */
+int files_join(char path[PATH_MAX], const char *dir, const char *name, struct error *err);
+/* Sets group and mode whatever the umask is. */
+int files_own(const char *path, mode_t mode, gid_t gid, struct error *err);
+/* Makes the directory when it is missing (its parent must exist). One that exists and is empty (as
+ * a package or systemd makes it) is taken over; one with entries is left as it is. */
+int files_make_dir(const char *path, gid_t gid, struct error *err);
+/* Writes a temporary file, syncs it, renames it to dir/name, syncs the directory. */
+int files_write(const char *dir, const char *name, const void *bytes, size_t size, gid_t gid,
+                struct error *err);
+/* Reads up to `max` bytes of dir/name. E_NOT_FOUND; E_TOO_LARGE when there are more. */
+int files_read(const char *dir, const char *name, void *bytes, size_t max, size_t *ret_size,
+               struct error *err);
+int files_sync_dir(const char *path, struct error *err);
+/* Removes a directory with all in it, staying on its file system; what is gone already is no error.
+ * Unlinking is safe for readers that have a file mapped. */
+int files_remove_tree(const char *path, struct error *err);
+
+#endif

@@ -1,0 +1,133 @@
+/* generation.c - see generation.h. */
+#include "store/generation.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <openssl/crypto.h>
+
+#include "store/files.h"
+
+const char *generation_name(uint32_t number, char name[GENERATION_NAME_SIZE])
+{
+    (void)snprintf(name, GENERATION_NAME_SIZE, "g-%06u", number);
+    return name;
+}
+
+uint32_t generation_parse(const char *name)
+{
+    char again[GENERATION_NAME_SIZE];
+    unsigned number;
+
+    if (sscanf(name, "g-%10u", &number) != 1 || strcmp(generation_name(number, again), name) != 0)
+        return 0;
+    return number;
+}
+
+static int read_digest_key(const char *dir, struct generation *generation, struct error *err)
+{
+    uint8_t check[LAYOUT_CHECK_BYTES];
+    size_t size;
+    int rc = files_read(dir, "digest.key", generation->digest_key, DIGEST_KEY_BYTES, &size, err);
+
+    if (rc == E_TOO_LARGE || (rc == 0 && size != DIGEST_KEY_BYTES))
+        return error_set(err, E_CORRUPT, "%s/digest.key does not have %d bytes", dir,
+                         DIGEST_KEY_BYTES);
+    if (rc != 0)
+        return rc;
+    layout_key_check(generation->digest_key, check);
+    if (memcmp(check, generation->meta.digest_key_check, sizeof(check)) != 0)
+        return error_set(err, E_CORRUPT, "%s/digest.key is not the key of this store", dir);
+    return 0;
+}
+
+/* The tables' own counts against the ones kept in meta: cheap, and finds a mixed-up file. */
+static int check_counts(const struct env *env, MDB_txn *txn, const struct layout_meta *meta)
+{
+    static const enum table counted[] = {TABLE_REALMS, TABLE_REALM_IDS, TABLE_CONSUMERS,
+                                         TABLE_CONSUMER_KEYS};
+    const uint64_t expected[] = {meta->realms, meta->realms, meta->consumers, meta->keys};
+
+    for (size_t i = 0; i < sizeof(counted) / sizeof(counted[0]); i++) {
+        MDB_stat stat;
+        int rc = mdb_stat(txn, env->tables[counted[i]], &stat);
+
+        if (rc != 0)
+            return env_code(rc);
+        if (stat.ms_entries != expected[i])
+            return E_CORRUPT;
+    }
+    return 0;
+}
+
+/* Reads meta and the digest key of a generation whose environment is open. */
+static int load(const char *dir, struct generation *generation, struct error *err)
+{
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(generation->env.mdb, NULL, MDB_RDONLY, &txn);
+
+    if (rc != 0) {
+        (void)env_error(err, rc, "begin a snapshot");
+        return error_context(err, "%s", dir);
+    }
+    rc = env_read_meta(&generation->env, txn, &generation->meta);
+    if (rc == 0)
+        rc = check_counts(&generation->env, txn, &generation->meta);
+    mdb_txn_abort(txn);
+    if (rc == E_FORMAT)
+        return error_set(err, rc,
+                         "%s was written by another version of realm-agent: update, or let the "
+                         "agent copy it again",
+                         dir);
+    if (rc != 0)
+        return error_set(err, rc, "%s: its head is damaged or does not fit its contents", dir);
+    return read_digest_key(dir, generation, err);
+}
+
+static int finish_open(const char *dir, uint32_t number, struct generation *generation,
+                       struct generation *ret, struct error *err)
+{
+    int rc;
+
+    generation->number = number;
+    rc = load(dir, generation, err);
+    if (rc != 0) {
+        generation_close(generation);
+        return rc;
+    }
+    *ret = *generation;
+    OPENSSL_cleanse(generation->digest_key, DIGEST_KEY_BYTES);
+    return 0;
+}
+
+int generation_open_reader(const char *source_dir, uint32_t number, struct generation *ret,
+                           struct error *err)
+{
+    struct generation generation = {.number = 0};
+    char name[GENERATION_NAME_SIZE];
+    char dir[PATH_MAX];
+    int rc = files_join(dir, source_dir, generation_name(number, name), err);
+
+    if (rc == 0)
+        rc = env_open_reader(dir, &generation.env, err);
+    return rc != 0 ? rc : finish_open(dir, number, &generation, ret, err);
+}
+
+int generation_open_writer(const char *source_dir, uint32_t number, size_t map_bytes, gid_t gid,
+                           struct generation *ret, struct error *err)
+{
+    struct generation generation = {.number = 0};
+    char name[GENERATION_NAME_SIZE];
+    char dir[PATH_MAX];
+    int rc = files_join(dir, source_dir, generation_name(number, name), err);
+
+    if (rc == 0)
+        rc = env_open_writer(dir, map_bytes, gid, &generation.env, err);
+    return rc != 0 ? rc : finish_open(dir, number, &generation, ret, err);
+}
+
+void generation_close(struct generation *generation)
+{
+    env_close(&generation->env);
+    OPENSSL_cleanse(generation->digest_key, DIGEST_KEY_BYTES);
+    generation->number = 0;
+}

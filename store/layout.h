@@ -1,0 +1,104 @@
+/* layout.h - what stands in which table of a generation: keys, and values that are no records.
+ *
+ *     meta           "meta"                                    -> struct layout_meta
+ *     realms         number (native u32, MDB_INTEGERKEY)       -> realm record
+ *     realm_ids      realm UUID                                -> number (u32)
+ *     consumers      scope (u32 big-endian), UUID              -> consumer record
+ *     consumer_keys  scope, consumer UUID, key UUID            -> key record
+ *     lookup         first 8 bytes of the digest, big-endian,
+ *                    as a native u64 (MDB_INTEGERKEY)          -> struct layout_lookup, one or more
+ *
+ * Reading the prefix as big-endian makes the integers' order the digests' byte order, so that keys
+ * sorted by digest can be appended. A value of `lookup` holds several entries when two scopes know
+ * one secret or two digests share their first 8 bytes, sorted by (digest, scope).
+ *
+ * Writer, reader and realmctl all go through this file; nothing else knows an offset.
+ */
+#ifndef RS_STORE_LAYOUT_H
+#define RS_STORE_LAYOUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/model.h"
+
+enum table {
+    TABLE_META,
+    TABLE_REALMS,
+    TABLE_REALM_IDS,
+    TABLE_CONSUMERS,
+    TABLE_CONSUMER_KEYS,
+    TABLE_LOOKUP,
+    TABLES /* how many there are */
+};
+
+enum {
+    LAYOUT_FORMAT = 1,
+    LAYOUT_META_BYTES = 160,
+    LAYOUT_REGION_SIZE = MODEL_REGION_MAX + 1,
+    LAYOUT_CHECK_BYTES = 16,
+    LAYOUT_CONSUMER_KEY_BYTES = 4 + UUID_BYTES,
+    LAYOUT_KEY_KEY_BYTES = 4 + UUID_BYTES + UUID_BYTES,
+    LAYOUT_LOOKUP_BYTES = 80
+};
+
+/* The one value of `meta`. */
+struct layout_meta {
+    struct uuid control_plane_id;
+    struct model_cursor cursor;
+    int64_t commit_time_ms; /* wall time of the source's commit */
+    uint64_t realms;
+    uint64_t consumers;
+    uint64_t keys;
+    uint8_t digest_key_check[LAYOUT_CHECK_BYTES]; /* layout_key_check() of the digest key */
+    char region[LAYOUT_REGION_SIZE];
+};
+
+extern const char layout_meta_key[4]; /* "meta" without a NUL */
+
+void layout_pack_meta(const struct layout_meta *meta, unsigned char bytes[LAYOUT_META_BYTES]);
+/* 0, E_FORMAT (another version wrote it) or E_CORRUPT. */
+int layout_unpack_meta(const void *bytes, size_t size, struct layout_meta *ret);
+
+/* Tells a digest key from another without giving it away: the start of its SHA-256. */
+void layout_key_check(const uint8_t digest_key[DIGEST_KEY_BYTES],
+                      uint8_t check[LAYOUT_CHECK_BYTES]);
+
+void layout_consumer_key(uint32_t scope, const struct uuid *consumer_id,
+                         unsigned char bytes[LAYOUT_CONSUMER_KEY_BYTES]);
+void layout_key_key(uint32_t scope, const struct uuid *consumer_id, const struct uuid *key_id,
+                    unsigned char bytes[LAYOUT_KEY_KEY_BYTES]);
+/* A region is a directory's name: 1 to 63 of a-z, 0-9 and -. */
+bool layout_region_valid(const char *region);
+
+/* Both kinds of key begin with the scope. */
+uint32_t layout_key_scope(const unsigned char *bytes);
+
+/* One entry of `lookup`. */
+struct layout_lookup {
+    uint8_t digest[DIGEST_BYTES];
+    uint32_t scope;
+    struct uuid consumer_id;
+    struct uuid key_id;
+    int64_t expires_at_ms; /* wall time; 0: never */
+};
+
+uint64_t layout_lookup_key(const uint8_t digest[DIGEST_BYTES]);
+void layout_pack_lookup(const struct layout_lookup *entry,
+                        unsigned char bytes[LAYOUT_LOOKUP_BYTES]);
+void layout_unpack_lookup(const unsigned char bytes[LAYOUT_LOOKUP_BYTES],
+                          struct layout_lookup *ret);
+
+/* Finds the entry of (digest, scope) in a value of `size` bytes: its address, or NULL. A value
+ * whose size is no multiple of LAYOUT_LOOKUP_BYTES holds nothing. */
+const unsigned char *layout_find_lookup(const void *value, size_t size,
+                                        const uint8_t digest[DIGEST_BYTES], uint32_t scope);
+
+/* Edits a value that was copied into `value`. Put replaces the entry of the same (digest, scope).
+ */
+int layout_put_lookup(struct buffer *value, const struct layout_lookup *entry);
+void layout_drop_lookup(struct buffer *value, const uint8_t digest[DIGEST_BYTES], uint32_t scope);
+
+#endif

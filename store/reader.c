@@ -1,0 +1,385 @@
+/* reader.c - opening a store, snapshots, status. See reader_internal.h for the parts.
+ *
+ * rs_begin() costs an uncontended mutex and three loads: is this process the opener, has the status
+ * page moved, is a snapshot idle. A snapshot keeps its read transactions (reset) when it is idle,
+ * and with them their slots in LMDB's reader table, so that renewing one is a few stores to shared
+ * memory.
+ */
+#include "store/reader_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define SAME_CODE(name) _Static_assert((int)RS_##name == (int)(name), "public and internal code")
+SAME_CODE(E_NO_MEMORY);
+SAME_CODE(E_INVALID);
+SAME_CODE(E_NO_STORE);
+SAME_CODE(E_FORMAT);
+SAME_CODE(E_CORRUPT);
+SAME_CODE(E_PERMISSION);
+SAME_CODE(E_READ_ONLY_MOUNT);
+SAME_CODE(E_FORKED);
+SAME_CODE(E_READERS_FULL);
+SAME_CODE(E_PID_COLLISION);
+SAME_CODE(E_NOT_READY);
+SAME_CODE(E_IO);
+SAME_CODE(E_BUSY);
+SAME_CODE(E_MAP_RESIZED);
+SAME_CODE(E_UNSUPPORTED);
+_Static_assert((int)RS_SOURCES_MAX == (int)STATUS_SLOTS, "a status entry for every slot");
+_Static_assert(sizeof(((rs_source_status *)0)->region) == STATUS_REGION_SIZE, "regions fit");
+
+const char *rs_strerror(int code)
+{
+    switch (code) {
+    case RS_FOUND:
+        return "found";
+    case RS_NOT_FOUND:
+        return "not found";
+    case RS_STALE:
+        return "the answer is older than the realm allows";
+    default:
+        return error_text(code);
+    }
+}
+
+int reader_code(int code)
+{
+    enum { LAST_PUBLIC = -99 };
+
+    if (code >= LAST_PUBLIC)
+        return code;
+    return code == E_NOT_FOUND ? E_CORRUPT : E_IO; /* something the store names is missing */
+}
+
+/* ---- fork ---- */
+
+/* A page that the kernel zeroes in a child makes fork() visible without a system call. */
+static int watch_fork(rs_store *store, struct error *err)
+{
+    long size = sysconf(_SC_PAGESIZE);
+    unsigned char *page;
+
+    page = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED)
+        return error_set_errno(err, errno, "cannot map a page");
+    if (madvise(page, (size_t)size, MADV_WIPEONFORK) != 0)
+        store->pid = getpid(); /* a kernel before 4.14 */
+    *page = 1;
+    store->alive = page;
+    return 0;
+}
+
+static void unwatch_fork(rs_store *store)
+{
+    if (store->alive != NULL)
+        (void)munmap((void *)(uintptr_t)store->alive, (size_t)sysconf(_SC_PAGESIZE));
+}
+
+bool reader_is_forked(const rs_store *store)
+{
+    return *store->alive != 1 || (store->pid != 0 && store->pid != getpid());
+}
+
+/* ---- opening ---- */
+
+/* Nothing can be read through slots when the whole store is mounted read-only; say so even while it
+ * is empty. */
+static int check_mount(const char *dir, struct error *err)
+{
+    struct statvfs fs;
+
+    if (statvfs(dir, &fs) == 0 && (fs.f_flag & ST_RDONLY) != 0)
+        return error_set(err, E_READ_ONLY_MOUNT,
+                         "%s is on a read-only mount, where reader slots cannot be taken: mount "
+                         "it read-write for this process",
+                         dir);
+    return 0; /* what else may be wrong with it shows when it is opened */
+}
+
+/* One bad source must not stop the others; but when none can serve, opening fails with its reason.
+ */
+static int check_any_opens(const struct view *view)
+{
+    int first = 0;
+
+    for (unsigned i = 0; i < view->n_sources; i++) {
+        int error = view->sources[i].error;
+
+        if (error == 0 || error == E_NOT_READY)
+            return 0;
+        if (first == 0)
+            first = error;
+    }
+    return first;
+}
+
+static int open_dir(rs_store *store, const char *dir, struct error *err)
+{
+    int rc;
+
+    if (strlen(dir) >= sizeof(store->dir))
+        return error_set(err, E_INVALID, "the store directory's path is too long");
+    memcpy(store->dir, dir, strlen(dir) + 1);
+    rc = watch_fork(store, err);
+    if (rc == 0)
+        rc = check_mount(dir, err);
+    if (rc == 0)
+        rc = view_refresh(store, err);
+    return rc != 0 ? rc : check_any_opens(store->view);
+}
+
+static void tell(const rs_options *options, const struct error *err)
+{
+    if (options != NULL && options->message != NULL && options->message_size > 0)
+        (void)snprintf(options->message, options->message_size, "%s", err->message);
+}
+
+int reader_open(rs_store **ret, const char *dir, const rs_options *options,
+                const struct clock *clock)
+{
+    struct error err = ERROR_INIT;
+    rs_store *store;
+    int rc;
+
+    if (ret == NULL || dir == NULL || (options != NULL && options->size < sizeof(*options)))
+        return RS_E_INVALID;
+    store = calloc(1, sizeof(*store));
+    if (store == NULL)
+        return RS_E_NO_MEMORY;
+    store->clock = *clock;
+    (void)pthread_mutex_init(&store->mutex, NULL); /* cannot fail with default attributes */
+    rc = open_dir(store, dir, &err);
+    if (rc != 0) {
+        tell(options, &err);
+        rs_close(store);
+        return reader_code(rc);
+    }
+    *ret = store;
+    return 0;
+}
+
+int rs_open(rs_store **ret, const char *dir, const rs_options *options)
+{
+    return reader_open(ret, dir, options, &clock_system);
+}
+
+/* ---- snapshots ---- */
+
+/* In a forked child the transactions are left alone: they hold the parent's slots. */
+static void snapshot_destroy(rs_snapshot *snapshot)
+{
+    rs_store *store = snapshot->store;
+
+    if (!reader_is_forked(store)) {
+        for (unsigned i = 0; i < snapshot->view->n_sources; i++) {
+            if (snapshot->txns[i] != NULL)
+                mdb_txn_abort(snapshot->txns[i]);
+        }
+    }
+    view_release(store, snapshot->view);
+    free(snapshot);
+}
+
+/* Idle snapshots of a view that is no longer the current one are of no use. */
+static void drop_idle(rs_store *store)
+{
+    while (store->idle != NULL) {
+        rs_snapshot *snapshot = store->idle;
+
+        store->idle = snapshot->next;
+        snapshot_destroy(snapshot);
+    }
+}
+
+void rs_close(rs_store *store)
+{
+    if (store == NULL)
+        return;
+    if (store->alive != NULL) {
+        drop_idle(store);
+        view_release(store, store->view);
+    }
+    unwatch_fork(store);
+    (void)pthread_mutex_destroy(&store->mutex);
+    free(store);
+}
+
+/* Follows the status page; the mutex is held. */
+static int follow(rs_store *store)
+{
+    struct error reason = ERROR_INIT; /* per source it stands in the view; lookups report it */
+    const struct view *former = store->view;
+    int rc = view_refresh(store, &reason);
+
+    if (store->view != former)
+        drop_idle(store);
+    return rc;
+}
+
+static int take_snapshot(rs_store *store, rs_snapshot **ret)
+{
+    rs_snapshot *snapshot = store->idle;
+
+    if (snapshot != NULL) {
+        store->idle = snapshot->next;
+    } else {
+        snapshot = calloc(1, sizeof(*snapshot));
+        if (snapshot == NULL)
+            return E_NO_MEMORY;
+        snapshot->store = store;
+        snapshot->view = store->view;
+        snapshot->view->refs++;
+    }
+    store->n_in_use++;
+    *ret = snapshot;
+    return 0;
+}
+
+int rs_begin(rs_store *store, rs_snapshot **ret)
+{
+    int rc;
+
+    if (store == NULL || ret == NULL)
+        return RS_E_INVALID;
+    if (reader_is_forked(store))
+        return RS_E_FORKED;
+    (void)pthread_mutex_lock(&store->mutex); /* a plain mutex used right cannot fail */
+    rc = follow(store);
+    if (rc == 0)
+        rc = take_snapshot(store, ret);
+    (void)pthread_mutex_unlock(&store->mutex);
+    return reader_code(rc);
+}
+
+void rs_end(rs_snapshot *snapshot)
+{
+    rs_store *store;
+
+    if (snapshot == NULL || reader_is_forked(snapshot->store))
+        return; /* in a child the slots are the parent's */
+    store = snapshot->store;
+    for (unsigned i = 0; snapshot->active != 0; i++) {
+        if ((snapshot->active & 1u << i) != 0)
+            mdb_txn_reset(snapshot->txns[i]);
+        snapshot->active &= ~(1u << i);
+    }
+    (void)pthread_mutex_lock(&store->mutex);
+    store->n_in_use--;
+    if (snapshot->view == store->view) {
+        snapshot->next = store->idle;
+        store->idle = snapshot;
+    } else {
+        snapshot_destroy(snapshot);
+    }
+    (void)pthread_mutex_unlock(&store->mutex);
+}
+
+static int begin_txn(MDB_env *env, MDB_txn **txn)
+{
+    int rc;
+
+    if (*txn != NULL)
+        return mdb_txn_renew(*txn);
+    rc = mdb_txn_begin(env, NULL, MDB_RDONLY, txn);
+    if (rc != 0)
+        *txn = NULL;
+    return rc;
+}
+
+static void forget_realms(rs_snapshot *snapshot)
+{
+    memset(snapshot->realms, 0, sizeof(snapshot->realms));
+}
+
+/* The writer's map grew beyond ours. Ours may be moved only while nothing points into it: this
+ * snapshot must be the only one in use, and the mutex keeps others from beginning. */
+static int grow_map(rs_snapshot *snapshot, MDB_env *env)
+{
+    rs_store *store = snapshot->store;
+    int rc = MDB_MAP_RESIZED;
+
+    (void)pthread_mutex_lock(&store->mutex);
+    if (store->n_in_use == 1) {
+        rc = mdb_env_set_mapsize(env, 0);
+        forget_realms(snapshot);
+        for (rs_snapshot *idle = store->idle; idle != NULL; idle = idle->next)
+            forget_realms(idle);
+    }
+    (void)pthread_mutex_unlock(&store->mutex);
+    return rc;
+}
+
+int reader_txn(rs_snapshot *snapshot, unsigned source, MDB_txn **ret)
+{
+    MDB_env *env = snapshot->view->sources[source].opened->generation.env.mdb;
+    MDB_txn **txn = &snapshot->txns[source];
+    int rc = 0;
+
+    if ((snapshot->active & 1u << source) == 0) {
+        rc = begin_txn(env, txn);
+        if (rc == MDB_MAP_RESIZED) {
+            rc = grow_map(snapshot, env);
+            if (rc == 0)
+                rc = begin_txn(env, txn);
+        }
+        if (rc != 0)
+            return env_code(rc);
+        snapshot->active |= 1u << source;
+    }
+    *ret = *txn;
+    return 0;
+}
+
+/* ---- status ---- */
+
+static void fill_status(const struct status *page, unsigned slot, const struct clock *clock,
+                        const struct status_source *source, rs_source_status *ret)
+{
+    memcpy(ret->region, source->region, sizeof(ret->region));
+    ret->state = (rs_state)source->state;
+    ret->generation = source->generation;
+    memcpy(ret->epoch, source->cursor.epoch.bytes, sizeof(ret->epoch));
+    ret->version = source->cursor.version;
+    ret->age_ms = status_age_ms(page, slot, clock);
+    ret->commit_time_ms = source->commit_time_ms;
+    ret->realms = source->realms;
+    ret->consumers = source->consumers;
+    ret->keys = source->keys;
+}
+
+int rs_status(rs_store *store, rs_status_info *ret)
+{
+    struct status_info info;
+    const struct status *page;
+    bool consistent;
+    int rc;
+
+    if (store == NULL || ret == NULL)
+        return RS_E_INVALID;
+    if (reader_is_forked(store))
+        return RS_E_FORKED;
+    (void)pthread_mutex_lock(&store->mutex); /* keeps the page from being given up */
+    rc = follow(store);
+    page = &store->view->page->status;
+    consistent = status_read(page, &info);
+    if (rc == 0 && consistent) {
+        memset(ret, 0, sizeof(*ret));
+        memcpy(ret->control_plane_id, info.control_plane_id.bytes, UUID_BYTES);
+        ret->agent_pid = info.agent_pid;
+        for (unsigned i = 0; i < STATUS_SLOTS; i++) {
+            if (info.slots[i].region[0] != 0)
+                fill_status(page, i, &store->clock, &info.slots[i],
+                            &ret->sources[ret->n_sources++]);
+        }
+    }
+    (void)pthread_mutex_unlock(&store->mutex);
+    if (rc != 0)
+        return reader_code(rc);
+    return consistent ? 0 : RS_E_CORRUPT;
+}

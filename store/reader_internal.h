@@ -1,0 +1,131 @@
+/* reader_internal.h - what the files behind realmstore.h share.
+ *
+ *     rs_store ── view ──┬── page            the mapped status page
+ *                │       └── sources[] ── opened    one generation's environment
+ *     rs_snapshot┘  one read transaction a source, begun when first used
+ *
+ * A view is the set of generations that served at one moment and never changes. When the status
+ * page says that a generation was switched, the next rs_begin() makes a new view, which shares what
+ * did not change; an old view, and what only it holds, goes with the last snapshot that uses it.
+ *
+ * All reference counts, the list of idle snapshots and store->view are guarded by store->mutex. A
+ * snapshot in use touches none of them.
+ */
+#ifndef RS_STORE_READER_INTERNAL_H
+#define RS_STORE_READER_INTERNAL_H
+
+#include <limits.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/clock.h"
+#include "base/digest.h"
+#include "realmstore.h"
+#include "store/generation.h"
+#include "store/record.h"
+#include "store/status.h"
+
+/* A mapped status page. */
+struct page {
+    unsigned refs;
+    struct status status;
+};
+
+/* An open generation. */
+struct opened {
+    unsigned refs;
+    struct generation generation;
+    dev_t device; /* of data.mdb: a directory of the same number may be another one */
+    ino_t inode;
+    struct digest_key digest_key;
+};
+
+struct view_source {
+    unsigned slot; /* in the status page */
+    char region[STATUS_REGION_SIZE];
+    int error;             /* 0, or why `opened` is NULL: E_NOT_READY, E_CORRUPT, ... */
+    unsigned same_key;     /* the first source of the view with the same digest key */
+    struct opened *opened; /* counted */
+};
+
+struct view {
+    unsigned refs;
+    struct page *page; /* counted */
+    uint64_t switches; /* of the page, when the view was made */
+    bool faulty;       /* a source could not be opened: worth another try later */
+    int64_t retry_at_ms;
+    unsigned n_sources;
+    struct view_source sources[STATUS_SLOTS];
+};
+
+enum { REALM_CACHE_ENTRIES = 16 };
+
+/* What a realm's UUID means in one source. Right while the transaction id is the same: records are
+ * borrowed from its version of the map. */
+struct realm_entry {
+    size_t txn_id; /* 0: empty */
+    unsigned source;
+    uint32_t number; /* 0: the source does not hold it */
+    struct uuid id;
+    struct record_realm realm;
+};
+
+struct rs_snapshot {
+    rs_store *store;             /* borrowed */
+    struct view *view;           /* counted */
+    struct rs_snapshot *next;    /* while idle */
+    MDB_txn *txns[STATUS_SLOTS]; /* NULL: never begun */
+    uint32_t active;             /* bit i: txns[i] is begun */
+    struct realm_entry realms[REALM_CACHE_ENTRIES];
+};
+
+struct rs_store {
+    char dir[PATH_MAX];
+    struct clock clock;
+    const volatile unsigned char *alive; /* one byte of a page that fork() wipes; 1 in the opener */
+    pid_t pid;                           /* of the opener, where the kernel cannot wipe; else 0 */
+    pthread_mutex_t mutex;
+    struct view *view;
+    rs_snapshot *idle; /* of `view`, ready for reuse */
+    unsigned n_in_use; /* snapshots begun and not ended */
+};
+
+/* rs_open() with another clock. */
+int reader_open(rs_store **ret, const char *dir, const rs_options *options,
+                const struct clock *clock);
+
+/* An internal code as a public one. */
+int reader_code(int code);
+bool reader_is_forked(const rs_store *store);
+
+/* ---- reader_view.c; the caller holds store->mutex ---- */
+
+/* Makes store->view anew if the status page says so (or there is none yet). Sources that cannot be
+ * opened are noted in the view with their code, the first one's reason in *err. E_NO_MEMORY;
+ * without a former view also what the status page gives. */
+int view_refresh(rs_store *store, struct error *err);
+void view_release(rs_store *store, struct view *view); /* NULL allowed */
+
+/* ---- reader.c ---- */
+
+/* The snapshot's transaction in one source of its view, begun if need be. */
+int reader_txn(rs_snapshot *snapshot, unsigned source, MDB_txn **ret);
+
+/* ---- rs_consumer from the inside ---- */
+
+struct __attribute__((may_alias)) consumer_view {
+    struct record_consumer consumer; /* .record NULL: nothing was found */
+    struct record_realm realm;       /* .number 0: found among the control plane's own */
+    uint64_t own_groups;             /* bit i: the consumer's group i is not the realm's too */
+    int64_t age_ms;
+    struct uuid key_id;
+    char id[UUID_TEXT_SIZE]; /* text forms, made when asked for */
+    char credential_id[UUID_TEXT_SIZE];
+    char realm_id[UUID_TEXT_SIZE];
+};
+
+_Static_assert(sizeof(struct consumer_view) <= sizeof(rs_consumer), "rs_consumer is too small");
+_Static_assert(MODEL_LABELS_MAX <= 64, "own_groups has a bit a group");
+
+#endif

@@ -1,0 +1,348 @@
+/* reader_lookup.c - rs_lookup(): from an API key to a consumer.
+ *
+ * For each source that the caller names, in order: find the store's source that holds the realm,
+ * compute the key's digest under that source's digest key (once a digest key), read its `lookup`
+ * entry, then the consumer's record. Two B+tree descents and one HMAC; nothing is allocated.
+ *
+ * A "no" must be honest: a source that cannot be asked (no copy yet, damaged) makes the answer a
+ * failure, never a miss; a source that was not heard for too long makes it stale.
+ */
+#include "store/reader_internal.h"
+
+#include <string.h>
+
+enum {
+    MINUTE_MS = 60 * 1000,
+    DEFAULT_NEGATIVE_TTL_MIN = 10 /* of a realm that the store does not hold; Konnect's default */
+};
+
+/* One call of rs_lookup(). */
+struct lookup {
+    rs_snapshot *snapshot;
+    const void *key;
+    size_t key_size;
+    int64_t now_ms;    /* wall clock, for expiry */
+    uint32_t computed; /* bit i: digests[i] is there */
+    bool miss_is_stale;
+    int64_t miss_age_ms; /* the oldest source asked so far; -1: one was never heard */
+    struct consumer_view answer;
+    uint8_t digests[STATUS_SLOTS][DIGEST_BYTES];
+};
+
+static int64_t source_age_ms(const struct lookup *lookup, unsigned source)
+{
+    const struct view *view = lookup->snapshot->view;
+
+    return status_age_ms(&view->page->status, view->sources[source].slot,
+                         &lookup->snapshot->store->clock);
+}
+
+static bool is_older(int64_t age_ms, uint32_t limit_min)
+{
+    return age_ms < 0 || age_ms > (int64_t)limit_min * MINUTE_MS;
+}
+
+static void note_age(struct lookup *lookup, int64_t age_ms)
+{
+    if (age_ms < 0 || lookup->miss_age_ms < 0)
+        lookup->miss_age_ms = -1;
+    else if (age_ms > lookup->miss_age_ms)
+        lookup->miss_age_ms = age_ms;
+}
+
+static void note_miss(struct lookup *lookup, int64_t age_ms, uint32_t limit_min)
+{
+    note_age(lookup, age_ms);
+    if (is_older(age_ms, limit_min))
+        lookup->miss_is_stale = true;
+}
+
+/* ---- realms ---- */
+
+/* Where a realm's entry may stand in the snapshot's cache; UUIDs of version 7 differ in their tail.
+ */
+static struct realm_entry *cache_slot(rs_snapshot *snapshot, unsigned source, const struct uuid *id)
+{
+    unsigned hash = id->bytes[UUID_BYTES - 1] ^ id->bytes[UUID_BYTES - 2] ^ source;
+
+    return &snapshot->realms[hash % REALM_CACHE_ENTRIES];
+}
+
+static int read_realm(const struct env *env, MDB_txn *txn, const struct uuid *id,
+                      struct realm_entry *ret)
+{
+    MDB_val key = env_val(id->bytes, UUID_BYTES);
+    MDB_val value;
+    int rc = mdb_get(txn, env->tables[TABLE_REALM_IDS], &key, &value);
+
+    if (rc == MDB_NOTFOUND) {
+        ret->number = MODEL_SCOPE_CP;
+        return 0;
+    }
+    if (rc != 0)
+        return env_code(rc);
+    if (value.mv_size != sizeof(ret->number))
+        return E_CORRUPT;
+    memcpy(&ret->number, value.mv_data, sizeof(ret->number));
+    key = env_val(&ret->number, sizeof(ret->number));
+    rc = mdb_get(txn, env->tables[TABLE_REALMS], &key, &value);
+    if (rc != 0)
+        return rc == MDB_NOTFOUND ? E_CORRUPT : env_code(rc);
+    if (!record_view_realm(value.mv_data, value.mv_size, &ret->realm) ||
+        ret->realm.number != ret->number || ret->number == MODEL_SCOPE_CP)
+        return E_CORRUPT;
+    return 0;
+}
+
+/* *ret is NULL when the source does not hold the realm; else borrowed until the snapshot ends. */
+static int find_realm(rs_snapshot *snapshot, unsigned source, const struct uuid *id,
+                      const struct record_realm **ret)
+{
+    const struct env *env = &snapshot->view->sources[source].opened->generation.env;
+    struct realm_entry *entry = cache_slot(snapshot, source, id);
+    struct realm_entry fresh = {.source = source, .id = *id};
+    MDB_txn *txn;
+    int rc = reader_txn(snapshot, source, &txn);
+
+    if (rc != 0)
+        return rc;
+    if (entry->txn_id != mdb_txn_id(txn) || entry->source != source ||
+        !uuid_equal(&entry->id, id)) {
+        rc = read_realm(env, txn, id, &fresh);
+        if (rc != 0)
+            return rc;
+        fresh.txn_id = mdb_txn_id(txn);
+        *entry = fresh;
+    }
+    *ret = entry->number != MODEL_SCOPE_CP ? &entry->realm : NULL;
+    return 0;
+}
+
+/* ---- keys ---- */
+
+static const uint8_t *digest_for(struct lookup *lookup, unsigned source)
+{
+    const struct view *view = lookup->snapshot->view;
+    unsigned i = view->sources[source].same_key;
+
+    if ((lookup->computed & 1u << i) == 0) {
+        digest_compute(&view->sources[i].opened->digest_key, lookup->key, lookup->key_size,
+                       lookup->digests[i]);
+        lookup->computed |= 1u << i;
+    }
+    return lookup->digests[i];
+}
+
+static bool list_has(const struct record_strings *list, const char *text)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        const char *item = record_strings_get(list, i);
+
+        if (item != NULL && strcmp(item, text) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Which groups of the consumer come on top of the realm's. */
+static uint64_t own_groups(const struct record_strings *consumers,
+                           const struct record_strings *realms)
+{
+    uint64_t own = 0;
+
+    for (size_t i = 0; i < consumers->count; i++) {
+        const char *group = record_strings_get(consumers, i);
+
+        if (group != NULL && !list_has(realms, group))
+            own |= (uint64_t)1 << i;
+    }
+    return own;
+}
+
+static int read_consumer(struct lookup *lookup, const struct env *env, MDB_txn *txn,
+                         const struct layout_lookup *entry)
+{
+    struct consumer_view *answer = &lookup->answer;
+    unsigned char bytes[LAYOUT_CONSUMER_KEY_BYTES];
+    MDB_val key;
+    MDB_val value;
+    int rc;
+
+    layout_consumer_key(entry->scope, &entry->consumer_id, bytes);
+    key = env_val(bytes, sizeof(bytes));
+    rc = mdb_get(txn, env->tables[TABLE_CONSUMERS], &key, &value);
+    if (rc != 0)
+        return rc == MDB_NOTFOUND ? E_CORRUPT : env_code(rc);
+    if (!record_view_consumer(value.mv_data, value.mv_size, &answer->consumer))
+        return E_CORRUPT;
+    answer->key_id = entry->key_id;
+    return RS_FOUND;
+}
+
+/* Looks the key up in one scope of one source; RS_FOUND fills lookup->answer.consumer. */
+static int find_key(struct lookup *lookup, unsigned source, uint32_t scope)
+{
+    const struct env *env = &lookup->snapshot->view->sources[source].opened->generation.env;
+    const uint8_t *digest = digest_for(lookup, source);
+    uint64_t prefix = layout_lookup_key(digest);
+    MDB_val key = env_val(&prefix, sizeof(prefix));
+    struct layout_lookup entry;
+    const unsigned char *found;
+    MDB_txn *txn;
+    MDB_val value;
+    int rc = reader_txn(lookup->snapshot, source, &txn);
+
+    if (rc != 0)
+        return rc;
+    rc = mdb_get(txn, env->tables[TABLE_LOOKUP], &key, &value);
+    if (rc != 0)
+        return rc == MDB_NOTFOUND ? RS_NOT_FOUND : env_code(rc);
+    if (value.mv_size % LAYOUT_LOOKUP_BYTES != 0)
+        return E_CORRUPT;
+    found = layout_find_lookup(value.mv_data, value.mv_size, digest, scope);
+    if (found == NULL)
+        return RS_NOT_FOUND;
+    layout_unpack_lookup(found, &entry);
+    if (entry.expires_at_ms != 0 && entry.expires_at_ms <= lookup->now_ms)
+        return RS_NOT_FOUND;
+    return read_consumer(lookup, env, txn, &entry);
+}
+
+/* ---- sources ---- */
+
+static bool region_matches(const struct view_source *source, const rs_source *asked)
+{
+    return asked->region[0] == 0 ||
+           strncmp(source->region, asked->region, sizeof(asked->region)) == 0;
+}
+
+/* Asks for a realm that `source` holds. */
+static int ask_realm(struct lookup *lookup, unsigned source, const struct record_realm *realm)
+{
+    struct consumer_view *answer = &lookup->answer;
+    int64_t age_ms = source_age_ms(lookup, source);
+    int rc = find_key(lookup, source, realm->number);
+
+    if (rc == RS_NOT_FOUND)
+        note_miss(lookup, age_ms, realm->negative_ttl_min);
+    if (rc != RS_FOUND)
+        return rc;
+    answer->realm = *realm;
+    answer->age_ms = age_ms;
+    answer->own_groups = own_groups(&answer->consumer.groups, &realm->groups);
+    return is_older(age_ms, realm->ttl_min) ? RS_STALE : RS_FOUND;
+}
+
+/* A realm lives in one region, so that the source that holds it is the only one to ask. When none
+ * does, every source that may hold it must have been able to say so. */
+static int ask_realm_sources(struct lookup *lookup, const rs_source *asked)
+{
+    const struct view *view = lookup->snapshot->view;
+    bool any = false;
+    int unasked = 0;
+    struct uuid id;
+
+    memcpy(id.bytes, asked->realm_id, UUID_BYTES);
+    for (unsigned i = 0; i < view->n_sources; i++) {
+        const struct record_realm *realm = NULL;
+        int rc = view->sources[i].error;
+
+        if (!region_matches(&view->sources[i], asked))
+            continue;
+        any = true;
+        if (rc == 0)
+            rc = find_realm(lookup->snapshot, i, &id, &realm);
+        if (rc == 0 && realm != NULL)
+            return ask_realm(lookup, i, realm);
+        if (unasked == 0)
+            unasked = rc;
+    }
+    if (!any)
+        return RS_E_NOT_READY; /* a region that has never been copied */
+    if (unasked != 0)
+        return unasked;
+    for (unsigned i = 0; i < view->n_sources; i++) {
+        if (region_matches(&view->sources[i], asked))
+            note_miss(lookup, source_age_ms(lookup, i), DEFAULT_NEGATIVE_TTL_MIN);
+    }
+    return RS_NOT_FOUND;
+}
+
+/* The control plane's own consumers, in each source that has some. They have no ttl. */
+static int ask_cp_sources(struct lookup *lookup, const rs_source *asked)
+{
+    const struct view *view = lookup->snapshot->view;
+    struct consumer_view *answer = &lookup->answer;
+    bool any = false;
+    int unasked = 0;
+
+    for (unsigned i = 0; i < view->n_sources; i++) {
+        int rc = view->sources[i].error;
+
+        if (!region_matches(&view->sources[i], asked))
+            continue;
+        any = true;
+        if (rc == 0)
+            rc = find_key(lookup, i, MODEL_SCOPE_CP);
+        if (rc == RS_FOUND) {
+            memset(&answer->realm, 0, sizeof(answer->realm));
+            answer->age_ms = source_age_ms(lookup, i);
+            answer->own_groups = own_groups(&answer->consumer.groups, &answer->realm.groups);
+            return RS_FOUND;
+        }
+        if (rc == RS_NOT_FOUND)
+            note_age(lookup, source_age_ms(lookup, i));
+        else if (unasked == 0)
+            unasked = rc;
+    }
+    if (!any)
+        return RS_E_NOT_READY;
+    return unasked != 0 ? unasked : RS_NOT_FOUND;
+}
+
+/* RS_NOT_FOUND goes on to the next; all else ends the lookup. */
+static int ask_all(struct lookup *lookup, const rs_source *sources, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        int rc;
+
+        if (sources[i].scope == RS_SCOPE_REALM)
+            rc = ask_realm_sources(lookup, &sources[i]);
+        else if (sources[i].scope == RS_SCOPE_CP)
+            rc = ask_cp_sources(lookup, &sources[i]);
+        else
+            return RS_E_INVALID;
+        if (rc != RS_NOT_FOUND)
+            return rc;
+    }
+    memset(&lookup->answer, 0, sizeof(lookup->answer));
+    lookup->answer.age_ms = lookup->miss_age_ms;
+    return lookup->miss_is_stale ? RS_STALE : RS_NOT_FOUND;
+}
+
+int rs_lookup(rs_snapshot *snapshot, const rs_source *sources, size_t n, const void *key,
+              size_t key_size, rs_consumer *ret)
+{
+    struct lookup lookup;
+    int rc;
+
+    if (snapshot == NULL || ret == NULL || (sources == NULL && n > 0) ||
+        (key == NULL && key_size > 0))
+        return RS_E_INVALID;
+    if (key_size == 0 || key_size > MODEL_SECRET_MAX)
+        n = 0; /* no key is like that: a "no" that needs no source */
+    /* The digests, a kilobyte, stay as they are until `computed` says otherwise. */
+    lookup.snapshot = snapshot;
+    lookup.key = key;
+    lookup.key_size = key_size;
+    lookup.now_ms = snapshot->store->clock.wall_ms(snapshot->store->clock.context);
+    lookup.computed = 0;
+    lookup.miss_is_stale = false;
+    lookup.miss_age_ms = 0;
+    memset(&lookup.answer, 0, sizeof(lookup.answer));
+    rc = ask_all(&lookup, sources, n);
+    if (rc < 0)
+        return reader_code(rc);
+    memcpy(ret, &lookup.answer, sizeof(lookup.answer));
+    return rc;
+}

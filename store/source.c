@@ -1,0 +1,254 @@
+/* source.c - opening a source, what it says of itself, and the readers of its environment.
+ *
+ * On disk `current` decides which generation serves; the status page repeats it for readers. A
+ * generation directory that `current` does not name is the leftover of a load that was cut off, or
+ * of a removal, and goes. What cannot be trusted is removed too: the source is empty then and the
+ * agent copies it anew, which is always possible and never wrong.
+ */
+#include "store/source_internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/files.h"
+
+/* One lookup value: far above what one prefix gathers, since a secret is in a scope once. */
+enum { LOOKUP_VALUE_MAX_BYTES = 16 * 1024 * 1024 };
+
+/* The generation that `current` names; 0: none. */
+static int read_current(const struct source *source, uint32_t *ret, struct error *err)
+{
+    char text[GENERATION_NAME_SIZE + 2] = "";
+    size_t size = 0;
+    int rc = files_read(source->dir, "current", text, sizeof(text) - 1, &size, err);
+
+    *ret = 0;
+    if (rc == E_NOT_FOUND || rc == E_TOO_LARGE)
+        return 0;
+    if (rc != 0)
+        return rc;
+    text[size] = 0;
+    text[strcspn(text, "\n")] = 0;
+    *ret = generation_parse(text);
+    return 0;
+}
+
+static int remove_generation(const struct source *source, uint32_t number, struct error *err)
+{
+    char name[GENERATION_NAME_SIZE];
+    char path[PATH_MAX];
+    int rc = files_join(path, source->dir, generation_name(number, name), err);
+
+    return rc != 0 ? rc : files_remove_tree(path, err);
+}
+
+/* Removes every generation but `keep` and notes the highest number seen. */
+static int remove_leftovers(struct source *source, uint32_t keep, struct error *err)
+{
+    DIR *dir = opendir(source->dir);
+    struct dirent *entry;
+    int rc = 0;
+
+    if (dir == NULL)
+        return error_set_errno(err, errno, "cannot list %s", source->dir);
+    while (rc == 0 && (entry = readdir(dir)) != NULL) {
+        uint32_t number = generation_parse(entry->d_name);
+
+        if (number > source->last_number)
+            source->last_number = number;
+        if (number != 0 && number != keep)
+            rc = remove_generation(source, number, err);
+    }
+    (void)closedir(dir); /* nothing was written */
+    return rc;
+}
+
+/* The generation is a good one, but is it ours? */
+static int check_owner(const struct source *source, struct error *err)
+{
+    const struct layout_meta *meta = &source->live.meta;
+    char text[UUID_TEXT_SIZE];
+
+    if (!uuid_equal(&meta->control_plane_id, &source->store->control_plane_id))
+        return error_set(err, E_EXISTS_ELSEWHERE,
+                         "%s holds data of control plane %s: use another store directory, or "
+                         "remove it to start afresh",
+                         source->dir, uuid_format(&meta->control_plane_id, text));
+    if (strcmp(meta->region, source->region) != 0)
+        return error_set(err, E_CORRUPT, "%s holds data of region %s", source->dir, meta->region);
+    return 0;
+}
+
+static bool is_discardable(int code)
+{
+    return code == E_CORRUPT || code == E_FORMAT || code == E_NOT_FOUND;
+}
+
+/* Opens what `current` names. What is unusable is removed and told in *discarded. */
+static int open_current(struct source *source, struct error *discarded, struct error *err)
+{
+    const struct store *store = source->store;
+    struct error reason = ERROR_INIT;
+    uint32_t number;
+    int rc = read_current(source, &number, err);
+
+    if (rc == 0)
+        rc = remove_leftovers(source, number, err);
+    if (rc != 0 || number == 0)
+        return rc;
+    rc = generation_open_writer(source->dir, number, store->map_bytes, store->gid, &source->live,
+                                &reason);
+    if (rc == 0)
+        rc = check_owner(source, &reason);
+    if (rc == 0)
+        return 0;
+    generation_close(&source->live);
+    if (!is_discardable(rc)) {
+        *err = reason;
+        return rc;
+    }
+    *discarded = reason;
+    store_publish(source->store, source->slot, source->region, &source->live);
+    return remove_generation(source, number, err);
+}
+
+int source_open(struct store *store, const char *region, struct source **ret,
+                struct error *ret_discarded, struct error *err)
+{
+    struct error discarded = ERROR_INIT;
+    struct source *source;
+    int rc;
+
+    if (!layout_region_valid(region))
+        return error_set(err, E_INVALID, "region \"%.80s\" is not 1 to %d of a-z, 0-9 and -",
+                         region, MODEL_REGION_MAX);
+    source = calloc(1, sizeof(*source));
+    if (source == NULL)
+        return error_set(err, E_NO_MEMORY, NULL);
+    source->store = store;
+    memcpy(source->region, region, strlen(region));
+    buffer_init(&source->record, RECORD_MAX_BYTES);
+    buffer_init(&source->lookup, LOOKUP_VALUE_MAX_BYTES);
+    rc = store_take_slot(store, region, &source->slot, err);
+    if (rc != 0) {
+        free(source);
+        return rc;
+    }
+    rc = files_join(source->dir, store->dir, region, err);
+    if (rc == 0)
+        rc = files_make_dir(source->dir, store->gid, err);
+    if (rc == 0)
+        rc = open_current(source, &discarded, err);
+    if (rc != 0) {
+        source_close(source);
+        return rc;
+    }
+    store_publish(store, source->slot, region, &source->live);
+    if (ret_discarded != NULL)
+        *ret_discarded = discarded;
+    *ret = source;
+    return 0;
+}
+
+void source_close(struct source *source)
+{
+    if (source == NULL)
+        return;
+    source_abort(source);
+    source_load_abort(source);
+    generation_close(&source->live);
+    store_give_slot(source->store, source->slot);
+    buffer_finish(&source->record);
+    buffer_finish(&source->lookup);
+    free(source);
+}
+
+const char *source_region(const struct source *source)
+{
+    return source->region;
+}
+
+struct model_cursor source_cursor(const struct source *source)
+{
+    return source->live.number != 0 ? source->live.meta.cursor
+                                    : (struct model_cursor){.version = 0};
+}
+
+bool source_has_digest_key(const struct source *source, const uint8_t digest_key[DIGEST_KEY_BYTES])
+{
+    uint8_t check[LAYOUT_CHECK_BYTES];
+
+    layout_key_check(digest_key, check);
+    return source->live.number != 0 &&
+           memcmp(check, source->live.meta.digest_key_check, sizeof(check)) == 0;
+}
+
+struct source_counts source_counts(const struct source *source)
+{
+    const struct layout_meta *meta = &source->live.meta;
+
+    if (source->live.number == 0)
+        return (struct source_counts){0};
+    return (struct source_counts){meta->realms, meta->consumers, meta->keys};
+}
+
+void source_set_state(struct source *source, enum source_state state)
+{
+    store_publish_state(source->store, source->slot, state);
+}
+
+void source_heard(struct source *source)
+{
+    store_publish_heard(source->store, source->slot);
+}
+
+/* ---- readers ---- */
+
+struct reader_scan {
+    struct source_readers *readers;
+    uint64_t newest;
+};
+
+/* mdb_reader_list() offers text only: "pid thread txnid" a line, "-" for a reader without a
+ * snapshot. */
+static int scan_line(const char *line, void *context)
+{
+    struct reader_scan *scan = context;
+    unsigned long long txn;
+    int pid;
+
+    if (sscanf(line, "%d", &pid) != 1)
+        return 0; /* the heading, or "(no active readers)" */
+    scan->readers->in_use++;
+    if (sscanf(line, "%*d %*s %llu", &txn) == 1 && txn < scan->newest &&
+        scan->newest - txn >= scan->readers->oldest_lag_txns) {
+        scan->readers->oldest_lag_txns = scan->newest - txn;
+        scan->readers->oldest_pid = pid;
+    }
+    return 0;
+}
+
+int source_check_readers(struct source *source, struct source_readers *ret, struct error *err)
+{
+    struct source_readers readers = {.cleared = 0};
+    struct reader_scan scan = {.readers = &readers};
+    MDB_envinfo info;
+    int cleared = 0;
+    int rc;
+
+    if (source->live.number != 0) {
+        rc = mdb_reader_check(source->live.env.mdb, &cleared);
+        if (rc != 0)
+            return env_error(err, rc, "check the reader slots");
+        (void)mdb_env_info(source->live.env.mdb, &info); /* fails for NULL only */
+        scan.newest = info.me_last_txnid;
+        if (mdb_reader_list(source->live.env.mdb, scan_line, &scan) < 0)
+            return error_set(err, E_IO, "cannot list the reader slots");
+    }
+    readers.cleared = (unsigned)cleared;
+    *ret = readers;
+    return 0;
+}

@@ -1,0 +1,138 @@
+/* source.h - the writing side of a store: one handle for the agent, one per source (region).
+ *
+ * A store directory holds
+ *
+ *     lock                    held by flock while an agent runs; a second agent is refused
+ *     status                  one small page shared with all readers by mmap (store/status.h)
+ *     <region>/current        names the generation that serves
+ *     <region>/g-000001/      one LMDB environment: data.mdb, lock.mdb, and beside them digest.key
+ *
+ * Each source has a directory of its own, so that its cursor, its resynchronisation and its removal
+ * cannot touch another region's lookups.
+ *
+ * Life of a source:
+ *
+ *     store_open -> source_open -> source_begin, source_put_..., source_delete_..., source_commit
+ *                               -> source_load_begin, source_load_record..., source_load_publish
+ *
+ * THREADS: begin..commit and load_begin..load_publish of one source belong to one thread (LMDB's
+ * write lock does). source_set_state and source_heard may be called from another thread at any
+ * time. Not fork-safe. Nothing here logs; errors carry a message.
+ */
+#ifndef RS_STORE_SOURCE_H
+#define RS_STORE_SOURCE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/model.h"
+#include "store/record.h"
+
+struct store;
+struct source;
+
+struct store_options {
+    const char *dir;
+    const char *reader_group; /* name, or NULL for the process's own group */
+    struct uuid control_plane_id;
+    size_t map_bytes; /* address space per generation; 0: 64 GiB */
+    struct clock clock;
+};
+
+/* Creates the directory when missing (2750, the reader group's), takes the lock, maps the status
+ * page. E_LOCKED: another agent holds it (the message names its pid). E_PERMISSION, E_IO,
+ * E_NO_SPACE, E_NOT_FOUND (no such group), E_EXISTS_ELSEWHERE (the store belongs to another control
+ * plane), E_FORMAT. */
+int store_open(const struct store_options *options, struct store **ret, struct error *err);
+/* Marks every source stopped, releases the lock. Sources must be closed. NULL allowed. */
+void store_close(struct store *store);
+/* Removes the directories and status entries of sources that were not opened since store_open():
+ * regions that left the configuration. */
+int store_prune(struct store *store, struct error *err);
+
+/* Opens the source's current generation, if it has one. A generation that is damaged or of another
+ * format is set aside: the source opens empty (nil cursor) and *ret_discarded (may be NULL) says
+ * why. Leftovers of an interrupted load are removed. `region`: 1 to 63 of [a-z0-9-]. */
+int source_open(struct store *store, const char *region, struct source **ret,
+                struct error *ret_discarded, struct error *err);
+void source_close(struct source *source); /* NULL allowed; aborts what is open */
+
+const char *source_region(const struct source *source);
+/* The cursor that is durable in the serving generation; nil epoch: none. */
+struct model_cursor source_cursor(const struct source *source);
+
+/* Whether the serving generation was made with this digest key; false without a generation. */
+bool source_has_digest_key(const struct source *source, const uint8_t digest_key[DIGEST_KEY_BYTES]);
+
+struct source_counts {
+    uint64_t realms;
+    uint64_t consumers;
+    uint64_t keys;
+};
+struct source_counts source_counts(const struct source *source);
+
+/* ---- live changes: one LMDB transaction ---- */
+
+/* E_NOT_READY without a generation. E_NO_SPACE, E_IO. */
+int source_begin(struct source *source, struct error *err);
+/* Upserts. An unknown scope, or a key of an unknown consumer, is E_MISSING_REFERENCE: the source
+ * sent an impossible transaction. After any error only source_abort() may follow. */
+int source_put_realm(struct source *source, const struct model_realm *realm, struct error *err);
+int source_put_consumer(struct source *source, uint32_t scope,
+                        const struct model_consumer *consumer, struct error *err);
+int source_put_key(struct source *source, uint32_t scope, const struct model_key *key,
+                   struct error *err);
+/* Deletes cascade (realm: consumers: keys). What is not there is no error. */
+int source_delete_realm(struct source *source, uint32_t scope, struct error *err);
+int source_delete_consumer(struct source *source, uint32_t scope, const struct uuid *id,
+                           struct error *err);
+int source_delete_key(struct source *source, uint32_t scope, const struct uuid *consumer_id,
+                      const struct uuid *key_id, struct error *err);
+/* Makes the changes, the cursor and the commit time durable in one step and visible to readers. On
+ * failure nothing of it is visible and the transaction is over. */
+int source_commit(struct source *source, const struct model_cursor *cursor, int64_t time_ms,
+                  struct error *err);
+void source_abort(struct source *source); /* no transaction open: no effect */
+
+/* ---- full load: a new generation beside the serving one ---- */
+
+/* `digest_key` is written beside the new environment, 0640, and takes effect with it. */
+int source_load_begin(struct source *source, const uint8_t digest_key[DIGEST_KEY_BYTES],
+                      struct error *err);
+/* One record in snapshot order (sync/snapshot.h). It is checked in full; E_CORRUPT says what is
+ * wrong. */
+int source_load_record(struct source *source, enum record_kind kind, uint32_t scope,
+                       const void *bytes, size_t size, struct error *err);
+/* Verifies the counts, syncs, switches `current` and the status page to the new generation. The
+ * former one is removed once it no longer serves as the fall-back of a reader that has it open. */
+int source_load_publish(struct source *source, const struct model_cursor *cursor, int64_t time_ms,
+                        const struct source_counts *expected, struct error *err);
+void source_load_abort(struct source *source); /* removes the unfinished generation */
+
+/* ---- status page ---- */
+
+enum source_state {
+    SOURCE_EMPTY = 0, /* the numbers of rs_state */
+    SOURCE_SYNCING = 1,
+    SOURCE_LIVE = 2,
+    SOURCE_DISCONNECTED = 3,
+    SOURCE_STOPPED = 4
+};
+void source_set_state(struct source *source, enum source_state state);
+/* The control plane was heard just now: ages count from here. No LMDB, no system call. */
+void source_heard(struct source *source);
+
+/* Clears the slots of readers that died (mdb_reader_check) and reports the oldest live one. */
+struct source_readers {
+    unsigned cleared;
+    unsigned in_use;
+    pid_t oldest_pid;         /* 0: none */
+    uint64_t oldest_lag_txns; /* how many commits behind the newest its snapshot is */
+};
+/* From the thread that commits. Without a generation all are 0. */
+int source_check_readers(struct source *source, struct source_readers *ret, struct error *err);
+
+#endif

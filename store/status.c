@@ -1,0 +1,205 @@
+/* status.c - mapping and reading the status page; see status.h. */
+#include "store/status.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "store/files.h"
+
+uint64_t status_magic(void)
+{
+    uint64_t magic;
+
+    memcpy(&magic, "RSSTATUS", sizeof(magic));
+    return magic;
+}
+
+uint64_t status_format_word(void)
+{
+    return (uint64_t)STATUS_SLOTS << 32 | STATUS_FORMAT;
+}
+
+static uint64_t load(const struct status *status, unsigned at)
+{
+    return atomic_load_explicit(&status->words[at], memory_order_acquire);
+}
+
+static void load_bytes(const struct status *status, unsigned at, void *bytes, size_t size)
+{
+    for (size_t done = 0; done < size; done += sizeof(uint64_t)) {
+        uint64_t word = load(status, at++);
+
+        memcpy((char *)bytes + done, &word, sizeof(word));
+    }
+}
+
+/* ---- mapping ---- */
+
+static int check_page(const struct status *status, const char *path, struct error *err)
+{
+    if (load(status, STATUS_AT_MAGIC) != status_magic())
+        return error_set(err, E_CORRUPT, "%s is not a status page", path);
+    if (load(status, STATUS_AT_FORMAT) != status_format_word())
+        return error_set(err, E_FORMAT,
+                         "%s has another format (%u, this program reads %d): update the agent or "
+                         "this program",
+                         path, (unsigned)load(status, STATUS_AT_FORMAT), STATUS_FORMAT);
+    return 0;
+}
+
+/* Which boot of the host this is; nil, which no page has, when the kernel does not tell. */
+static struct uuid read_boot_id(void)
+{
+    struct uuid id = {{0}};
+    char text[UUID_TEXT_SIZE];
+    size_t size;
+
+    if (files_read("/proc/sys/kernel/random", "boot_id", text, sizeof(text), &size, NULL) == 0)
+        (void)uuid_parse_n(text, size > 0 ? size - 1 : 0, &id); /* less the newline */
+    return id;
+}
+
+int status_map(int fd, const char *path, bool writable, struct status *ret, struct error *err)
+{
+    struct status status = {.boot_id = read_boot_id()};
+    struct stat file;
+    void *page;
+    int rc;
+
+    if (fstat(fd, &file) != 0)
+        return error_set_errno(err, errno, "cannot stat %s", path);
+    if (file.st_size != STATUS_BYTES)
+        return error_set(err, E_CORRUPT, "%s has %lld bytes instead of %d", path,
+                         (long long)file.st_size, STATUS_BYTES);
+    page =
+        mmap(NULL, STATUS_BYTES, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
+    if (page == MAP_FAILED)
+        return error_set_errno(err, errno, "cannot map %s", path);
+    status.words = page;
+    rc = check_page(&status, path, err);
+    if (rc != 0) {
+        status_close(&status);
+        return rc;
+    }
+    *ret = status;
+    return 0;
+}
+
+int status_open(const char *dir, struct status *ret, struct error *err)
+{
+    char path[PATH_MAX];
+    int fd;
+    int rc = files_join(path, dir, "status", err);
+
+    if (rc != 0)
+        return rc;
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+        return error_set(err, E_NO_STORE,
+                         "no store in %s: %s is missing (realm-agent makes it when it starts)", dir,
+                         path);
+    if (fd < 0)
+        return error_set_errno(err, errno,
+                               "cannot open %s (is this user in the store's reader group?)", path);
+    rc = status_map(fd, path, false, ret, err);
+    (void)close(fd); /* the mapping stays */
+    return rc;
+}
+
+void status_close(struct status *status)
+{
+    if (status->words != NULL)
+        (void)munmap(status->words, STATUS_BYTES); /* our own mapping: cannot fail */
+    status->words = NULL;
+}
+
+/* ---- reading ---- */
+
+uint64_t status_switches(const struct status *status)
+{
+    return load(status, STATUS_AT_SWITCHES);
+}
+
+bool status_replaced(const struct status *status)
+{
+    return load(status, STATUS_AT_REPLACED) != 0;
+}
+
+bool status_same_boot(const struct status *status)
+{
+    struct uuid written;
+
+    load_bytes(status, STATUS_AT_BOOT_ID, &written, sizeof(written));
+    return uuid_equal(&written, &status->boot_id) && !uuid_is_nil(&written);
+}
+
+static void read_slot(const struct status *status, unsigned slot, struct status_source *ret)
+{
+    unsigned at = status_slot_at(slot);
+    uint64_t state = load(status, at + STATUS_AT_STATE);
+
+    load_bytes(status, at + STATUS_AT_REGION, ret->region, sizeof(ret->region));
+    ret->region[STATUS_REGION_SIZE - 1] = 0;
+    ret->state = (uint32_t)state;
+    ret->generation = (uint32_t)(state >> 32);
+    load_bytes(status, at + STATUS_AT_EPOCH, &ret->cursor.epoch, sizeof(ret->cursor.epoch));
+    ret->cursor.version = load(status, at + STATUS_AT_VERSION);
+    ret->commit_time_ms = (int64_t)load(status, at + STATUS_AT_COMMIT_TIME);
+    ret->heard_boot_ms = (int64_t)load(status, at + STATUS_AT_HEARD_BOOT);
+    ret->heard_wall_ms = (int64_t)load(status, at + STATUS_AT_HEARD_WALL);
+    ret->realms = load(status, at + STATUS_AT_REALMS);
+    ret->consumers = load(status, at + STATUS_AT_CONSUMERS);
+    ret->keys = load(status, at + STATUS_AT_KEYS);
+}
+
+static void read_page(const struct status *status, struct status_info *ret)
+{
+    load_bytes(status, STATUS_AT_CONTROL_PLANE, &ret->control_plane_id,
+               sizeof(ret->control_plane_id));
+    ret->agent_pid = (int64_t)load(status, STATUS_AT_AGENT_PID);
+    for (unsigned i = 0; i < STATUS_SLOTS; i++)
+        read_slot(status, i, &ret->slots[i]);
+}
+
+bool status_read(const struct status *status, struct status_info *ret)
+{
+    /* The writer needs about a microsecond; only one that lost its processor is met more than a few
+     * times, and only one that died or was stopped is met so often. */
+    enum { ATTEMPTS = 1000, YIELD_AFTER = 50 };
+
+    for (int i = 0; i < ATTEMPTS; i++) {
+        uint64_t before = load(status, STATUS_AT_SEQUENCE);
+
+        if (i >= YIELD_AFTER)
+            (void)sched_yield(); /* cannot fail on Linux */
+        if (before % 2 != 0)
+            continue;
+        read_page(status, ret);
+        if (atomic_load_explicit(&status->words[STATUS_AT_SEQUENCE], memory_order_relaxed) ==
+            before)
+            return true;
+    }
+    read_page(status, ret);
+    return false;
+}
+
+int64_t status_age_ms(const struct status *status, unsigned slot, const struct clock *clock)
+{
+    unsigned at = status_slot_at(slot);
+    int64_t heard_wall = (int64_t)load(status, at + STATUS_AT_HEARD_WALL);
+    int64_t age;
+
+    if (heard_wall == 0)
+        return -1;
+    if (status_same_boot(status))
+        age = clock->boot_ms(clock->context) - (int64_t)load(status, at + STATUS_AT_HEARD_BOOT);
+    else
+        age = clock->wall_ms(clock->context) - heard_wall;
+    return age > 0 ? age : 0;
+}

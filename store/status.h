@@ -1,0 +1,132 @@
+/* status.h - the page through which the agent tells readers how each source stands.
+ *
+ * The file `status` is mapped by the agent for writing and by every reader for reading. It has a
+ * head and one slot a source, all in 64-bit words that are read and written as atomics
+ * (docs/store-format.md has the list). Three ways to read it, by what they cost and promise:
+ *
+ *  - status_switches(): one word that moves when a reader must look again, because a source
+ *    appeared, left or has a new generation, or the file was replaced;
+ *  - status_age_ms(): a few words, each right by itself, never blocked by a writer that died;
+ *  - status_read(): the whole page, consistent by a sequence lock; may give up.
+ *
+ * The sequence is odd while the writer is at work. Data words are stored with release and loaded
+ * with acquire order, so that whoever sees a new word sees the odd sequence too (fences would do
+ * the same, but ThreadSanitizer does not know them).
+ */
+#ifndef RS_STORE_STATUS_H
+#define RS_STORE_STATUS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/model.h"
+#include "base/uuid.h"
+
+enum {
+    STATUS_FORMAT = 1,
+    STATUS_SLOTS = 32,
+    STATUS_REGION_SIZE = MODEL_REGION_MAX + 1,
+    STATUS_HEAD_WORDS = 16,
+    STATUS_SLOT_WORDS = 32,
+    STATUS_WORDS = STATUS_HEAD_WORDS + STATUS_SLOTS * STATUS_SLOT_WORDS,
+    STATUS_BYTES = STATUS_WORDS * 8
+};
+
+/* One slot. An empty region: the slot is free. */
+struct status_source {
+    char region[STATUS_REGION_SIZE];
+    uint32_t state;      /* enum source_state */
+    uint32_t generation; /* 0: none */
+    struct model_cursor cursor;
+    int64_t commit_time_ms;
+    int64_t heard_boot_ms; /* boot clock of the boot that status.boot_id names; may be negative */
+    int64_t heard_wall_ms; /* 0: never heard */
+    uint64_t realms;
+    uint64_t consumers;
+    uint64_t keys;
+};
+
+struct status_info {
+    struct uuid control_plane_id;
+    int64_t agent_pid; /* 0: no agent runs */
+    struct status_source slots[STATUS_SLOTS];
+};
+
+typedef _Atomic uint64_t status_word;
+
+struct status {
+    status_word *words;  /* the mapping; NULL: none */
+    struct uuid boot_id; /* this boot of the host */
+};
+
+/* ---- reading ---- */
+
+/* Maps dir/status for reading. E_NO_STORE, E_PERMISSION, E_FORMAT, E_CORRUPT, E_IO. */
+int status_open(const char *dir, struct status *ret, struct error *err);
+void status_close(struct status *status); /* not open: no effect */
+
+uint64_t status_switches(const struct status *status);
+/* The file was replaced by another one: map it again. */
+bool status_replaced(const struct status *status);
+/* Copies the page. False when no consistent copy could be had because the writer died or stopped
+ * half-way; *ret then holds what was there, each word right by itself. */
+bool status_read(const struct status *status, struct status_info *ret);
+/* Milliseconds since the slot's source was heard, never negative; -1: never. By the boot clock, or
+ * by the wall clock when the host was started again since. */
+int64_t status_age_ms(const struct status *status, unsigned slot, const struct clock *clock);
+
+/* ---- writing: the agent; calls are serialised by the caller ---- */
+
+/* Maps dir/status for writing and takes its contents over into *info, so that ages outlive the
+ * agent. A missing or unusable file is made new: written beside, then renamed, after readers of the
+ * old one were told. E_EXISTS_ELSEWHERE: it belongs to another control plane. */
+int status_open_writer(const char *dir, const struct uuid *control_plane_id, gid_t gid,
+                       const struct clock *clock, struct status *ret, struct status_info *info,
+                       struct error *err);
+/* Publish one slot or the agent's pid; moves `switches` when region or generation changed. */
+void status_put_source(struct status *status, unsigned slot, const struct status_source *source);
+void status_put_agent(struct status *status, int64_t pid);
+/* Makes the page durable. */
+int status_sync(struct status *status, struct error *err);
+
+/* ---- shared by the two halves ---- */
+
+enum {
+    STATUS_AT_MAGIC = 0,
+    STATUS_AT_FORMAT = 1, /* low half: format; high half: slots */
+    STATUS_AT_REPLACED = 2,
+    STATUS_AT_SWITCHES = 3,
+    STATUS_AT_SEQUENCE = 4,
+    STATUS_AT_CONTROL_PLANE = 5, /* 2 words */
+    STATUS_AT_BOOT_ID = 7,       /* 2 words */
+    STATUS_AT_AGENT_PID = 9,
+
+    /* in a slot */
+    STATUS_AT_REGION = 0, /* 8 words */
+    STATUS_AT_STATE = 8,  /* low half: state; high half: generation */
+    STATUS_AT_EPOCH = 9,  /* 2 words */
+    STATUS_AT_VERSION = 11,
+    STATUS_AT_COMMIT_TIME = 12,
+    STATUS_AT_HEARD_BOOT = 13,
+    STATUS_AT_HEARD_WALL = 14,
+    STATUS_AT_REALMS = 15,
+    STATUS_AT_CONSUMERS = 16,
+    STATUS_AT_KEYS = 17
+};
+
+/* Maps the open file after checking size, magic and format; `path` is for messages. */
+int status_map(int fd, const char *path, bool writable, struct status *ret, struct error *err);
+uint64_t status_magic(void);
+uint64_t status_format_word(void);
+static inline unsigned status_slot_at(unsigned slot)
+{
+    return STATUS_HEAD_WORDS + slot * STATUS_SLOT_WORDS;
+}
+/* The page was written in this boot of the host, so that its boot-clock times mean something. */
+bool status_same_boot(const struct status *status);
+
+#endif

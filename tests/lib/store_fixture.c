@@ -1,0 +1,229 @@
+#include "tests/lib/store_fixture.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <cmocka.h>
+
+#include "store/files.h"
+
+const uint8_t fixture_digest_key[DIGEST_KEY_BYTES] = "a digest key of 32 bytes, as set";
+
+static const char *const realm_groups[] = {"gold", "eu"};
+static const char *const consumer_groups[] = {"eu", "beta"};
+static const char *const consumer_tags[] = {"tag-1", "tag-2"};
+
+static int64_t wall_now(void *context)
+{
+    return ((struct fixture *)context)->wall_ms;
+}
+
+static int64_t boot_now(void *context)
+{
+    return ((struct fixture *)context)->boot_ms;
+}
+
+void fixture_init(struct fixture *fixture)
+{
+    memset(fixture, 0, sizeof(*fixture));
+    (void)snprintf(fixture->base, sizeof(fixture->base), "/tmp/realmstore-test-XXXXXX");
+    assert_non_null(mkdtemp(fixture->base));
+    assert_int_equal(chmod(fixture->base, 0755), 0);
+    (void)snprintf(fixture->dir, sizeof(fixture->dir), "%s/store", fixture->base);
+    fixture->wall_ms = 1800000000000;
+    fixture->boot_ms = 5000000;
+    fixture->clock = (struct clock){.wall_ms = wall_now, .boot_ms = boot_now, .context = fixture};
+}
+
+void fixture_finish(struct fixture *fixture)
+{
+    fixture_close(fixture);
+    assert_int_equal(files_remove_tree(fixture->base, NULL), 0);
+}
+
+struct uuid fixture_uuid(unsigned n)
+{
+    struct uuid id = {{0x01, 0x90, 0, 0, 0, 0, 0x70, 0, 0x80}};
+
+    id.bytes[13] = (uint8_t)(n >> 16);
+    id.bytes[14] = (uint8_t)(n >> 8);
+    id.bytes[15] = (uint8_t)n;
+    return id;
+}
+
+struct uuid fixture_control_plane(void)
+{
+    return fixture_uuid(900);
+}
+
+struct uuid fixture_epoch(void)
+{
+    return fixture_uuid(901);
+}
+
+void fixture_digest(const char *secret, uint8_t digest[DIGEST_BYTES])
+{
+    struct digest_key key;
+
+    digest_key_init(&key, fixture_digest_key);
+    digest_compute(&key, secret, strlen(secret), digest);
+}
+
+struct store_options fixture_options(const struct fixture *fixture)
+{
+    return (struct store_options){
+        .dir = fixture->dir,
+        .reader_group = fixture->group,
+        .control_plane_id = fixture_control_plane(),
+        .map_bytes = fixture->map_bytes,
+        .clock = fixture->clock,
+    };
+}
+
+const char *fixture_path(const struct fixture *fixture, const char *name)
+{
+    static char path[PATH_MAX];
+
+    assert_int_equal(files_join(path, fixture->dir, name, NULL), 0);
+    return path;
+}
+
+void fixture_open(struct fixture *fixture)
+{
+    struct store_options options = fixture_options(fixture);
+    struct error discarded = ERROR_INIT;
+    struct error err = ERROR_INIT;
+
+    if (store_open(&options, &fixture->store, &err) != 0 ||
+        source_open(fixture->store, "us", &fixture->source, &discarded, &err) != 0)
+        fail_msg("%s", err.message);
+    if (discarded.code != 0)
+        fail_msg("discarded: %s", discarded.message);
+}
+
+void fixture_close(struct fixture *fixture)
+{
+    source_close(fixture->source);
+    store_close(fixture->store);
+    fixture->source = NULL;
+    fixture->store = NULL;
+}
+
+void fixture_load_empty_source(struct source *source, uint64_t version)
+{
+    struct model_cursor cursor = {fixture_epoch(), version};
+    struct source_counts none = {0};
+    struct error err = ERROR_INIT;
+
+    if (source_load_begin(source, fixture_digest_key, &err) != 0 ||
+        source_load_publish(source, &cursor, 1700000000000, &none, &err) != 0)
+        fail_msg("%s", err.message);
+}
+
+void fixture_load_empty(struct fixture *fixture)
+{
+    fixture_load_empty_source(fixture->source, ++fixture->version);
+}
+
+void fixture_begin(struct fixture *fixture)
+{
+    struct error err = ERROR_INIT;
+
+    if (source_begin(fixture->source, &err) != 0)
+        fail_msg("%s", err.message);
+}
+
+void fixture_commit(struct fixture *fixture)
+{
+    struct model_cursor cursor = {fixture_epoch(), ++fixture->version};
+    struct error err = ERROR_INIT;
+
+    if (source_commit(fixture->source, &cursor, 1700000000000 + (int64_t)cursor.version, &err) != 0)
+        fail_msg("%s", err.message);
+}
+
+void fixture_put_realm(struct source *source, uint32_t number)
+{
+    struct model_realm realm = {
+        .id = fixture_uuid(number * 100),
+        .number = number,
+        .ttl_min = 10,
+        .negative_ttl_min = 5,
+        .name = "people",
+        .region = "us",
+        .groups = {realm_groups, 2},
+    };
+    struct error err = ERROR_INIT;
+
+    if (source_put_realm(source, &realm, &err) != 0)
+        fail_msg("%s", err.message);
+}
+
+void fixture_put_consumer(struct source *source, uint32_t scope, unsigned n, const char *username)
+{
+    struct model_consumer consumer = {
+        .id = fixture_uuid(n),
+        .type = MODEL_CONSUMER_PROXY,
+        .username = username,
+        .tags = {consumer_tags, 2},
+        .groups = {consumer_groups, 2},
+    };
+    struct error err = ERROR_INIT;
+
+    if (source_put_consumer(source, scope, &consumer, &err) != 0)
+        fail_msg("%s", err.message);
+}
+
+int fixture_try_key(struct source *source, uint32_t scope, unsigned consumer, unsigned n,
+                    const char *secret, int64_t expires_at_ms, struct error *err)
+{
+    struct model_key key = {
+        .id = fixture_uuid(n),
+        .consumer_id = fixture_uuid(consumer),
+        .expires_at_ms = expires_at_ms,
+    };
+
+    fixture_digest(secret, key.digest);
+    return source_put_key(source, scope, &key, err);
+}
+
+void fixture_put_key(struct source *source, uint32_t scope, unsigned consumer, unsigned n,
+                     const char *secret)
+{
+    struct error err = ERROR_INIT;
+
+    if (fixture_try_key(source, scope, consumer, n, secret, 0, &err) != 0)
+        fail_msg("%s", err.message);
+}
+
+void fixture_load_people(struct fixture *fixture)
+{
+    fixture_load_empty(fixture);
+    fixture_begin(fixture);
+    fixture_put_realm(fixture->source, 7);
+    fixture_put_consumer(fixture->source, 7, 1, "alice");
+    fixture_put_key(fixture->source, 7, 1, 11, "alice-key");
+    fixture_put_consumer(fixture->source, MODEL_SCOPE_CP, 2, "bob");
+    fixture_put_key(fixture->source, MODEL_SCOPE_CP, 2, 22, "bob-key");
+    fixture_commit(fixture);
+    source_heard(fixture->source);
+    source_set_state(fixture->source, SOURCE_LIVE);
+}
+
+rs_source fixture_realm_source(uint32_t number)
+{
+    rs_source source = RS_SOURCE_REALM_INIT;
+    struct uuid id = fixture_uuid(number * 100);
+
+    memcpy(source.realm_id, id.bytes, UUID_BYTES);
+    return source;
+}
+
+rs_source fixture_cp_source(void)
+{
+    return (rs_source){.scope = RS_SCOPE_CP};
+}

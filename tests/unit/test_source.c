@@ -1,0 +1,641 @@
+/* test_source.c - the writing side: what is durable, what is refused, what a crash leaves. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "store/files.h"
+#include "store/status.h"
+#include "tests/lib/store_fixture.h"
+
+static struct fixture f;
+
+static int set_up(void **state)
+{
+    (void)state;
+    fixture_init(&f);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    fixture_finish(&f);
+    return 0;
+}
+
+static void assert_counts(uint64_t realms, uint64_t consumers, uint64_t keys)
+{
+    struct source_counts counts = source_counts(f.source);
+
+    assert_int_equal(counts.realms, realms);
+    assert_int_equal(counts.consumers, consumers);
+    assert_int_equal(counts.keys, keys);
+}
+
+/* Opens the source, which must come up empty, and gives the reason. */
+static void open_discarding(struct error *discarded)
+{
+    struct store_options options = fixture_options(&f);
+    struct error err = ERROR_INIT;
+
+    assert_int_equal(store_open(&options, &f.store, &err), 0);
+    if (source_open(f.store, "us", &f.source, discarded, &err) != 0)
+        fail_msg("%s", err.message);
+    assert_int_equal(source_cursor(f.source).version, 0);
+    assert_int_equal(source_begin(f.source, &err), E_NOT_READY);
+}
+
+/* ---- opening ---- */
+
+static void new_source_has_no_cursor_and_takes_no_changes(void **state)
+{
+    struct error err = ERROR_INIT;
+    struct model_cursor cursor;
+
+    (void)state;
+    fixture_open(&f);
+    cursor = source_cursor(f.source);
+    assert_true(uuid_is_nil(&cursor.epoch));
+    assert_int_equal(source_begin(f.source, &err), E_NOT_READY);
+    assert_string_equal(source_region(f.source), "us");
+}
+
+static void cursor_and_counts_survive_a_restart(void **state)
+{
+    struct uuid epoch = fixture_epoch();
+    struct model_cursor cursor;
+
+    (void)state;
+    fixture_open(&f);
+    fixture_load_people(&f);
+    fixture_close(&f);
+    fixture_open(&f);
+    cursor = source_cursor(f.source);
+    assert_int_equal(cursor.version, f.version);
+    assert_true(uuid_equal(&cursor.epoch, &epoch));
+    assert_counts(1, 2, 2);
+}
+
+static void second_agent_is_refused_by_pid(void **state)
+{
+    struct store_options options;
+    struct error err = ERROR_INIT;
+    struct store *second;
+    char pid[32];
+
+    (void)state;
+    fixture_open(&f);
+    options = fixture_options(&f);
+    (void)snprintf(pid, sizeof(pid), "pid %d", (int)getpid());
+    assert_int_equal(store_open(&options, &second, &err), E_LOCKED);
+    assert_non_null(strstr(err.message, pid));
+}
+
+static void store_of_another_control_plane_is_refused(void **state)
+{
+    struct store_options options = fixture_options(&f);
+    struct error err = ERROR_INIT;
+    struct store *store;
+
+    (void)state;
+    fixture_open(&f);
+    fixture_close(&f);
+    options.control_plane_id = fixture_uuid(1);
+    assert_int_equal(store_open(&options, &store, &err), E_EXISTS_ELSEWHERE);
+}
+
+static void data_of_another_control_plane_is_kept_even_without_status(void **state)
+{
+    struct store_options options = fixture_options(&f);
+    struct error err = ERROR_INIT;
+    struct source *source;
+
+    (void)state;
+    fixture_open(&f);
+    fixture_load_people(&f);
+    fixture_close(&f);
+    assert_int_equal(unlink(fixture_path(&f, "status")), 0);
+    options.control_plane_id = fixture_uuid(1);
+    assert_int_equal(store_open(&options, &f.store, &err), 0);
+    assert_int_equal(source_open(f.store, "us", &source, NULL, &err), E_EXISTS_ELSEWHERE);
+    assert_int_equal(access(fixture_path(&f, "us/g-000001/data.mdb"), F_OK), 0);
+}
+
+static void unknown_group_is_named(void **state)
+{
+    struct store_options options = fixture_options(&f);
+    struct error err = ERROR_INIT;
+    struct store *store;
+
+    (void)state;
+    options.reader_group = "no-such-group";
+    assert_int_equal(store_open(&options, &store, &err), E_NOT_FOUND);
+    assert_non_null(strstr(err.message, "no-such-group"));
+}
+
+static void bad_region_names_are_refused(void **state)
+{
+    static const char *const bad[] = {"", "..", "a/b", "US", "us.1"};
+    struct error err = ERROR_INIT;
+    struct source *source;
+
+    (void)state;
+    fixture_open(&f);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(source_open(f.store, bad[i], &source, NULL, &err), E_INVALID);
+    assert_int_equal(source_open(f.store, "us", &source, NULL, &err), E_BUSY);
+}
+
+static mode_t mode_of(const char *name)
+{
+    struct stat status;
+
+    assert_int_equal(stat(fixture_path(&f, name), &status), 0);
+    return status.st_mode & 07777;
+}
+
+static void modes_do_not_depend_on_the_umask(void **state)
+{
+    mode_t former = umask(0077);
+
+    (void)state;
+    fixture_open(&f);
+    fixture_load_empty(&f);
+    (void)umask(former);
+    assert_int_equal(mode_of("."), 02750);
+    assert_int_equal(mode_of("us"), 02750);
+    assert_int_equal(mode_of("us/g-000001"), 02750);
+    assert_int_equal(mode_of("us/g-000001/data.mdb"), 0640);
+    assert_int_equal(mode_of("us/g-000001/lock.mdb"), 0660);
+    assert_int_equal(mode_of("us/g-000001/digest.key"), 0640);
+    assert_int_equal(mode_of("status"), 0640);
+}
+
+static void pruning_removes_regions_that_are_not_open(void **state)
+{
+    struct error err = ERROR_INIT;
+    struct source *other;
+
+    (void)state;
+    fixture_open(&f);
+    assert_int_equal(source_open(f.store, "eu", &other, NULL, &err), 0);
+    fixture_load_empty_source(other, 1);
+    source_close(other);
+    assert_int_equal(store_prune(f.store, &err), 0);
+    assert_int_not_equal(access(fixture_path(&f, "eu"), F_OK), 0);
+    assert_int_equal(access(fixture_path(&f, "us"), F_OK), 0);
+}
+
+/* ---- live changes ---- */
+
+static void counts_stay_exact_through_upserts_and_cascades(void **state)
+{
+    struct uuid alice = fixture_uuid(1);
+    struct uuid bob = fixture_uuid(2);
+    struct uuid bobs_key = fixture_uuid(22);
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    fixture_open(&f);
+    fixture_load_people(&f);
+    fixture_begin(&f);
+    fixture_put_realm(f.source, 7);
+    fixture_put_consumer(f.source, 7, 1, "alice the second");
+    fixture_put_key(f.source, 7, 1, 11, "alice-key");
+    fixture_put_key(f.source, 7, 1, 12, "alice-second-key");
+    fixture_commit(&f);
+    assert_counts(1, 2, 3);
+
+    fixture_begin(&f);
+    assert_int_equal(source_delete_key(f.source, 0, &bob, &bobs_key, &err), 0);
+    assert_int_equal(source_delete_key(f.source, 0, &bob, &bobs_key, &err), 0);
+    fixture_commit(&f);
+    assert_counts(1, 2, 2);
+
+    fixture_begin(&f);
+    assert_int_equal(source_delete_consumer(f.source, 7, &alice, &err), 0);
+    assert_int_equal(source_delete_consumer(f.source, 7, &alice, &err), 0);
+    fixture_commit(&f);
+    assert_counts(1, 1, 0);
+
+    fixture_begin(&f);
+    fixture_put_consumer(f.source, 7, 1, "alice");
+    fixture_put_key(f.source, 7, 1, 11, "alice-key");
+    fixture_put_consumer(f.source, 7, 3, "carol");
+    assert_int_equal(source_delete_realm(f.source, 7, &err), 0);
+    assert_int_equal(source_delete_realm(f.source, 7, &err), 0);
+    fixture_commit(&f);
+    assert_counts(0, 1, 0);
+    fixture_close(&f);
+    fixture_open(&f); /* compares the counts with the tables */
+}
+
+static void impossible_references_are_refused(void **state)
+{
+    struct model_consumer consumer = {.id = fixture_uuid(5), .username = "eve"};
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    fixture_open(&f);
+    fixture_load_people(&f);
+    fixture_begin(&f);
+    assert_int_equal(source_put_consumer(f.source, 8, &consumer, &err), E_MISSING_REFERENCE);
+    assert_int_equal(fixture_try_key(f.source, 7, 5, 55, "x", 0, &err), E_MISSING_REFERENCE);
+    /* A consumer of another scope is none of this one's. */
+    assert_int_equal(fixture_try_key(f.source, 7, 2, 55, "x", 0, &err), E_MISSING_REFERENCE);
+    source_abort(f.source);
+}
+
+static void one_secret_for_two_keys_of_a_scope_is_refused(void **state)
+{
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    fixture_open(&f);
+    fixture_load_people(&f);
+    fixture_begin(&f);
+    fixture_put_consumer(f.source, 7, 3, "carol");
+    assert_int_equal(fixture_try_key(f.source, 7, 3, 33, "alice-key", 0, &err), E_PROTOCOL);
+    assert_null(strstr(err.message, "alice-key"));
+    source_abort(f.source);
+    fixture_begin(&f);
+    fixture_put_key(f.source, 0, 2, 23, "alice-key"); /* another scope may have it */
+    fixture_commit(&f);
+    assert_counts(1, 2, 3);
+}
+
+static void secret_that_a_key_gave_up_is_free(void **state)
+{
+    (void)state;
+    fixture_open(&f);
+    fixture_load_people(&f);
+    fixture_begin(&f);
+    fixture_put_key(f.source, 7, 1, 11, "alice-new-key");
+    fixture_put_consumer(f.source, 7, 3, "carol");
+    fixture_put_key(f.source, 7, 3, 33, "alice-key");
+    fixture_commit(&f);
+    assert_counts(1, 3, 3);
+}
+
+static void number_of_a_realm_cannot_become_another_realm(void **state)
+{
+    struct model_realm other = {.id = fixture_uuid(5), .number = 7, .name = "x", .region = "us"};
+    struct model_realm again = {.id = fixture_uuid(700), .number = 8, .name = "x", .region = "us"};
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    fixture_open(&f);
+    fixture_load_people(&f);
+    fixture_begin(&f);
+    assert_int_equal(source_put_realm(f.source, &other, &err), E_PROTOCOL);
+    source_abort(f.source);
+    fixture_begin(&f);
+    assert_int_equal(source_put_realm(f.source, &again, &err), E_PROTOCOL);
+    source_abort(f.source);
+}
+
+static void aborted_changes_leave_no_trace(void **state)
+{
+    (void)state;
+    fixture_open(&f);
+    fixture_load_people(&f);
+    fixture_begin(&f);
+    fixture_put_consumer(f.source, 7, 9, "nobody");
+    source_abort(f.source);
+    source_abort(f.source);
+    assert_counts(1, 2, 2);
+    fixture_begin(&f);
+    fixture_commit(&f);
+    assert_counts(1, 2, 2);
+}
+
+static void full_map_is_told_and_the_old_data_stays(void **state)
+{
+    struct error err = ERROR_INIT;
+    char name[64];
+    int rc = 0;
+
+    (void)state;
+    f.map_bytes = (size_t)1 << 20;
+    fixture_open(&f);
+    fixture_load_people(&f);
+    fixture_begin(&f);
+    for (unsigned n = 100; n < 100000 && rc == 0; n++) {
+        struct model_consumer consumer = {.id = fixture_uuid(n), .username = name};
+
+        (void)snprintf(name, sizeof(name), "consumer-%u", n);
+        rc = source_put_consumer(f.source, 7, &consumer, &err);
+    }
+    assert_int_equal(rc, E_NO_SPACE);
+    source_abort(f.source);
+    assert_counts(1, 2, 2);
+    fixture_begin(&f);
+    fixture_put_consumer(f.source, 7, 3, "carol");
+    fixture_commit(&f);
+    assert_counts(1, 3, 2);
+}
+
+/* ---- full loads ---- */
+
+static void encode_key(unsigned n, const char *secret, struct buffer *out)
+{
+    struct model_key key = {.id = fixture_uuid(n), .consumer_id = fixture_uuid(1)};
+
+    fixture_digest(secret, key.digest);
+    buffer_clear(out);
+    assert_int_equal(record_encode_key(&key, out), 0);
+}
+
+static int load_bytes(enum record_kind kind, uint32_t scope, const struct buffer *record,
+                      struct error *err)
+{
+    return source_load_record(f.source, kind, scope, record->data, record->size, err);
+}
+
+/* Begins a load with realm 7 and consumer 1 in it. */
+static void begin_load(struct buffer *record)
+{
+    struct model_realm realm = {.id = fixture_uuid(700), .number = 7, .name = "x", .region = "us"};
+    struct model_consumer consumer = {.id = fixture_uuid(1), .username = "alice"};
+    struct error err = ERROR_INIT;
+
+    assert_int_equal(source_load_begin(f.source, fixture_digest_key, &err), 0);
+    buffer_clear(record);
+    assert_int_equal(record_encode_realm(&realm, record), 0);
+    assert_int_equal(load_bytes(RECORD_REALM, 7, record, &err), 0);
+    buffer_clear(record);
+    assert_int_equal(record_encode_consumer(&consumer, record), 0);
+    assert_int_equal(load_bytes(RECORD_CONSUMER, 7, record, &err), 0);
+}
+
+static void load_replaces_what_was_there(void **state)
+{
+    struct model_cursor cursor = {fixture_epoch(), 50};
+    struct source_counts expected = {1, 1, 2};
+    struct error err = ERROR_INIT;
+    struct buffer first;
+    struct buffer second;
+    uint8_t digests[2][DIGEST_BYTES];
+
+    (void)state;
+    buffer_init(&first, RECORD_MAX_BYTES);
+    buffer_init(&second, RECORD_MAX_BYTES);
+    fixture_open(&f);
+    fixture_load_people(&f);
+    begin_load(&first);
+    fixture_digest("a", digests[0]);
+    fixture_digest("b", digests[1]);
+    encode_key(11, "a", &first);
+    encode_key(12, "b", &second);
+    if (memcmp(digests[0], digests[1], DIGEST_BYTES) < 0) {
+        assert_int_equal(load_bytes(RECORD_KEY, 7, &first, &err), 0);
+        assert_int_equal(load_bytes(RECORD_KEY, 7, &second, &err), 0);
+    } else {
+        assert_int_equal(load_bytes(RECORD_KEY, 7, &second, &err), 0);
+        assert_int_equal(load_bytes(RECORD_KEY, 7, &first, &err), 0);
+    }
+    if (source_load_publish(f.source, &cursor, 1, &expected, &err) != 0)
+        fail_msg("%s", err.message);
+    assert_counts(1, 1, 2);
+    assert_int_not_equal(access(fixture_path(&f, "us/g-000001"), F_OK), 0);
+    fixture_close(&f);
+    fixture_open(&f);
+    assert_int_equal(source_cursor(f.source).version, 50);
+    buffer_finish(&first);
+    buffer_finish(&second);
+}
+
+static void load_of_more_than_one_transaction_is_whole(void **state)
+{
+    enum { CONSUMERS = 100001 }; /* one more than a transaction of the load takes */
+    struct model_realm realm = {.id = fixture_uuid(700), .number = 7, .name = "x", .region = "us"};
+    struct model_cursor cursor = {fixture_epoch(), 50};
+    struct source_counts expected = {1, CONSUMERS, 0};
+    struct error err = ERROR_INIT;
+    struct buffer record;
+
+    (void)state;
+    buffer_init(&record, RECORD_MAX_BYTES);
+    fixture_open(&f);
+    assert_int_equal(source_load_begin(f.source, fixture_digest_key, &err), 0);
+    assert_int_equal(record_encode_realm(&realm, &record), 0);
+    assert_int_equal(load_bytes(RECORD_REALM, 7, &record, &err), 0);
+    for (unsigned n = 1; n <= CONSUMERS; n++) {
+        struct model_consumer consumer = {.id = fixture_uuid(n), .username = "x"};
+
+        buffer_clear(&record);
+        assert_int_equal(record_encode_consumer(&consumer, &record), 0);
+        assert_int_equal(load_bytes(RECORD_CONSUMER, 7, &record, &err), 0);
+    }
+    if (source_load_publish(f.source, &cursor, 1, &expected, &err) != 0)
+        fail_msg("%s", err.message);
+    fixture_close(&f);
+    fixture_open(&f);
+    assert_counts(1, CONSUMERS, 0);
+    buffer_finish(&record);
+}
+
+static void load_refuses_what_is_wrong(void **state)
+{
+    struct error err = ERROR_INIT;
+    struct buffer record;
+
+    (void)state;
+    buffer_init(&record, RECORD_MAX_BYTES);
+    fixture_open(&f);
+    begin_load(&record); /* a consumer twice */
+    assert_int_equal(load_bytes(RECORD_CONSUMER, 7, &record, &err), E_CORRUPT);
+    begin_load(&record); /* a consumer of no realm */
+    assert_int_equal(load_bytes(RECORD_CONSUMER, 9, &record, &err), E_MISSING_REFERENCE);
+    begin_load(&record); /* a key of no consumer */
+    encode_key(11, "a", &record);
+    assert_int_equal(load_bytes(RECORD_KEY, 0, &record, &err), E_MISSING_REFERENCE);
+    begin_load(&record); /* one secret for two keys */
+    encode_key(11, "a", &record);
+    assert_int_equal(load_bytes(RECORD_KEY, 7, &record, &err), 0);
+    encode_key(12, "a", &record);
+    assert_int_equal(load_bytes(RECORD_KEY, 7, &record, &err), E_PROTOCOL);
+    begin_load(&record); /* damaged bytes */
+    record.data[record.size - 1] = 'x';
+    assert_int_equal(load_bytes(RECORD_CONSUMER, 7, &record, &err), E_CORRUPT);
+    begin_load(&record); /* a realm behind a consumer */
+    assert_int_equal(source_load_record(f.source, RECORD_REALM, 7, record.data, record.size, &err),
+                     E_CORRUPT);
+    source_load_abort(f.source);
+    assert_int_equal(load_bytes(RECORD_KEY, 7, &record, &err), E_INVALID);
+    buffer_finish(&record);
+}
+
+static void load_with_wrong_counts_keeps_the_former_generation(void **state)
+{
+    struct model_cursor cursor = {fixture_epoch(), 50};
+    struct source_counts expected = {1, 1, 1};
+    struct error err = ERROR_INIT;
+    struct buffer record;
+
+    (void)state;
+    buffer_init(&record, RECORD_MAX_BYTES);
+    fixture_open(&f);
+    fixture_load_people(&f);
+    begin_load(&record);
+    assert_int_equal(source_load_publish(f.source, &cursor, 1, &expected, &err), E_CORRUPT);
+    assert_counts(1, 2, 2);
+    assert_int_equal(source_cursor(f.source).version, f.version);
+    assert_int_not_equal(access(fixture_path(&f, "us/g-000002"), F_OK), 0);
+    buffer_finish(&record);
+}
+
+static void interrupted_load_leaves_the_former_generation_and_no_litter(void **state)
+{
+    struct buffer record;
+
+    (void)state;
+    buffer_init(&record, RECORD_MAX_BYTES);
+    fixture_open(&f);
+    fixture_load_people(&f);
+    fixture_close(&f);
+    /* What a crash in the middle of a load leaves. */
+    assert_int_equal(mkdir(fixture_path(&f, "us/g-000002"), 0750), 0);
+    assert_int_equal(
+        files_write(fixture_path(&f, "us/g-000002"), "data.mdb", "half", 4, FILES_NO_GROUP, NULL),
+        0);
+    fixture_open(&f);
+    assert_counts(1, 2, 2);
+    assert_int_not_equal(access(fixture_path(&f, "us/g-000002"), F_OK), 0);
+    buffer_finish(&record);
+}
+
+/* ---- damage ---- */
+
+static void make_people_and_close(void)
+{
+    fixture_open(&f);
+    fixture_load_people(&f);
+    fixture_close(&f);
+}
+
+static void truncated_data_is_discarded_with_the_reason(void **state)
+{
+    struct error discarded = ERROR_INIT;
+
+    (void)state;
+    make_people_and_close();
+    assert_int_equal(truncate(fixture_path(&f, "us/g-000001/data.mdb"), 3 * 4096), 0);
+    open_discarding(&discarded);
+    assert_int_equal(discarded.code, E_CORRUPT);
+    assert_non_null(strstr(discarded.message, "truncated"));
+    assert_int_not_equal(access(fixture_path(&f, "us/g-000001"), F_OK), 0);
+}
+
+static void foreign_file_is_discarded_with_the_reason(void **state)
+{
+    struct error discarded = ERROR_INIT;
+    char text[8192];
+
+    (void)state;
+    make_people_and_close();
+    memset(text, 'x', sizeof(text));
+    assert_int_equal(files_write(fixture_path(&f, "us/g-000001"), "data.mdb", text, sizeof(text),
+                                 FILES_NO_GROUP, NULL),
+                     0);
+    open_discarding(&discarded);
+    assert_int_equal(discarded.code, E_CORRUPT);
+    assert_non_null(strstr(discarded.message, "not an LMDB file"));
+}
+
+static void wrong_digest_key_is_discarded_with_the_reason(void **state)
+{
+    struct error discarded = ERROR_INIT;
+    uint8_t other[DIGEST_KEY_BYTES] = {1};
+
+    (void)state;
+    make_people_and_close();
+    assert_int_equal(files_write(fixture_path(&f, "us/g-000001"), "digest.key", other,
+                                 sizeof(other), FILES_NO_GROUP, NULL),
+                     0);
+    open_discarding(&discarded);
+    assert_int_equal(discarded.code, E_CORRUPT);
+    assert_non_null(strstr(discarded.message, "digest.key"));
+}
+
+static void missing_generation_is_discarded(void **state)
+{
+    struct error discarded = ERROR_INIT;
+
+    (void)state;
+    make_people_and_close();
+    assert_int_equal(files_remove_tree(fixture_path(&f, "us/g-000001"), NULL), 0);
+    open_discarding(&discarded);
+    assert_int_equal(discarded.code, E_NOT_FOUND);
+    fixture_load_empty(&f); /* and the source can be filled again */
+    assert_int_equal(source_cursor(f.source).version, f.version);
+}
+
+static void damaged_status_page_is_made_anew(void **state)
+{
+    (void)state;
+    make_people_and_close();
+    assert_int_equal(truncate(fixture_path(&f, "status"), 100), 0);
+    fixture_open(&f);
+    assert_counts(1, 2, 2);
+}
+
+/* ---- readers ---- */
+
+static void without_readers_none_is_reported(void **state)
+{
+    struct source_readers readers;
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    fixture_open(&f);
+    assert_int_equal(source_check_readers(f.source, &readers, &err), 0);
+    fixture_load_people(&f);
+    assert_int_equal(source_check_readers(f.source, &readers, &err), 0);
+    assert_int_equal(readers.cleared, 0);
+    assert_int_equal(readers.oldest_pid, 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(new_source_has_no_cursor_and_takes_no_changes),
+        TEST(cursor_and_counts_survive_a_restart),
+        TEST(second_agent_is_refused_by_pid),
+        TEST(store_of_another_control_plane_is_refused),
+        TEST(data_of_another_control_plane_is_kept_even_without_status),
+        TEST(unknown_group_is_named),
+        TEST(bad_region_names_are_refused),
+        TEST(modes_do_not_depend_on_the_umask),
+        TEST(pruning_removes_regions_that_are_not_open),
+        TEST(counts_stay_exact_through_upserts_and_cascades),
+        TEST(impossible_references_are_refused),
+        TEST(one_secret_for_two_keys_of_a_scope_is_refused),
+        TEST(secret_that_a_key_gave_up_is_free),
+        TEST(number_of_a_realm_cannot_become_another_realm),
+        TEST(aborted_changes_leave_no_trace),
+        TEST(full_map_is_told_and_the_old_data_stays),
+        TEST(load_replaces_what_was_there),
+        TEST(load_of_more_than_one_transaction_is_whole),
+        TEST(load_refuses_what_is_wrong),
+        TEST(load_with_wrong_counts_keeps_the_former_generation),
+        TEST(interrupted_load_leaves_the_former_generation_and_no_litter),
+        TEST(truncated_data_is_discarded_with_the_reason),
+        TEST(foreign_file_is_discarded_with_the_reason),
+        TEST(wrong_digest_key_is_discarded_with_the_reason),
+        TEST(missing_generation_is_discarded),
+        TEST(damaged_status_page_is_made_anew),
+        TEST(without_readers_none_is_reported),
+    };
+
+    return cmocka_run_group_tests_name("source", tests, NULL, NULL);
+}
