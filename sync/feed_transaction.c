@@ -1,0 +1,27 @@
+#include "sync/feed.h"
+
+#include <stdlib.h>
+
+struct feed_transaction *feed_transaction_create(size_t max_bytes)
+{
+    struct feed_transaction *transaction = calloc(1, sizeof(*transaction));
+
+    if (transaction != NULL)
+        arena_init(&transaction->arena, max_bytes);
+    return transaction;
+}
+
+void feed_transaction_destroy(struct feed_transaction *transaction)
+{
+    if (transaction == NULL)
+        return;
+    free(transaction->changes);
+    arena_finish(&transaction->arena);
+    free(transaction);
+}
+
+size_t feed_transaction_bytes(const struct feed_transaction *transaction)
+{
+    return sizeof(*transaction) + transaction->capacity * sizeof(*transaction->changes) +
+           transaction->arena.used_bytes;
+}

@@ -1,0 +1,133 @@
+#include "sync/session_core.h"
+
+#include <assert.h>
+#include <stddef.h>
+
+/* The back-off's numbers are those of docs/protocol.md and design.md; the others are bounded from
+ * below by what a slow but healthy network does, and from above by what an operator waits. */
+const struct session_limits session_limits_default = {
+    .connect_ms = 10 * 1000,
+    .hello_ms = 10 * 1000,
+    .silence_min_ms = 200,
+    .silence_max_ms = 60 * 1000,
+    .progress_ms = 60 * 1000,
+    .progress_bytes = 16 * 1024,
+    .snapshot_wait_ms = 60 * 1000,
+    .ack_ms = 10 * 1000,
+    .backoff_min_ms = 250,
+    .backoff_max_ms = 30 * 1000,
+    .retry_after_max_ms = 5 * 60 * 1000,
+    .stable_ms = 5 * 1000,
+    .max_transaction_bytes = 64 * 1024 * 1024,
+};
+
+enum { HEARTBEATS_OF_SILENCE = 3 };
+
+/* Failing and stopping are possible wherever there is something to fail or stop. */
+static enum session_state next_in_trouble(enum session_state state, enum session_event event)
+{
+    if (event == SESSION_EVENT_STOP)
+        return SESSION_IDLE;
+    if (event == SESSION_EVENT_FAILED && state != SESSION_IDLE)
+        return SESSION_BACKOFF;
+    return SESSION_STATES;
+}
+
+enum session_state session_next_state(enum session_state state, enum session_event event)
+{
+    static const struct {
+        enum session_state state;
+        enum session_event event;
+        enum session_state next;
+    } ways[] = {
+        {SESSION_IDLE, SESSION_EVENT_START, SESSION_DRAINING},
+        {SESSION_DRAINING, SESSION_EVENT_DRAINED, SESSION_CONNECTING},
+        {SESSION_CONNECTING, SESSION_EVENT_HELLO, SESSION_STREAMING},
+        {SESSION_STREAMING, SESSION_EVENT_RESYNC, SESSION_SNAPSHOT},
+        {SESSION_SNAPSHOT, SESSION_EVENT_RECEIVED, SESSION_DRAINING},
+        {SESSION_BACKOFF, SESSION_EVENT_TIMER, SESSION_DRAINING},
+    };
+
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        if (ways[i].state == state && ways[i].event == event)
+            return ways[i].next;
+    }
+    return next_in_trouble(state, event);
+}
+
+const char *session_state_text(enum session_state state)
+{
+    static const char *const texts[SESSION_STATES] = {
+        [SESSION_IDLE] = "idle",
+        [SESSION_DRAINING] = "draining",
+        [SESSION_CONNECTING] = "connecting",
+        [SESSION_STREAMING] = "streaming",
+        [SESSION_SNAPSHOT] = "snapshot",
+        [SESSION_BACKOFF] = "backoff",
+    };
+
+    assert((unsigned)state < SESSION_STATES);
+    return texts[state];
+}
+
+uint32_t session_silence_ms(const struct session_limits *limits, uint32_t heartbeat_ms)
+{
+    uint64_t silence = (uint64_t)heartbeat_ms * HEARTBEATS_OF_SILENCE;
+
+    if (silence < limits->silence_min_ms)
+        return limits->silence_min_ms;
+    return silence > limits->silence_max_ms ? limits->silence_max_ms : (uint32_t)silence;
+}
+
+/* A share of `range`, both ends included. */
+static uint32_t spread(uint32_t range, uint32_t random)
+{
+    return (uint32_t)((uint64_t)random * ((uint64_t)range + 1) >> 32);
+}
+
+static uint32_t ceiling_ms(const struct session_limits *limits,
+                           const struct session_trouble *trouble)
+{
+    unsigned rounds = (trouble->failures - 1) / (trouble->urls > 0 ? trouble->urls : 1);
+    uint32_t ceiling = limits->backoff_min_ms;
+
+    for (; rounds > 0 && ceiling < limits->backoff_max_ms; rounds--)
+        ceiling = ceiling > limits->backoff_max_ms / 2 ? limits->backoff_max_ms : ceiling * 2;
+    return ceiling;
+}
+
+uint32_t session_delay_ms(const struct session_limits *limits,
+                          const struct session_trouble *trouble, uint32_t random)
+{
+    uint32_t ceiling = ceiling_ms(limits, trouble);
+    uint32_t floor = 0;
+
+    assert(trouble->failures > 0);
+    if (trouble->refused) {
+        floor = limits->backoff_max_ms / 2;
+        ceiling = limits->backoff_max_ms - floor;
+    }
+    if (trouble->retry_after_ms > floor)
+        floor = trouble->retry_after_ms > limits->retry_after_max_ms
+                    ? limits->retry_after_max_ms
+                    : (uint32_t)trouble->retry_after_ms;
+    return floor + spread(ceiling, random);
+}
+
+void session_progress_start(struct session_progress *progress, int64_t now_ms)
+{
+    *progress = (struct session_progress){.since_ms = now_ms};
+}
+
+bool session_progress_add(struct session_progress *progress, int64_t now_ms, uint64_t amount,
+                          uint64_t min, uint32_t window_ms)
+{
+    bool enough;
+
+    progress->amount += amount;
+    if (now_ms - progress->since_ms < window_ms)
+        return true;
+    enough = progress->amount >= min;
+    session_progress_start(progress, now_ms);
+    return enough;
+}

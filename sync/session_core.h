@@ -1,0 +1,98 @@
+/* session_core.h - what a session decides, without I/O: states, delays, limits. Pure functions.
+ *
+ *            start               drained              hello
+ *     IDLE ---------> DRAINING ----------> CONNECTING -------> STREAMING
+ *                      ^  ^  ^                 |  ^               |   |
+ *                      |  |  +--timer-- BACKOFF|  |            failed |resync
+ *                      |  |                ^   |failed            |   v
+ *                      |  |                +---+<-----------------+  SNAPSHOT
+ *                      |  |                +<------------failed----------+|
+ *                      |  +------------------------received---------------+
+ *     any state: stop --> IDLE
+ *
+ * DRAINING: wants to connect, but what was handed over is still being made durable; the cursor that
+ * a connection begins with is always the durable one.
+ */
+#ifndef RS_SYNC_SESSION_CORE_H
+#define RS_SYNC_SESSION_CORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+enum session_state {
+    SESSION_IDLE,       /* not started, or stopped */
+    SESSION_DRAINING,   /* waits for the sink to apply what it has */
+    SESSION_CONNECTING, /* the feed was asked for; its hello has not come */
+    SESSION_STREAMING,  /* transactions and heartbeats come */
+    SESSION_SNAPSHOT,   /* a snapshot is asked for or comes */
+    SESSION_BACKOFF,    /* waits before it tries the next URL */
+    SESSION_STATES
+};
+
+enum session_event {
+    SESSION_EVENT_START,
+    SESSION_EVENT_DRAINED,
+    SESSION_EVENT_HELLO,
+    SESSION_EVENT_RESYNC,
+    SESSION_EVENT_RECEIVED, /* the snapshot is complete and handed over */
+    SESSION_EVENT_FAILED,
+    SESSION_EVENT_TIMER, /* the back-off is over */
+    SESSION_EVENT_STOP,
+    SESSION_EVENTS
+};
+
+/* The state after `event`; SESSION_STATES when the event cannot happen in `state` (our own
+ * mistake). */
+enum session_state session_next_state(enum session_state state, enum session_event event);
+const char *session_state_text(enum session_state state); /* static */
+
+/* Every timer, limit and retry of a session. */
+struct session_limits {
+    uint32_t connect_ms;     /* TCP and TLS */
+    uint32_t hello_ms;       /* from the request to the hello, connecting included */
+    uint32_t silence_min_ms; /* bounds of three heartbeat periods without a byte */
+    uint32_t silence_max_ms;
+    uint32_t progress_ms;    /* drips: in this time at least one line of the feed, */
+    uint32_t progress_bytes; /* or so many bytes of a snapshot, must come */
+    uint32_t
+        snapshot_wait_ms; /* from the request to a snapshot's first byte: it may have to be built */
+    uint32_t ack_ms;      /* one acknowledgement, all in all */
+    uint32_t backoff_min_ms; /* upper end of the first delay; doubles with each failure */
+    uint32_t backoff_max_ms;
+    uint32_t retry_after_max_ms; /* a longer Retry-After is cut to this */
+    uint32_t stable_ms; /* a stream that lived so long makes the next failure a first one */
+    uint32_t max_transaction_bytes;
+};
+
+extern const struct session_limits session_limits_default;
+
+/* Three heartbeat periods within the limits. */
+uint32_t session_silence_ms(const struct session_limits *limits, uint32_t heartbeat_ms);
+
+/* What went wrong, as far as the delay depends on it. */
+struct session_trouble {
+    unsigned failures;      /* in a row, this one included; 1 or more */
+    unsigned urls;          /* each is tried once before the delay grows */
+    bool refused;           /* 401 or 403: trying again soon helps nobody */
+    int64_t retry_after_ms; /* 0: not said */
+};
+
+/* Full jitter: anything from 0 to the doubling ceiling, so that a fleet does not come back at once.
+ * A refusal waits at least half of the longest delay. Retry-After is a floor under the jitter.
+ * `random`: 32 random bits. */
+uint32_t session_delay_ms(const struct session_limits *limits,
+                          const struct session_trouble *trouble, uint32_t random);
+
+/* Progress of a transfer in windows of time. */
+struct session_progress {
+    int64_t since_ms; /* start of the window */
+    uint64_t amount;  /* since then */
+};
+void session_progress_start(struct session_progress *progress, int64_t now_ms);
+/* Counts `amount`; false when a whole window has gone by with less than `min`. */
+bool session_progress_add(struct session_progress *progress, int64_t now_ms, uint64_t amount,
+                          uint64_t min, uint32_t window_ms);
+
+#endif

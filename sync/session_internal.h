@@ -1,0 +1,99 @@
+/* session_internal.h - what the parts of a session share.
+ *
+ *     session.c           life, state, time, trouble
+ *     session_stream.c    the feed's bytes and the acknowledgements
+ *     session_snapshot.c  the snapshot's bytes
+ *     session_request.c   URLs of the three calls
+ */
+#ifndef RS_SYNC_SESSION_INTERNAL_H
+#define RS_SYNC_SESSION_INTERNAL_H
+
+#include "base/buffer.h"
+#include "sync/session.h"
+
+struct session {
+    struct session_options options;
+    struct session_sink sink;
+    enum session_state state;
+    uv_timer_t timer; /* one: its meaning is the state's */
+    size_t url;       /* index of the one in use */
+
+    /* The transfer of the state CONNECTING, STREAMING or SNAPSHOT. */
+    struct http_request *transfer;
+    bool paused;          /* sink.full() said so; the timer stands still */
+    uint32_t silence_ms;  /* without a byte */
+    int64_t streaming_ms; /* loop time of the hello */
+    struct session_progress progress;
+
+    struct model_cursor cursor; /* the connection began with it */
+    struct feed_reader *feed;   /* owned; CONNECTING and STREAMING */
+    bool hello_seen;            /* set inside feed_reader_take(), acted on after it */
+    enum session_resync resync_seen;
+
+    /* Of the last hello. */
+    struct uuid epoch;
+    uint8_t digest_key[DIGEST_KEY_BYTES];
+
+    struct snapshot_decoder *decoder; /* owned; SNAPSHOT */
+    bool snapshot_begun;              /* the sink knows of it */
+    bool snapshot_received;           /* the transfer is over; `held` may still hold bytes */
+    struct buffer held;               /* compressed bytes that wait for the sink */
+
+    /* Trouble. */
+    unsigned failures;                 /* in a row */
+    bool snapshot_taken;               /* since the last back-off or progress */
+    enum session_resync resync_wanted; /* connect without a cursor, for this reason */
+    bool gap_seen;
+    struct model_cursor gap_cursor; /* where */
+
+    struct http_request *ack;       /* the acknowledgement in flight */
+    struct model_cursor ack_wanted; /* newest version to acknowledge */
+    struct model_cursor ack_sent;   /* of the call in flight, or the last that was answered */
+
+    void (*closed)(void *context);
+    void *closed_context;
+};
+
+/* ---- session.c ---- */
+
+/* Takes the transition, stops the timer, tells the sink. */
+void session_advance(struct session *session, enum session_event event);
+/* (Re)starts the timer; its meaning is the state's. */
+void session_arm(struct session *session, uint32_t delay_ms);
+/* Ends what is under way, backs off. retry_after_ms: 0 when not said. */
+void session_fail(struct session *session, const struct error *err, int64_t retry_after_ms);
+/* A snapshot is needed: ends the feed and asks for it, or backs off when the last one did not help.
+ */
+void session_resynchronise(struct session *session, enum session_resync reason);
+/* Stops the transfer at the sink's wish. */
+void session_pause(struct session *session);
+
+/* ---- session_stream.c ---- */
+
+void session_connect(struct session *session);
+void session_send_ack(struct session *session);
+
+/* ---- session_snapshot.c ---- */
+
+void session_snapshot_start(struct session *session);
+/* Goes on with the bytes that were held back. */
+void session_snapshot_resume(struct session *session);
+/* Drops what was begun. */
+void session_snapshot_drop(struct session *session);
+
+/* ---- session_request.c ---- */
+
+/* Each appends a NUL-terminated URL of the call at the session's current base. Buffer errors. */
+int session_feed_url(const struct session *session, struct buffer *out);
+int session_snapshot_url(const struct session *session, struct buffer *out);
+int session_ack_url(const struct session *session, struct buffer *out);
+/* The acknowledgement's body, NUL-terminated. */
+int session_ack_body(const struct session *session, const struct model_cursor *cursor,
+                     struct buffer *out);
+/* Starts a call; `write_url` is one of the above. */
+int session_request(struct session *session,
+                    int (*write_url)(const struct session *, struct buffer *),
+                    const char *json_body, const struct http_handler *handler,
+                    struct http_request **ret, struct error *err);
+
+#endif

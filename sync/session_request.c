@@ -1,0 +1,113 @@
+/* The three calls of a session: what they ask, and whom. */
+#include "sync/session_internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <jansson.h>
+
+#include "sync/url.h"
+
+/* A base URL, a host name of 255 bytes percent-encoded, and the fixed parts. */
+enum { URL_MAX_BYTES = 8 * 1024 };
+
+static int put_uuid_query(struct buffer *out, char separator, const char *name,
+                          const struct uuid *uuid)
+{
+    char text[UUID_TEXT_SIZE];
+
+    return url_append_query(out, separator, name, uuid_format(uuid, text));
+}
+
+static int put_start(const struct session *session, const char *path, struct buffer *out)
+{
+    int rc = url_append_base(out, session->options.urls[session->url], path);
+
+    if (rc == 0)
+        rc = put_uuid_query(out, '?', "control_plane_id", &session->options.control_plane_id);
+    return rc;
+}
+
+static int put_cursor(const struct model_cursor *cursor, struct buffer *out)
+{
+    int rc;
+
+    if (uuid_is_nil(&cursor->epoch))
+        return 0;
+    rc = put_uuid_query(out, '&', "epoch", &cursor->epoch);
+    return rc != 0 ? rc : buffer_printf(out, "&version=%" PRIu64, cursor->version);
+}
+
+int session_feed_url(const struct session *session, struct buffer *out)
+{
+    int rc = put_start(session, "/v1/sync/feed", out);
+
+    if (rc == 0)
+        rc = url_append_query(out, '&', "host", session->options.host_name);
+    if (rc == 0)
+        rc = url_append_query(out, '&', "agent", REALMSTORE_VERSION);
+    if (rc == 0)
+        rc = put_cursor(&session->cursor, out);
+    return rc != 0 ? rc : buffer_terminate(out);
+}
+
+int session_snapshot_url(const struct session *session, struct buffer *out)
+{
+    int rc = put_start(session, "/v1/sync/snapshot", out);
+
+    return rc != 0 ? rc : buffer_terminate(out);
+}
+
+int session_ack_url(const struct session *session, struct buffer *out)
+{
+    int rc = put_start(session, "/v1/sync/ack", out);
+
+    return rc != 0 ? rc : buffer_terminate(out);
+}
+
+int session_ack_body(const struct session *session, const struct model_cursor *cursor,
+                     struct buffer *out)
+{
+    char control_plane[UUID_TEXT_SIZE];
+    char epoch[UUID_TEXT_SIZE];
+    char *text;
+    json_t *body =
+        json_pack("{s:s, s:s, s:s, s:I}", "control_plane_id",
+                  uuid_format(&session->options.control_plane_id, control_plane), "host",
+                  session->options.host_name, "epoch", uuid_format(&cursor->epoch, epoch),
+                  "version", (json_int_t)cursor->version);
+    int rc = E_NO_MEMORY;
+
+    text = json_dumps(body, JSON_COMPACT);
+    if (text != NULL)
+        rc = buffer_append(out, text, strlen(text) + 1);
+    free(text);
+    json_decref(body);
+    return rc;
+}
+
+int session_request(struct session *session,
+                    int (*write_url)(const struct session *, struct buffer *),
+                    const char *json_body, const struct http_handler *handler,
+                    struct http_request **ret, struct error *err)
+{
+    struct http_request_options options = {
+        .credentials = &session->options.credentials,
+        .json_body = json_body,
+        .connect_timeout_ms = session->options.limits.connect_ms,
+        .total_timeout_ms = json_body != NULL ? session->options.limits.ack_ms : 0,
+    };
+    struct buffer url;
+    int rc;
+
+    buffer_init(&url, URL_MAX_BYTES);
+    rc = write_url(session, &url);
+    if (rc != 0) {
+        (void)error_set(err, rc, "cannot compose the request's URL: %s", error_text(rc));
+    } else {
+        options.url = (const char *)url.data;
+        rc = http_request_start(session->options.http, &options, handler, ret, err);
+    }
+    buffer_finish(&url);
+    return rc;
+}

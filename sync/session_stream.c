@@ -1,0 +1,218 @@
+/* The feed of a session: from the request to the last byte, and the acknowledgements beside it.
+ *
+ * Happy path: the request starts, bytes go through the feed reader to the sink, heartbeats and
+ * transactions keep the timer away. Ends only by trouble or by the source's wish for a snapshot.
+ *
+ * The reader's events come from inside feed_reader_take(), where the reader must not be destroyed:
+ * hello and resync are noted there and acted on when it has returned.
+ */
+#include "sync/session_internal.h"
+
+#include <string.h>
+
+/* Three names and a number; a host name of 255 bytes may be escaped. */
+enum { ACK_BODY_MAX_BYTES = 4 * 1024 };
+
+static bool same_cursor(const struct model_cursor *a, const struct model_cursor *b)
+{
+    return a->version == b->version && uuid_equal(&a->epoch, &b->epoch);
+}
+
+/* ---- events of the reader ---- */
+
+static bool on_hello(void *context, const struct feed_line *line)
+{
+    struct session *session = context;
+    struct session_hello hello = {
+        .epoch = line->hello.epoch,
+        .version = line->hello.version,
+        .heartbeat_ms = line->hello.heartbeat_ms,
+        .digest_key = line->hello.digest_key,
+    };
+
+    session->hello_seen = true;
+    session->epoch = hello.epoch;
+    memcpy(session->digest_key, hello.digest_key, DIGEST_KEY_BYTES);
+    session->silence_ms = session_silence_ms(&session->options.limits, hello.heartbeat_ms);
+    if (session->sink.hello(session->sink.context, &hello))
+        return true;
+    session->resync_seen = SESSION_RESYNC_DIGEST_KEY;
+    return false;
+}
+
+static int on_transaction(void *context, struct feed_transaction *transaction, struct error *err)
+{
+    struct session *session = context;
+
+    session->snapshot_taken = false;
+    return session->sink.transaction(session->sink.context, transaction, err);
+}
+
+static void on_heartbeat(void *context, uint64_t version)
+{
+    struct session *session = context;
+
+    session->snapshot_taken = false;
+    session->sink.heartbeat(session->sink.context, version);
+}
+
+static void on_resync(void *context, enum feed_resync_reason reason)
+{
+    struct session *session = context;
+
+    /* Asked for by ourselves, the source can only answer "no cursor": our reason tells more. */
+    session->resync_seen = session->resync_wanted != SESSION_RESYNC_NONE
+                               ? session->resync_wanted
+                               : (enum session_resync)reason;
+}
+
+/* ---- bytes ---- */
+
+/* A first gap may be an accident of the way (a proxy's stale answer); a second one at the same
+ * place is the source's own word. */
+static void note_gap(struct session *session)
+{
+    struct model_cursor here = feed_reader_cursor(session->feed);
+
+    if (session->gap_seen && same_cursor(&session->gap_cursor, &here))
+        session->resync_wanted = SESSION_RESYNC_GAP;
+    session->gap_seen = true;
+    session->gap_cursor = here;
+}
+
+static void fail_stream(struct session *session, const struct error *err)
+{
+    if (err->code == E_RESYNC)
+        note_gap(session);
+    else if (err->code == E_TOO_LARGE)
+        session->resync_wanted = SESSION_RESYNC_TOO_LARGE;
+    session_fail(session, err, 0);
+}
+
+static bool makes_progress(struct session *session, uint64_t lines_before)
+{
+    const struct session_limits *limits = &session->options.limits;
+
+    return session_progress_add(&session->progress, (int64_t)uv_now(session->options.loop),
+                                feed_reader_lines(session->feed) - lines_before, 1,
+                                limits->progress_ms);
+}
+
+static enum http_take on_data(void *context, const void *bytes, size_t size)
+{
+    struct session *session = context;
+    struct error err = ERROR_INIT;
+    uint64_t lines = feed_reader_lines(session->feed);
+
+    if (session->sink.full(session->sink.context)) {
+        session_pause(session);
+        return HTTP_PAUSE;
+    }
+    session->sink.received(session->sink.context, size);
+    if (feed_reader_take(session->feed, bytes, size, &err) == 0 && !makes_progress(session, lines))
+        (void)error_set(&err, E_TIMEOUT, "the feed drips: no complete line in %u ms",
+                        session->options.limits.progress_ms);
+    if (session->hello_seen && session->state == SESSION_CONNECTING) {
+        session->streaming_ms = (int64_t)uv_now(session->options.loop);
+        session_advance(session, SESSION_EVENT_HELLO);
+    }
+    if (err.code != 0)
+        fail_stream(session, &err);
+    else if (session->resync_seen != SESSION_RESYNC_NONE)
+        session_resynchronise(session, session->resync_seen);
+    else if (session->hello_seen) {
+        session_arm(session, session->silence_ms);
+        session_send_ack(session);
+    }
+    return HTTP_TAKEN;
+}
+
+static void on_done(void *context, const struct http_result *result)
+{
+    struct session *session = context;
+    struct error err = result->err;
+
+    session->transfer = NULL;
+    if (err.code == 0)
+        (void)error_set(&err, E_NETWORK, "the control plane ended the feed");
+    session_fail(session, &err, result->retry_after_ms);
+}
+
+static int open_feed(struct session *session, struct error *err)
+{
+    struct feed_expectation expect = {
+        .control_plane_id = session->options.control_plane_id,
+        .region = session->options.region,
+        .cursor = session->cursor,
+        .max_transaction_bytes = session->options.limits.max_transaction_bytes,
+    };
+    struct feed_events events = {on_hello, on_transaction, on_heartbeat, on_resync, session};
+    struct http_handler handler = {on_data, on_done, session};
+    int rc = feed_reader_create(&expect, &events, &session->feed);
+
+    if (rc != 0)
+        return error_set(err, rc, "no memory to read the feed");
+    return session_request(session, session_feed_url, NULL, &handler, &session->transfer, err);
+}
+
+void session_connect(struct session *session)
+{
+    struct error err = ERROR_INIT;
+
+    if (!session->sink.cursor(session->sink.context, &session->cursor))
+        return;
+    if (session->resync_wanted != SESSION_RESYNC_NONE)
+        session->cursor = (struct model_cursor){.version = 0};
+    session->hello_seen = false;
+    session->resync_seen = SESSION_RESYNC_NONE;
+    session->ack_wanted = session->ack_sent = session->cursor; /* the request says it already */
+    session_advance(session, SESSION_EVENT_DRAINED);
+    session_progress_start(&session->progress, (int64_t)uv_now(session->options.loop));
+    session_arm(session, session->options.limits.hello_ms);
+    if (open_feed(session, &err) != 0)
+        session_fail(session, &err, 0);
+}
+
+/* ---- acknowledgements ---- */
+
+static enum http_take on_ack_data(void *context, const void *bytes, size_t size)
+{
+    (void)context;
+    (void)bytes;
+    (void)size;
+    return HTTP_TAKEN; /* a 204 has no body, and another's says nothing that matters */
+}
+
+static void on_ack_done(void *context, const struct http_result *result)
+{
+    struct session *session = context;
+
+    session->ack = NULL;
+    if (result->err.code == 0)
+        session_send_ack(session);
+    else /* the next bytes of the feed, a heartbeat at the latest, try again */
+        session->ack_sent = (struct model_cursor){.version = 0};
+}
+
+void session_send_ack(struct session *session)
+{
+    struct http_handler handler = {on_ack_data, on_ack_done, session};
+    struct error ignored = ERROR_INIT; /* the next bytes of the feed try again */
+    struct buffer body;
+
+    if (session->state != SESSION_STREAMING || session->ack != NULL ||
+        same_cursor(&session->ack_wanted, &session->ack_sent))
+        return;
+    buffer_init(&body, ACK_BODY_MAX_BYTES);
+    if (session_ack_body(session, &session->ack_wanted, &body) == 0 &&
+        session_request(session, session_ack_url, (const char *)body.data, &handler, &session->ack,
+                        &ignored) == 0)
+        session->ack_sent = session->ack_wanted;
+    buffer_finish(&body);
+}
+
+void session_ack(struct session *session, const struct model_cursor *cursor)
+{
+    session->ack_wanted = *cursor;
+    session_send_ack(session);
+}
