@@ -1,0 +1,156 @@
+/* http.h - an HTTP/1.1 server for two very different kinds of caller: operators, whose requests end
+ * in a disk write, and thousands of followers, whose answers never end.
+ *
+ * Each listening address has one epoll thread, which parses requests, writes answers and never
+ * blocks. A complete request is suspended and handed to a pool of workers; there the handler may
+ * block. The answer may be given by the worker at once, or later by any thread: the request waits
+ * without holding one.
+ *
+ *   epoll thread: headers, body --suspend--> queue --> worker: handler --> http_answer*()
+ *   epoll thread: <--resume-- answer is written; keep-alive
+ *
+ * Everything a client can make us hold is bounded: headers and URI by the connection's memory
+ * (431, 414), one body (413), all bodies together, the queue and the connections (503), the time
+ * that a request may take to arrive.
+ *
+ * THREADS: the calls on one request must not overlap; calls on different ones may.
+ */
+#ifndef RS_CONTROL_HTTP_H
+#define RS_CONTROL_HTTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/log.h"
+
+enum http_method {
+    HTTP_GET,
+    HTTP_HEAD, /* the answer's body is not sent; handlers treat it as GET */
+    HTTP_POST,
+    HTTP_PUT,
+    HTTP_PATCH,
+    HTTP_DELETE,
+    HTTP_OPTIONS,
+    HTTP_OTHER,
+    HTTP_METHODS
+};
+
+enum { HTTP_ID_SIZE = 33, HTTP_NO_ROUTE = -1 };
+
+/* What a handler sees. Lives until the answer was sent. */
+struct http_request {
+    enum http_method method;
+    const char *path;  /* as sent: still percent-encoded, without the query; begins with '/' */
+    const char *query; /* as sent, without '?'; "" when there is none */
+    const char *body;  /* `body_size` bytes, not terminated; NULL when empty */
+    size_t body_size;
+    char id[HTTP_ID_SIZE]; /* random; also sent to the client as Request-Id */
+    int64_t start_us;      /* boot clock */
+    int route;             /* for the observer; the handler's to set; HTTP_NO_ROUTE before */
+    struct arena arena;    /* the handler's to use until it answers */
+};
+
+typedef void (*http_handler_fn)(void *context, struct http_request *request);
+/* Called once for each answer when it begins to be sent, from an epoll thread: must be quick. */
+typedef void (*http_observer_fn)(void *context, const struct http_request *request, unsigned status,
+                                 int64_t duration_us);
+
+struct http_options {
+    size_t workers;           /* 0: 32; they mostly wait for group commits */
+    size_t queue_max;         /* requests waiting for a worker; 0: 4096 */
+    unsigned max_connections; /* per listening address; 0: 20,000 */
+    unsigned idle_timeout_s;  /* of silence; a request may take twice as long to arrive; 0: 60 */
+    size_t body_max_bytes;    /* 0: 1 MiB */
+    size_t bodies_max_bytes;  /* of all requests in hand together; 0: 64 MiB */
+    const char
+        *tls_cert_pem; /* NULL: plain HTTP; borrowed until http_destroy(), as is what follows */
+    const char *tls_key_pem;
+    const char *client_ca_pem; /* NULL: client certificates are not asked for */
+    http_handler_fn handler;
+    http_observer_fn observer; /* may be NULL */
+    void *context;             /* of both */
+    const struct log *log;
+};
+
+struct http_server;
+
+/* Starts the workers. */
+int http_create(const struct http_options *options, struct http_server **ret, struct error *err);
+/* Binds "address:port" ("[address]:port" for IPv6; port 0 picks one) and accepts from now on.
+ * `ret_url` gets e.g. "http://127.0.0.1:8080". */
+enum { HTTP_URL_SIZE = 96, HTTP_LISTENERS_MAX = 16 };
+int http_listen(struct http_server *server, const char *address, char ret_url[HTTP_URL_SIZE],
+                struct error *err);
+/* True when the address (of the same form) can be reached from this host alone. */
+bool http_address_is_loopback(const char *address);
+/* No new connections; new requests on old ones are answered 503. Not to be undone. */
+void http_stop_accepting(struct http_server *server);
+/* Lets answers in progress go out (for five seconds at most), then closes every connection and
+ * joins all threads. Streams must have ended and deferred answers been given before, or be about
+ * to without the caller's help. Frees the server. NULL allowed. */
+void http_destroy(struct http_server *server);
+
+struct http_stats {
+    size_t connections;
+    size_t requests;       /* in progress, streams included */
+    size_t queued;         /* waiting for a worker */
+    uint64_t refused_busy; /* answered 503 since the start */
+};
+void http_stats(struct http_server *server, struct http_stats *ret);
+
+/* ---- reading the request ---- */
+
+/* Value of a header, or NULL; borrowed until the answer is given. */
+const char *http_header(const struct http_request *request, const char *name);
+/* Common name of the client certificate's subject, when one was presented and the configured
+ * authority vouches for it: 0, E_NOT_FOUND without certificate, E_UNAUTHORIZED with a bad one. */
+int http_client_name(const struct http_request *request, char *name, size_t size);
+
+/* ---- answering: exactly one of these, once, from any thread; the request is gone afterwards ----
+ */
+
+/* Adds a header to the coming answer. 0 or E_NO_MEMORY. */
+int http_answer_header(struct http_request *request, const char *name, const char *value);
+/* `body` is transferred (from malloc; may be NULL when size is 0). */
+void http_answer(struct http_request *request, unsigned status, const char *content_type,
+                 char *body, size_t size);
+/* `size` bytes of the file; fd is transferred. */
+void http_answer_file(struct http_request *request, const char *content_type, int fd,
+                      uint64_t size);
+/* An RFC 9457 problem document. `detail` and `extra` may be NULL; the members of the object `extra`
+ * are added (the reference is taken over). */
+struct json_t;
+void http_answer_problem(struct http_request *request, unsigned status, const char *detail,
+                         struct json_t *extra);
+
+/* ---- endless answers ---- */
+
+/* Where a stream's bytes come from. All three run in the epoll thread and must not block. */
+struct http_source {
+    /* Up to `max` bytes: their number, 0 when there is nothing now (http_stream_wake() will come),
+     * -1 at the end. */
+    ssize_t (*read)(void *context, char *bytes, size_t max);
+    /* The stream is over, whoever ended it; no read() comes after. After close() has returned,
+     * http_stream_wake() must not be called any more. */
+    void (*close)(void *context);
+    void *context;
+};
+
+struct http_stream;
+
+/* A stream that can be woken from now on; goes either to http_stream_start or http_stream_cancel.
+ * NULL: out of memory. */
+struct http_stream *http_stream_create(struct http_request *request);
+/* Answers 200 with the stream. */
+void http_stream_start(struct http_stream *stream, const char *content_type,
+                       const struct http_source *source);
+/* Before the start only; the request has still to be answered. */
+void http_stream_cancel(struct http_stream *stream);
+/* There may be something to read. Any thread, any number of times. */
+void http_stream_wake(struct http_stream *stream);
+
+#endif

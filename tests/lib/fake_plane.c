@@ -1,0 +1,249 @@
+#include "tests/lib/fake_plane.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/record.h"
+#include "sync/change.h"
+#include "sync/snapshot.h"
+#include "tests/lib/fake_source.h"
+
+#define EPOCH      "01932f00-0000-7000-8000-000000000001"
+#define IMPOSSIBLE "ffffffff-0000-4000-8000-000000000000"
+
+enum { HEARTBEAT_MS = 500, SCOPE = 1, TEXT_SIZE = 32 };
+
+/* A failing helper must not let a test pass. */
+static void check(bool good)
+{
+    if (!good)
+        abort();
+}
+
+static struct uuid uuid_of(const char *text)
+{
+    struct uuid uuid;
+
+    check(uuid_parse(text, &uuid));
+    return uuid;
+}
+
+static void secret_key(uint8_t key[DIGEST_KEY_BYTES])
+{
+    for (int i = 0; i < DIGEST_KEY_BYTES; i++)
+        key[i] = (uint8_t)i;
+}
+
+static struct uuid entity_id(uint8_t kind, uint64_t number)
+{
+    struct uuid id = {{kind}};
+
+    for (int i = 0; i < 8; i++)
+        id.bytes[15 - i] = (uint8_t)(number >> 8 * i);
+    return id;
+}
+
+static struct model_realm make_realm(void)
+{
+    static const char *const groups[] = {"gold"};
+
+    return (struct model_realm){.id = uuid_of(FAKE_PLANE_REALM),
+                                .number = SCOPE,
+                                .ttl_min = 10,
+                                .negative_ttl_min = 10,
+                                .name = "prod",
+                                .region = "us",
+                                .groups = {groups, 1}};
+}
+
+static struct model_consumer make_consumer(uint64_t number, char name[TEXT_SIZE])
+{
+    (void)snprintf(name, TEXT_SIZE, "consumer-%" PRIu64, number);
+    return (struct model_consumer){.id = entity_id(0xc0, number), .username = name};
+}
+
+static struct model_key make_key(uint64_t number)
+{
+    struct model_key key = {.id = entity_id(0xa0, number), .consumer_id = entity_id(0xc0, number)};
+    uint8_t secret[DIGEST_KEY_BYTES];
+    struct digest_key digest_key;
+    char text[TEXT_SIZE];
+
+    secret_key(secret);
+    digest_key_init(&digest_key, secret);
+    (void)snprintf(text, sizeof(text), "key-%" PRIu64, number);
+    digest_compute(&digest_key, text, strlen(text), key.digest);
+    return key;
+}
+
+/* ---- the feed ---- */
+
+static void put_line(struct buffer *out, const struct feed_line *line)
+{
+    check(feed_line_encode(line, out) == 0);
+}
+
+static void put_transaction(const struct fake_plane *plane, struct buffer *out, uint64_t version)
+{
+    struct feed_line begin = {.kind = FEED_LINE_BEGIN, .begin = {version - 1, version, 1}};
+    struct feed_line line = {.kind = FEED_LINE_CHANGE,
+                             .change = {.kind = CHANGE_CONSUMER, .scope = SCOPE}};
+    struct feed_line commit = {.kind = FEED_LINE_COMMIT, .commit = {version, 2}};
+    char name[TEXT_SIZE];
+
+    put_line(out, &begin);
+    line.change.consumer = make_consumer(version, name);
+    put_line(out, &line);
+    line.change.kind = CHANGE_KEY;
+    line.change.key = make_key(version);
+    if (plane->impossible)
+        line.change.key.consumer_id = uuid_of(IMPOSSIBLE);
+    put_line(out, &line);
+    put_line(out, &commit);
+}
+
+static void answer_feed(const struct fake_plane *plane, uint64_t asked, struct fake_reply *reply)
+{
+    struct feed_line hello = {.kind = FEED_LINE_HELLO,
+                              .hello = {.protocol = 1,
+                                        .control_plane_id = uuid_of(FAKE_PLANE_ID),
+                                        .epoch = uuid_of(EPOCH),
+                                        .version = plane->version,
+                                        .heartbeat_ms = HEARTBEAT_MS,
+                                        .region = "us"}};
+    struct feed_line heartbeat = {.kind = FEED_LINE_HEARTBEAT, .heartbeat = {plane->version, 1}};
+    struct feed_line resync = {.kind = FEED_LINE_RESYNC};
+
+    secret_key(hello.hello.digest_key);
+    fake_head(&reply->bytes, "200 OK", "Content-Type: application/x-ndjson\r\n");
+    put_line(&reply->bytes, &hello);
+    if (asked == UINT64_MAX) {
+        put_line(&reply->bytes, &resync);
+        return;
+    }
+    for (uint64_t version = asked + 1; version <= plane->version; version++)
+        put_transaction(plane, &reply->bytes, version);
+    put_line(&reply->bytes, &heartbeat);
+    reply->then = FAKE_HOLD;
+}
+
+/* ---- the snapshot ---- */
+
+static int append(void *context, const void *bytes, size_t size)
+{
+    return buffer_append(context, bytes, size);
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+    const struct model_key *left = a;
+    const struct model_key *right = b;
+
+    return memcmp(left->digest, right->digest, DIGEST_BYTES);
+}
+
+static void add(struct snapshot_encoder *encoder, enum snapshot_kind kind, struct buffer *bytes)
+{
+    struct snapshot_record record = {kind, SCOPE, bytes->data, bytes->size};
+
+    check(snapshot_encoder_add(encoder, &record) == 0);
+    buffer_clear(bytes);
+}
+
+static void add_records(const struct fake_plane *plane, struct snapshot_encoder *encoder,
+                        uint64_t version)
+{
+    struct model_key *keys = calloc(version + 1, sizeof(*keys));
+    struct model_realm realm = make_realm();
+    struct buffer bytes;
+    char name[TEXT_SIZE];
+
+    check(keys != NULL);
+    buffer_init(&bytes, RECORD_MAX_BYTES);
+    check(record_encode_realm(&realm, &bytes) == 0);
+    add(encoder, SNAPSHOT_REALM, &bytes);
+    for (uint64_t i = 1; i <= version; i++) {
+        struct model_consumer consumer = make_consumer(i, name);
+
+        check(record_encode_consumer(&consumer, &bytes) == 0);
+        if (plane->damaged && i == version)
+            bytes.data[0] ^= 0xff;
+        add(encoder, SNAPSHOT_CONSUMER, &bytes);
+        keys[i - 1] = make_key(i);
+    }
+    qsort(keys, version, sizeof(*keys), compare_keys);
+    for (uint64_t i = 0; i < version; i++) {
+        check(record_encode_key(&keys[i], &bytes) == 0);
+        add(encoder, SNAPSHOT_KEY, &bytes);
+    }
+    buffer_finish(&bytes);
+    free(keys);
+}
+
+static void answer_snapshot(const struct fake_plane *plane, struct fake_reply *reply)
+{
+    uint64_t version = plane->snapshot_version != 0 ? plane->snapshot_version : plane->version;
+    struct snapshot_header header = {.control_plane_id = uuid_of(FAKE_PLANE_ID),
+                                     .time_ms = 1,
+                                     .realms = 1,
+                                     .consumers = version,
+                                     .keys = version};
+    struct snapshot_encoder *encoder;
+
+    header.cursor = (struct model_cursor){uuid_of(EPOCH), version};
+    fake_head(&reply->bytes, "200 OK", "Content-Type: application/vnd.realmstore.snapshot\r\n");
+    check(snapshot_encoder_create(&header, append, &reply->bytes, &encoder) == 0);
+    add_records(plane, encoder, version);
+    check(snapshot_encoder_end(encoder) == 0);
+    snapshot_encoder_destroy(encoder);
+}
+
+/* ---- requests ---- */
+
+static uint64_t number_after(const char *text, const char *name)
+{
+    const char *at = strstr(text, name);
+
+    return at != NULL ? strtoull(at + strlen(name), NULL, 10) : UINT64_MAX;
+}
+
+static void respond(void *context, const struct fake_request *request, struct fake_reply *reply)
+{
+    struct fake_plane *plane = context;
+
+    if (plane->down) {
+        fake_head(&reply->bytes, "503 Service Unavailable", "");
+    } else if (strncmp(request->target, "/v1/sync/feed", 13) == 0) {
+        plane->feeds++;
+        answer_feed(plane, number_after(request->target, "&version="), reply);
+    } else if (strncmp(request->target, "/v1/sync/snapshot", 17) == 0) {
+        plane->snapshots++;
+        answer_snapshot(plane, reply);
+    } else {
+        plane->acked = number_after(request->body, "\"version\":");
+        fake_head(&reply->bytes, "204 No Content", "");
+    }
+}
+
+struct fake_plane *fake_plane_start(uint64_t version, uv_async_t *changed)
+{
+    struct fake_plane *plane = calloc(1, sizeof(*plane));
+
+    check(plane != NULL);
+    plane->version = version;
+    plane->source = fake_source_start(respond, plane, changed);
+    return plane;
+}
+
+void fake_plane_stop(struct fake_plane *plane)
+{
+    fake_source_stop(plane->source);
+    free(plane);
+}
+
+const char *fake_plane_url(const struct fake_plane *plane)
+{
+    return fake_source_url(plane->source);
+}

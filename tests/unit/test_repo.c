@@ -1,0 +1,833 @@
+/* test_repo.c - the embedded repository: entities, uniqueness, partial updates, what a restart
+ * keeps. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "tests/lib/repo_fixture.h"
+
+static struct repo_fixture *f;
+static struct repo *repo;
+static const struct repo_ops *ops;
+static struct error err;
+
+static int set_up(void **state)
+{
+    (void)state;
+    f = repo_fixture_create(0);
+    repo = f->repo;
+    ops = repo->ops;
+    err = (struct error)ERROR_INIT;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    repo_fixture_destroy(f);
+    return 0;
+}
+
+static void reopen(void)
+{
+    repo_fixture_reopen(f);
+    repo = f->repo;
+}
+
+static void assert_fails(int rc, int code, const char *field)
+{
+    assert_int_equal(rc, code);
+    assert_int_equal(err.code, code);
+    assert_string_not_equal(err.message, "");
+    if (field == NULL)
+        assert_null(err.field);
+    else
+        assert_string_equal(err.field, field);
+    err = (struct error)ERROR_INIT;
+}
+
+static const struct model_strings two_labels = {.items = (const char *const[]){"gold", "eu"},
+                                                .count = 2};
+
+static void assert_two_labels(const struct model_strings *strings)
+{
+    assert_int_equal(strings->count, 2);
+    assert_string_equal(strings->items[0], "gold");
+    assert_string_equal(strings->items[1], "eu");
+}
+
+/* ---- realms ---- */
+
+static void realm_comes_back_as_it_was_created(void **state)
+{
+    static const char *const allowed[] = {"497F6ECA-6276-4993-BFEB-53CBBBBA6F08", "*"};
+    const struct repo_realm input = {
+        .model = {.name = "prod", .ttl_min = 7, .negative_ttl_min = 5, .groups = two_labels},
+        .allowed_control_planes = {.items = allowed, .count = 2}};
+    struct repo_commit commit = {0};
+    struct repo_realm created;
+    struct repo_realm got;
+
+    (void)state;
+    assert_int_equal(ops->realm_create(repo, &input, &f->arena, &created, &commit, &err), 0);
+    assert_int_equal(commit.version, 1);
+    assert_int_equal(ops->realm_get(repo, &created.model.id, &f->arena, &got, &err), 0);
+    assert_true(uuid_equal(&got.model.id, &created.model.id));
+    assert_int_equal(got.model.number, 1);
+    assert_string_equal(got.model.name, "prod");
+    assert_string_equal(got.model.region, "us");
+    assert_int_equal(got.model.ttl_min, 7);
+    assert_int_equal(got.model.negative_ttl_min, 5);
+    assert_two_labels(&got.model.groups);
+    assert_int_equal(got.allowed_control_planes.count, 2);
+    assert_string_equal(got.allowed_control_planes.items[0],
+                        "497f6eca-6276-4993-bfeb-53cbbbba6f08");
+    assert_string_equal(got.allowed_control_planes.items[1], "*");
+    assert_false(got.allow_all_control_planes);
+    assert_true(got.created_ms > 0);
+    assert_int_equal(got.created_ms, got.updated_ms);
+}
+
+static void realm_name_is_unique_and_free_after_rename_and_delete(void **state)
+{
+    struct repo_realm a = repo_fixture_realm(f, "a", NULL);
+    struct repo_realm b = repo_fixture_realm(f, "b", NULL);
+    struct repo_realm input = {.model = {.name = "a", .ttl_min = 10, .negative_ttl_min = 10}};
+    struct repo_realm ret;
+
+    (void)state;
+    assert_fails(ops->realm_create(repo, &input, &f->arena, &ret, NULL, &err), E_CONFLICT, "name");
+    assert_fails(
+        ops->realm_update(repo, &b.model.id, &input, REPO_SET_NAME, &f->arena, &ret, NULL, &err),
+        E_CONFLICT, "name");
+    input.model.name = "c";
+    assert_int_equal(
+        ops->realm_update(repo, &a.model.id, &input, REPO_SET_NAME, &f->arena, &ret, NULL, &err),
+        0);
+    a = repo_fixture_realm(f, "a", NULL);
+    assert_int_equal(ops->realm_delete(repo, &a.model.id, false, NULL, &err), 0);
+    a = repo_fixture_realm(f, "a", NULL);
+    assert_int_equal(a.model.number, 4); /* never reused */
+}
+
+static void realm_patch_changes_only_what_its_bits_name(void **state)
+{
+    const unsigned allowed[] = {1, 0};
+    struct repo_realm realm = repo_fixture_realm(f, "prod", allowed);
+    const struct repo_realm input = {
+        .model = {.name = "other", .ttl_min = 99, .negative_ttl_min = 98, .groups = two_labels},
+        .allow_all_control_planes = true};
+    struct repo_commit commit;
+    struct repo_realm got;
+
+    (void)state;
+    assert_int_equal(ops->realm_update(repo, &realm.model.id, &input,
+                                       REPO_SET_TTL | REPO_SET_GROUPS, &f->arena, &got, &commit,
+                                       &err),
+                     0);
+    assert_string_equal(got.model.name, "prod");
+    assert_int_equal(got.model.ttl_min, 99);
+    assert_int_equal(got.model.negative_ttl_min, 10);
+    assert_two_labels(&got.model.groups);
+    assert_int_equal(got.allowed_control_planes.count, 1);
+    assert_false(got.allow_all_control_planes);
+    assert_int_equal(commit.version, 2);
+    assert_int_equal(ops->realm_update(repo, &realm.model.id, &input,
+                                       REPO_SET_NAME | REPO_SET_NEGATIVE_TTL | REPO_SET_ALLOWED |
+                                           REPO_SET_ALLOW_ALL,
+                                       &f->arena, &got, &commit, &err),
+                     0);
+    assert_string_equal(got.model.name, "other");
+    assert_int_equal(got.model.negative_ttl_min, 98);
+    assert_int_equal(got.allowed_control_planes.count, 0);
+    assert_true(got.allow_all_control_planes);
+}
+
+static void update_to_equal_values_spends_no_version(void **state)
+{
+    struct repo_realm realm = repo_fixture_realm(f, "prod", NULL);
+    struct repo_scope scope = repo_fixture_realm_scope(&realm);
+    struct repo_consumer consumer = repo_fixture_consumer(f, &scope, "alice");
+    struct repo_commit commit = {.version = 99};
+    struct repo_realm got_realm;
+    struct repo_consumer got;
+
+    (void)state;
+    assert_int_equal(ops->realm_update(repo, &realm.model.id, &realm, REPO_SET_NAME, &f->arena,
+                                       &got_realm, &commit, &err),
+                     0);
+    assert_int_equal(commit.version, 0);
+    assert_int_equal(ops->consumer_update(repo, &scope, &consumer.model.id, &consumer,
+                                          REPO_SET_USERNAME, &f->arena, &got, &commit, &err),
+                     0);
+    assert_int_equal(commit.version, 0);
+    assert_int_equal(repo_fixture_version(f), 2);
+}
+
+static void realm_refuses_control_planes_that_are_no_uuid(void **state)
+{
+    static const char *const allowed[] = {"nonsense"};
+    const struct repo_realm input = {
+        .model = {.name = "prod", .ttl_min = 10, .negative_ttl_min = 10},
+        .allowed_control_planes = {.items = allowed, .count = 1}};
+    struct repo_realm ret;
+
+    (void)state;
+    assert_fails(ops->realm_create(repo, &input, &f->arena, &ret, NULL, &err), E_INVALID,
+                 "allowed_control_planes");
+}
+
+static void realm_with_consumers_is_deleted_only_by_force(void **state)
+{
+    struct repo_realm realm = repo_fixture_realm(f, "prod", NULL);
+    struct repo_realm other = repo_fixture_realm(f, "other", NULL);
+    struct repo_scope scope = repo_fixture_realm_scope(&realm);
+    struct repo_scope other_scope = repo_fixture_realm_scope(&other);
+    struct repo_consumer alice = repo_fixture_consumer(f, &scope, "alice");
+    struct repo_consumer bob = repo_fixture_consumer(f, &other_scope, "bob");
+    struct repo_consumer got_consumer;
+    struct repo_key got_key;
+    struct repo_realm got;
+
+    (void)state;
+    repo_fixture_key(f, &scope, &alice.model.id, "one");
+    repo_fixture_key(f, &other_scope, &bob.model.id, "one");
+    assert_fails(ops->realm_delete(repo, &realm.model.id, false, NULL, &err), E_NOT_EMPTY, NULL);
+    assert_int_equal(ops->realm_delete(repo, &realm.model.id, true, NULL, &err), 0);
+    assert_fails(ops->realm_get(repo, &realm.model.id, &f->arena, &got, &err), E_NOT_FOUND,
+                 "realmId");
+    assert_fails(ops->consumer_get(repo, &scope, &alice.model.id, &f->arena, &got_consumer, &err),
+                 E_NOT_FOUND, "realmId");
+    assert_fails(ops->realm_delete(repo, &realm.model.id, true, NULL, &err), E_NOT_FOUND,
+                 "realmId");
+    assert_int_equal(ops->authenticate(repo, &other_scope, "one", 3, 1, &f->arena, &got_consumer,
+                                       &got_key, &err),
+                     0);
+    assert_string_equal(got_consumer.model.username, "bob");
+}
+
+static void large_realm_is_deleted_by_force_whole(void **state)
+{
+    enum { CONSUMERS = 300 };
+    struct repo_realm realm = repo_fixture_realm(f, "prod", NULL);
+    struct repo_scope scope = repo_fixture_realm_scope(&realm);
+    const struct repo_page page = {.size = 1};
+    struct repo_page_info info;
+    struct repo_realm *realms;
+    size_t count;
+
+    (void)state;
+    for (int i = 0; i < CONSUMERS; i++) {
+        struct repo_consumer consumer;
+        char name[32];
+
+        (void)snprintf(name, sizeof(name), "user-%d", i);
+        consumer = repo_fixture_consumer(f, &scope, name);
+        repo_fixture_key(f, &scope, &consumer.model.id, name);
+    }
+    assert_int_equal(ops->realm_delete(repo, &realm.model.id, true, NULL, &err), 0);
+    assert_int_equal(ops->realm_list(repo, &page, &f->arena, &realms, &count, &info, &err), 0);
+    assert_int_equal(count, 0);
+    assert_false(info.more_after);
+    assert_int_equal(repo_fixture_version(f), 2 + 2 * CONSUMERS);
+}
+
+/* ---- consumers ---- */
+
+static void consumer_comes_back_as_it_was_created(void **state)
+{
+    struct repo_scope scope = repo_fixture_cp(1);
+    const struct repo_consumer input = {.model = {.username = "alice",
+                                                  .custom_id = "c-1",
+                                                  .type = MODEL_CONSUMER_ADMIN,
+                                                  .tags = two_labels,
+                                                  .groups = two_labels}};
+    struct repo_consumer created;
+    struct repo_consumer got;
+
+    (void)state;
+    assert_int_equal(ops->consumer_create(repo, &scope, &input, &f->arena, &created, NULL, &err),
+                     0);
+    assert_int_equal(ops->consumer_get(repo, &scope, &created.model.id, &f->arena, &got, &err), 0);
+    assert_string_equal(got.model.username, "alice");
+    assert_string_equal(got.model.custom_id, "c-1");
+    assert_int_equal(got.model.type, MODEL_CONSUMER_ADMIN);
+    assert_two_labels(&got.model.tags);
+    assert_two_labels(&got.model.groups);
+}
+
+static void consumer_names_are_unique_within_their_scope_only(void **state)
+{
+    struct repo_realm realm = repo_fixture_realm(f, "prod", NULL);
+    struct repo_scope scope = repo_fixture_realm_scope(&realm);
+    struct repo_scope other = repo_fixture_cp(1);
+    struct repo_consumer input = {.model = {.username = "alice", .custom_id = "c-1"}};
+    struct repo_consumer ret;
+
+    (void)state;
+    assert_int_equal(ops->consumer_create(repo, &scope, &input, &f->arena, &ret, NULL, &err), 0);
+    assert_fails(ops->consumer_create(repo, &scope, &input, &f->arena, &ret, NULL, &err),
+                 E_CONFLICT, "username");
+    input.model.username = "bob";
+    assert_fails(ops->consumer_create(repo, &scope, &input, &f->arena, &ret, NULL, &err),
+                 E_CONFLICT, "custom_id");
+    input.model.custom_id = "alice"; /* usernames and custom ids do not meet */
+    assert_int_equal(ops->consumer_create(repo, &scope, &input, &f->arena, &ret, NULL, &err), 0);
+    assert_int_equal(ops->consumer_create(repo, &other, &input, &f->arena, &ret, NULL, &err), 0);
+    assert_int_equal(repo_fixture_version(f), 4);
+}
+
+static void failed_create_leaves_its_username_free(void **state)
+{
+    struct repo_scope scope = repo_fixture_cp(1);
+    struct repo_consumer input = {.model = {.username = "alice", .custom_id = "c-1"}};
+    struct repo_consumer ret;
+
+    (void)state;
+    assert_int_equal(ops->consumer_create(repo, &scope, &input, &f->arena, &ret, NULL, &err), 0);
+    input.model.username = "bob";
+    assert_fails(ops->consumer_create(repo, &scope, &input, &f->arena, &ret, NULL, &err),
+                 E_CONFLICT, "custom_id");
+    repo_fixture_consumer(f, &scope, "bob");
+}
+
+static void consumer_in_an_unknown_realm_is_not_found(void **state)
+{
+    struct repo_scope scope = {.kind = REPO_SCOPE_REALM, .id = repo_fixture_uuid(9)};
+    struct repo_consumer input = {.model = {.username = "alice"}};
+    const struct repo_page page = {.size = 10};
+    struct repo_page_info info;
+    struct repo_consumer *rows;
+    struct repo_consumer ret;
+    size_t count;
+
+    (void)state;
+    assert_fails(ops->consumer_create(repo, &scope, &input, &f->arena, &ret, NULL, &err),
+                 E_NOT_FOUND, "realmId");
+    assert_fails(
+        ops->consumer_list(repo, &scope, &page, NULL, &f->arena, &rows, &count, &info, &err),
+        E_NOT_FOUND, "realmId");
+    scope = repo_fixture_cp(1);
+    assert_fails(ops->consumer_get(repo, &scope, &scope.id, &f->arena, &ret, &err), E_NOT_FOUND,
+                 "consumerId");
+}
+
+static void consumer_patch_sets_and_removes_the_custom_id(void **state)
+{
+    struct repo_scope scope = repo_fixture_cp(1);
+    struct repo_consumer consumer = repo_fixture_consumer(f, &scope, "alice");
+    struct repo_consumer input = {.model = {.custom_id = "c-1", .type = MODEL_CONSUMER_DEVELOPER}};
+    struct repo_consumer got;
+
+    (void)state;
+    assert_int_equal(ops->consumer_update(repo, &scope, &consumer.model.id, &input,
+                                          REPO_SET_CUSTOM_ID | REPO_SET_TYPE, &f->arena, &got, NULL,
+                                          &err),
+                     0);
+    assert_string_equal(got.model.username, "alice");
+    assert_string_equal(got.model.custom_id, "c-1");
+    assert_int_equal(got.model.type, MODEL_CONSUMER_DEVELOPER);
+    input.model.custom_id = NULL;
+    assert_int_equal(ops->consumer_update(repo, &scope, &consumer.model.id, &input,
+                                          REPO_SET_CUSTOM_ID, &f->arena, &got, NULL, &err),
+                     0);
+    assert_null(got.model.custom_id);
+    input = (struct repo_consumer){.model = {.username = "bob", .custom_id = "c-1"}};
+    assert_int_equal(ops->consumer_create(repo, &scope, &input, &f->arena, &got, NULL, &err), 0);
+    assert_fails(ops->consumer_update(repo, &scope, &consumer.model.id, &input, REPO_SET_USERNAME,
+                                      &f->arena, &got, NULL, &err),
+                 E_CONFLICT, "username");
+    assert_fails(ops->consumer_update(repo, &scope, &consumer.model.id, &input, REPO_SET_CUSTOM_ID,
+                                      &f->arena, &got, NULL, &err),
+                 E_CONFLICT, "custom_id");
+}
+
+static void values_over_their_limits_are_refused(void **state)
+{
+    static char long_name[MODEL_NAME_MAX + 2];
+    struct repo_scope scope = repo_fixture_cp(1);
+    struct repo_consumer input = {.model = {.username = long_name}};
+    struct repo_consumer ret;
+    uint64_t version = repo_fixture_version(f);
+
+    (void)state;
+    memset(long_name, 'x', sizeof(long_name) - 1);
+    assert_fails(ops->consumer_create(repo, &scope, &input, &f->arena, &ret, NULL, &err), E_INVALID,
+                 NULL);
+    input.model.username = "broken \xff";
+    assert_fails(ops->consumer_create(repo, &scope, &input, &f->arena, &ret, NULL, &err), E_INVALID,
+                 NULL);
+    assert_int_equal(repo_fixture_version(f), version);
+}
+
+static void filters_find_whole_names(void **state)
+{
+    struct repo_scope scope = repo_fixture_cp(1);
+    const struct repo_page page = {.size = 10};
+    struct repo_consumer_filter filter = {.username = "alice"};
+    struct repo_consumer input = {.model = {.username = "alice", .custom_id = "c-1"}};
+    struct repo_consumer ret;
+    struct repo_page_info info;
+    struct repo_consumer *rows;
+    size_t count;
+
+    (void)state;
+    repo_fixture_consumer(f, &scope, "alic");
+    assert_int_equal(ops->consumer_create(repo, &scope, &input, &f->arena, &ret, NULL, &err), 0);
+    assert_int_equal(
+        ops->consumer_list(repo, &scope, &page, &filter, &f->arena, &rows, &count, &info, &err), 0);
+    assert_int_equal(count, 1);
+    assert_string_equal(rows[0].model.custom_id, "c-1");
+    filter.custom_id = "other";
+    assert_int_equal(
+        ops->consumer_list(repo, &scope, &page, &filter, &f->arena, &rows, &count, &info, &err), 0);
+    assert_int_equal(count, 0);
+    filter = (struct repo_consumer_filter){.custom_id = "c-1"};
+    assert_int_equal(
+        ops->consumer_list(repo, &scope, &page, &filter, &f->arena, &rows, &count, &info, &err), 0);
+    assert_int_equal(count, 1);
+}
+
+static void deleted_consumer_takes_its_keys_and_names_along(void **state)
+{
+    struct repo_scope scope = repo_fixture_cp(1);
+    struct repo_consumer alice = repo_fixture_consumer(f, &scope, "alice");
+    struct repo_consumer bob = repo_fixture_consumer(f, &scope, "bob");
+    struct repo_consumer got;
+    struct repo_key key;
+
+    (void)state;
+    repo_fixture_key(f, &scope, &alice.model.id, "one");
+    repo_fixture_key(f, &scope, &alice.model.id, "two");
+    assert_int_equal(ops->consumer_delete(repo, &scope, &alice.model.id, NULL, &err), 0);
+    assert_fails(ops->authenticate(repo, &scope, "one", 3, 1, &f->arena, &got, &key, &err),
+                 E_NOT_FOUND, "secret");
+    repo_fixture_key(f, &scope, &bob.model.id, "one");
+    repo_fixture_consumer(f, &scope, "alice");
+    assert_fails(ops->consumer_delete(repo, &scope, &alice.model.id, NULL, &err), E_NOT_FOUND,
+                 "consumerId");
+}
+
+/* ---- moving ---- */
+
+static void moved_consumer_keeps_its_keys(void **state)
+{
+    struct repo_realm from = repo_fixture_realm(f, "from", NULL);
+    struct repo_realm to = repo_fixture_realm(f, "to", NULL);
+    struct repo_scope from_scope = repo_fixture_realm_scope(&from);
+    struct repo_scope to_scope = repo_fixture_realm_scope(&to);
+    struct repo_consumer alice = repo_fixture_consumer(f, &from_scope, "alice");
+    struct repo_key key = repo_fixture_key(f, &from_scope, &alice.model.id, "one");
+    struct repo_commit commit;
+    struct repo_consumer got;
+    struct repo_key got_key;
+
+    (void)state;
+    repo_fixture_key(f, &from_scope, &alice.model.id, "two");
+    assert_int_equal(
+        ops->consumer_move(repo, &from.model.id, &alice.model.id, &to.model.id, &commit, &err), 0);
+    assert_int_equal(commit.version, 6);
+    assert_fails(ops->authenticate(repo, &from_scope, "one", 3, 1, &f->arena, &got, &got_key, &err),
+                 E_NOT_FOUND, "secret");
+    assert_int_equal(
+        ops->authenticate(repo, &to_scope, "one", 3, 1, &f->arena, &got, &got_key, &err), 0);
+    assert_true(uuid_equal(&got.model.id, &alice.model.id));
+    assert_true(uuid_equal(&got_key.model.id, &key.model.id));
+    assert_int_equal(ops->realm_delete(repo, &from.model.id, false, NULL, &err), 0);
+    assert_fails(ops->realm_delete(repo, &to.model.id, false, NULL, &err), E_NOT_EMPTY, NULL);
+}
+
+static void move_refuses_what_is_taken_in_the_target(void **state)
+{
+    struct repo_realm from = repo_fixture_realm(f, "from", NULL);
+    struct repo_realm to = repo_fixture_realm(f, "to", NULL);
+    struct repo_scope from_scope = repo_fixture_realm_scope(&from);
+    struct repo_scope to_scope = repo_fixture_realm_scope(&to);
+    struct repo_consumer alice = repo_fixture_consumer(f, &from_scope, "alice");
+    struct repo_consumer other = repo_fixture_consumer(f, &to_scope, "alice");
+    struct repo_consumer renamed = {.model = {.username = "bob", .custom_id = "c-1"}};
+    const struct uuid nowhere = repo_fixture_uuid(9);
+    struct repo_consumer got;
+    struct repo_key key;
+    uint64_t version;
+
+    (void)state;
+    repo_fixture_key(f, &from_scope, &alice.model.id, "one");
+    assert_fails(
+        ops->consumer_move(repo, &from.model.id, &alice.model.id, &to.model.id, NULL, &err),
+        E_CONFLICT, "username");
+    assert_int_equal(ops->consumer_update(repo, &to_scope, &other.model.id, &renamed,
+                                          REPO_SET_USERNAME | REPO_SET_CUSTOM_ID, &f->arena, &got,
+                                          NULL, &err),
+                     0);
+    assert_int_equal(ops->consumer_update(repo, &from_scope, &alice.model.id, &renamed,
+                                          REPO_SET_CUSTOM_ID, &f->arena, &got, NULL, &err),
+                     0);
+    assert_fails(
+        ops->consumer_move(repo, &from.model.id, &alice.model.id, &to.model.id, NULL, &err),
+        E_CONFLICT, "custom_id");
+    renamed.model.custom_id = NULL;
+    assert_int_equal(ops->consumer_update(repo, &from_scope, &alice.model.id, &renamed,
+                                          REPO_SET_CUSTOM_ID, &f->arena, &got, NULL, &err),
+                     0);
+    repo_fixture_key(f, &to_scope, &other.model.id, "one");
+    version = repo_fixture_version(f);
+    assert_fails(
+        ops->consumer_move(repo, &from.model.id, &alice.model.id, &to.model.id, NULL, &err),
+        E_CONFLICT, "secret");
+    assert_fails(ops->consumer_move(repo, &from.model.id, &alice.model.id, &nowhere, NULL, &err),
+                 E_MISSING_REFERENCE, "target_realm_id");
+    assert_fails(ops->consumer_move(repo, &nowhere, &alice.model.id, &to.model.id, NULL, &err),
+                 E_NOT_FOUND, "realmId");
+    assert_fails(ops->consumer_move(repo, &from.model.id, &nowhere, &to.model.id, NULL, &err),
+                 E_NOT_FOUND, "consumerId");
+    assert_int_equal(repo_fixture_version(f), version);
+    assert_int_equal(ops->authenticate(repo, &from_scope, "one", 3, 1, &f->arena, &got, &key, &err),
+                     0);
+}
+
+static void move_to_the_same_realm_changes_nothing(void **state)
+{
+    struct repo_realm realm = repo_fixture_realm(f, "prod", NULL);
+    struct repo_scope scope = repo_fixture_realm_scope(&realm);
+    struct repo_consumer alice = repo_fixture_consumer(f, &scope, "alice");
+    struct repo_commit commit;
+
+    (void)state;
+    assert_int_equal(
+        ops->consumer_move(repo, &realm.model.id, &alice.model.id, &realm.model.id, &commit, &err),
+        0);
+    assert_int_equal(commit.version, 0);
+}
+
+/* ---- keys ---- */
+
+static void secret_is_unique_within_its_scope_and_never_in_a_message(void **state)
+{
+    struct repo_realm realm = repo_fixture_realm(f, "prod", NULL);
+    struct repo_scope scope = repo_fixture_realm_scope(&realm);
+    struct repo_scope other = repo_fixture_cp(1);
+    struct repo_consumer alice = repo_fixture_consumer(f, &scope, "alice");
+    struct repo_consumer bob = repo_fixture_consumer(f, &other, "bob");
+    const struct repo_key input = {.type = REPO_KEY_LEGACY};
+    struct repo_key key;
+
+    (void)state;
+    repo_fixture_key(f, &scope, &alice.model.id, "hush-hush");
+    assert_int_equal(ops->key_create(repo, &scope, &alice.model.id, &input, "hush-hush", 9,
+                                     &f->arena, &key, NULL, &err),
+                     E_CONFLICT);
+    assert_null(strstr(err.message, "hush"));
+    assert_string_equal(err.field, "secret");
+    repo_fixture_key(f, &other, &bob.model.id, "hush-hush");
+}
+
+static void key_is_listed_read_and_deleted_by_its_path(void **state)
+{
+    struct repo_scope scope = repo_fixture_cp(1);
+    struct repo_consumer alice = repo_fixture_consumer(f, &scope, "alice");
+    struct repo_consumer bob = repo_fixture_consumer(f, &scope, "bob");
+    const struct repo_key input = {.model = {.tags = two_labels, .expires_at_ms = 5000},
+                                   .type = REPO_KEY_NEW};
+    const struct repo_page page = {.size = 10};
+    struct repo_page_info info;
+    struct repo_key created;
+    struct repo_key *rows;
+    struct repo_key got;
+    size_t count;
+
+    (void)state;
+    assert_int_equal(ops->key_create(repo, &scope, &alice.model.id, &input, "one", 3, &f->arena,
+                                     &created, NULL, &err),
+                     0);
+    repo_fixture_key(f, &scope, &alice.model.id, "two");
+    assert_int_equal(
+        ops->key_list(repo, &scope, &alice.model.id, &page, &f->arena, &rows, &count, &info, &err),
+        0);
+    assert_int_equal(count, 2);
+    assert_true(uuid_equal(&rows[0].model.id, &created.model.id));
+    assert_int_equal(rows[1].type, REPO_KEY_LEGACY);
+    assert_int_equal(
+        ops->key_get(repo, &scope, &alice.model.id, &created.model.id, &f->arena, &got, &err), 0);
+    assert_int_equal(got.type, REPO_KEY_NEW);
+    assert_int_equal(got.model.expires_at_ms, 5000);
+    assert_two_labels(&got.model.tags);
+    assert_fails(
+        ops->key_get(repo, &scope, &bob.model.id, &created.model.id, &f->arena, &got, &err),
+        E_NOT_FOUND, "keyId");
+    assert_fails(ops->key_delete(repo, &scope, &bob.model.id, &created.model.id, NULL, &err),
+                 E_NOT_FOUND, "keyId");
+    assert_int_equal(ops->key_delete(repo, &scope, &alice.model.id, &created.model.id, NULL, &err),
+                     0);
+    assert_fails(ops->key_delete(repo, &scope, &alice.model.id, &created.model.id, NULL, &err),
+                 E_NOT_FOUND, "keyId");
+    repo_fixture_key(f, &scope, &bob.model.id, "one");
+}
+
+static void authentication_ends_when_the_key_expires(void **state)
+{
+    struct repo_scope scope = repo_fixture_cp(1);
+    struct repo_consumer alice = repo_fixture_consumer(f, &scope, "alice");
+    const struct repo_key input = {.model = {.expires_at_ms = 5000}};
+    static char too_long[MODEL_SECRET_MAX + 1];
+    struct repo_consumer got;
+    struct repo_key key;
+
+    (void)state;
+    assert_int_equal(ops->key_create(repo, &scope, &alice.model.id, &input, "one", 3, &f->arena,
+                                     &key, NULL, &err),
+                     0);
+    assert_int_equal(ops->authenticate(repo, &scope, "one", 3, 4999, &f->arena, &got, &key, &err),
+                     0);
+    assert_string_equal(got.model.username, "alice");
+    assert_fails(ops->authenticate(repo, &scope, "one", 3, 5000, &f->arena, &got, &key, &err),
+                 E_NOT_FOUND, "secret");
+    assert_fails(ops->authenticate(repo, &scope, "two", 3, 1, &f->arena, &got, &key, &err),
+                 E_NOT_FOUND, "secret");
+    assert_fails(
+        ops->authenticate(repo, &scope, too_long, sizeof(too_long), 1, &f->arena, &got, &key, &err),
+        E_NOT_FOUND, "secret");
+    assert_fails(ops->key_create(repo, &scope, &alice.model.id, &input, too_long, sizeof(too_long),
+                                 &f->arena, &key, NULL, &err),
+                 E_INVALID, "secret");
+}
+
+/* ---- groups and tokens ---- */
+
+static void group_names_are_unique_within_a_control_plane(void **state)
+{
+    const struct uuid cp = repo_fixture_uuid(1);
+    const struct uuid other = repo_fixture_uuid(2);
+    struct repo_group input = {.name = "gold", .tags = two_labels};
+    const struct repo_page page = {.size = 10};
+    struct repo_page_info info;
+    struct repo_group group;
+    struct repo_group *rows;
+    size_t count;
+
+    (void)state;
+    assert_int_equal(ops->group_create(repo, &cp, &input, &f->arena, &group, &err), 0);
+    assert_fails(ops->group_create(repo, &cp, &input, &f->arena, &group, &err), E_CONFLICT, "name");
+    assert_int_equal(ops->group_create(repo, &other, &input, &f->arena, &group, &err), 0);
+    assert_fails(ops->group_get(repo, &cp, &group.id, &f->arena, &group, &err), E_NOT_FOUND, "id");
+    assert_int_equal(ops->group_list(repo, &cp, &page, &f->arena, &rows, &count, &info, &err), 0);
+    assert_int_equal(count, 1);
+    assert_two_labels(&rows[0].tags);
+    input = (struct repo_group){.name = "silver"};
+    assert_int_equal(
+        ops->group_update(repo, &cp, &rows[0].id, &input, REPO_SET_NAME, &f->arena, &group, &err),
+        0);
+    assert_string_equal(group.name, "silver");
+    assert_two_labels(&group.tags);
+    assert_int_equal(ops->group_delete(repo, &cp, &rows[0].id, &err), 0);
+    assert_fails(ops->group_delete(repo, &cp, &rows[0].id, &err), E_NOT_FOUND, "id");
+    assert_int_equal(ops->group_create(repo, &cp, &input, &f->arena, &group, &err), 0);
+    assert_int_equal(repo_fixture_version(f), 0); /* feeds carry none of it */
+}
+
+static void token_is_found_by_its_hash_until_it_is_deleted(void **state)
+{
+    const uint8_t hash[DIGEST_BYTES] = {1, 2, 3};
+    const uint8_t other[DIGEST_BYTES] = {1, 2, 4};
+    const struct repo_token input = {.name = "edge",
+                                     .role = REPO_ROLE_DATA_PLANE,
+                                     .has_control_plane = true,
+                                     .control_plane_id = repo_fixture_uuid(1)};
+    const struct repo_page page = {.size = 10};
+    struct repo_page_info info;
+    struct repo_token *rows;
+    struct repo_token token;
+    struct repo_token got;
+    size_t count;
+
+    (void)state;
+    assert_int_equal(ops->token_create(repo, &input, hash, &f->arena, &token, &err), 0);
+    assert_fails(ops->token_create(repo, &input, hash, &f->arena, &token, &err), E_CONFLICT,
+                 "secret");
+    assert_int_equal(ops->token_find(repo, hash, &f->arena, &got, &err), 0);
+    assert_string_equal(got.name, "edge");
+    assert_int_equal(got.role, REPO_ROLE_DATA_PLANE);
+    assert_true(got.has_control_plane);
+    assert_true(uuid_equal(&got.control_plane_id, &input.control_plane_id));
+    assert_fails(ops->token_find(repo, other, &f->arena, &got, &err), E_NOT_FOUND, NULL);
+    assert_int_equal(ops->token_list(repo, &page, &f->arena, &rows, &count, &info, &err), 0);
+    assert_int_equal(count, 1);
+    assert_int_equal(ops->token_delete(repo, &rows[0].id, &err), 0);
+    assert_fails(ops->token_find(repo, hash, &f->arena, &got, &err), E_NOT_FOUND, NULL);
+    assert_fails(ops->token_delete(repo, &rows[0].id, &err), E_NOT_FOUND, "id");
+}
+
+/* ---- life ---- */
+
+static void reopening_keeps_everything(void **state)
+{
+    struct repo_realm realm = repo_fixture_realm(f, "prod", NULL);
+    struct repo_scope scope = repo_fixture_realm_scope(&realm);
+    struct repo_consumer alice = repo_fixture_consumer(f, &scope, "alice");
+    struct repo_head before;
+    struct repo_head after;
+    struct repo_consumer got;
+    struct repo_realm next;
+    struct repo_key key;
+
+    (void)state;
+    repo_fixture_key(f, &scope, &alice.model.id, "one");
+    assert_int_equal(ops->head(repo, &before, &err), 0);
+    reopen();
+    assert_int_equal(ops->head(repo, &after, &err), 0);
+    assert_memory_equal(&before.epoch, &after.epoch, sizeof(before.epoch));
+    assert_memory_equal(before.digest_key, after.digest_key, DIGEST_KEY_BYTES);
+    assert_int_equal(after.version, 3);
+    assert_int_equal(ops->authenticate(repo, &scope, "one", 3, 1, &f->arena, &got, &key, &err), 0);
+    next = repo_fixture_realm(f, "next", NULL);
+    assert_int_equal(next.model.number, 2);
+    assert_true(uuid_compare(&next.model.id, &key.model.id) > 0);
+    assert_int_equal(repo_fixture_version(f), 4);
+}
+
+static void restored_store_begins_a_new_history_with_its_old_secrets(void **state)
+{
+    struct repo_scope scope = repo_fixture_cp(1);
+    struct repo_consumer alice = repo_fixture_consumer(f, &scope, "alice");
+    struct repo_head before;
+    struct repo_head after;
+    struct repo_consumer got;
+    struct repo_key key;
+    char marker[128];
+
+    (void)state;
+    repo_fixture_key(f, &scope, &alice.model.id, "one");
+    (void)snprintf(marker, sizeof(marker), "%s/new-epoch", f->dir);
+    assert_int_equal(ops->head(repo, &before, &err), 0);
+    close(open(marker, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+    reopen();
+    assert_int_equal(ops->head(repo, &after, &err), 0);
+    assert_false(uuid_equal(&before.epoch, &after.epoch));
+    assert_int_equal(after.version, 2);
+    assert_int_equal(ops->authenticate(repo, &scope, "one", 3, 1, &f->arena, &got, &key, &err), 0);
+    assert_int_equal(access(marker, F_OK), -1);
+    reopen();
+    assert_int_equal(ops->head(repo, &before, &err), 0);
+    assert_true(uuid_equal(&before.epoch, &after.epoch));
+}
+
+static void second_open_is_refused_with_the_holders_pid(void **state)
+{
+    struct repo *second;
+    char pid[32];
+
+    (void)state;
+    (void)snprintf(pid, sizeof(pid), "process %ld", (long)getpid());
+    assert_int_equal(repo_lmdb_open(f->dir, &f->options, &second, &err), E_LOCKED);
+    assert_non_null(strstr(err.message, pid));
+}
+
+static void files_are_private(void **state)
+{
+    char path[128];
+    struct stat info;
+
+    (void)state;
+    assert_int_equal(stat(f->dir, &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0700);
+    (void)snprintf(path, sizeof(path), "%s/control.mdb/data.mdb", f->dir);
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0600);
+}
+
+static int64_t stopped_clock(void *context)
+{
+    (void)context;
+    return 1000;
+}
+
+static void ids_ascend_within_a_millisecond(void **state)
+{
+    struct repo_scope scope = repo_fixture_cp(1);
+    struct uuid last = {{0}};
+
+    (void)state;
+    for (int i = 0; i < 200; i++) {
+        struct repo_consumer consumer;
+        char name[32];
+
+        (void)snprintf(name, sizeof(name), "user-%d", i);
+        consumer = repo_fixture_consumer(f, &scope, name);
+        assert_true(uuid_compare(&consumer.model.id, &last) > 0);
+        assert_int_equal(consumer.model.id.bytes[6] >> 4, 7);
+        assert_int_equal(consumer.model.id.bytes[8] >> 6, 2);
+        last = consumer.model.id;
+    }
+}
+
+static void times_come_from_the_given_clock(void **state)
+{
+    struct repo_scope scope = repo_fixture_cp(1);
+    struct repo_consumer consumer;
+
+    (void)state;
+    f->options.clock = (struct clock){.wall_ms = stopped_clock, .boot_ms = stopped_clock};
+    reopen();
+    consumer = repo_fixture_consumer(f, &scope, "alice");
+    assert_int_equal(consumer.created_ms, 1000);
+}
+
+static void region_of_a_wrong_size_is_refused(void **state)
+{
+    static char long_region[MODEL_REGION_MAX + 2];
+    struct repo_options options = f->options;
+    struct repo *second;
+
+    (void)state;
+    memset(long_region, 'x', sizeof(long_region) - 1);
+    options.region = long_region;
+    assert_int_equal(repo_lmdb_open(f->dir, &options, &second, &err), E_INVALID);
+    options.region = "";
+    assert_int_equal(repo_lmdb_open(f->dir, &options, &second, &err), E_INVALID);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(realm_comes_back_as_it_was_created),
+        TEST(realm_name_is_unique_and_free_after_rename_and_delete),
+        TEST(realm_patch_changes_only_what_its_bits_name),
+        TEST(update_to_equal_values_spends_no_version),
+        TEST(realm_refuses_control_planes_that_are_no_uuid),
+        TEST(realm_with_consumers_is_deleted_only_by_force),
+        TEST(large_realm_is_deleted_by_force_whole),
+        TEST(consumer_comes_back_as_it_was_created),
+        TEST(consumer_names_are_unique_within_their_scope_only),
+        TEST(failed_create_leaves_its_username_free),
+        TEST(consumer_in_an_unknown_realm_is_not_found),
+        TEST(consumer_patch_sets_and_removes_the_custom_id),
+        TEST(values_over_their_limits_are_refused),
+        TEST(filters_find_whole_names),
+        TEST(deleted_consumer_takes_its_keys_and_names_along),
+        TEST(moved_consumer_keeps_its_keys),
+        TEST(move_refuses_what_is_taken_in_the_target),
+        TEST(move_to_the_same_realm_changes_nothing),
+        TEST(secret_is_unique_within_its_scope_and_never_in_a_message),
+        TEST(key_is_listed_read_and_deleted_by_its_path),
+        TEST(authentication_ends_when_the_key_expires),
+        TEST(group_names_are_unique_within_a_control_plane),
+        TEST(token_is_found_by_its_hash_until_it_is_deleted),
+        TEST(reopening_keeps_everything),
+        TEST(restored_store_begins_a_new_history_with_its_old_secrets),
+        TEST(second_open_is_refused_with_the_holders_pid),
+        TEST(files_are_private),
+        TEST(ids_ascend_within_a_millisecond),
+        TEST(times_come_from_the_given_clock),
+        TEST(region_of_a_wrong_size_is_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,425 @@
+/* The feed over HTTP: lines arrive, acknowledgements complete waits, many followers, stopping. */
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include <curl/curl.h>
+
+#include "tests/lib/control_fixture.h"
+
+#define CP "497f6eca-6276-4993-bfeb-53cbbbba6f08"
+
+enum { FOLLOWERS = 1000, PATIENCE_MS = 30000 };
+
+/* A host that follows: one transfer of a curl multi handle, its lines kept. */
+struct host {
+    CURL *curl;
+    struct curl_slist *headers;
+    struct buffer text;
+};
+
+struct hosts {
+    CURLM *multi;
+    struct host *items;
+    size_t count;
+};
+
+static size_t keep(char *bytes, size_t size, size_t count, void *context)
+{
+    return buffer_append(context, bytes, size * count) == 0 ? size * count : 0;
+}
+
+static void host_open(struct host *host, CURLM *multi, const struct fixture *f, const char *token,
+                      const char *name, const char *cursor)
+{
+    char text[512];
+
+    buffer_init(&host->text, (size_t)1 << 24);
+    host->curl = curl_easy_init();
+    (void)snprintf(text, sizeof(text), "Authorization: Bearer %s", token);
+    host->headers = curl_slist_append(NULL, text);
+    (void)snprintf(text, sizeof(text), "%s/v1/sync/feed?control_plane_id=" CP "&host=%s%s", f->url,
+                   name, cursor);
+    curl_easy_setopt(host->curl, CURLOPT_URL, text);
+    curl_easy_setopt(host->curl, CURLOPT_HTTPHEADER, host->headers);
+    curl_easy_setopt(host->curl, CURLOPT_WRITEFUNCTION, keep);
+    curl_easy_setopt(host->curl, CURLOPT_WRITEDATA, &host->text);
+    curl_easy_setopt(host->curl, CURLOPT_NOSIGNAL, 1L);
+    assert_int_equal(curl_multi_add_handle(multi, host->curl), CURLM_OK);
+}
+
+static struct hosts hosts_open(const struct fixture *f, const char *token, size_t count,
+                               const char *cursor)
+{
+    struct hosts hosts = {curl_multi_init(), calloc(count, sizeof(struct host)), count};
+
+    for (size_t i = 0; i < count; i++) {
+        char name[32];
+
+        (void)snprintf(name, sizeof(name), "edge-%zu", i);
+        host_open(&hosts.items[i], hosts.multi, f, token, name, cursor);
+    }
+    return hosts;
+}
+
+static void hosts_close(struct hosts *hosts)
+{
+    for (size_t i = 0; i < hosts->count; i++) {
+        curl_multi_remove_handle(hosts->multi, hosts->items[i].curl);
+        curl_easy_cleanup(hosts->items[i].curl);
+        curl_slist_free_all(hosts->items[i].headers);
+        buffer_finish(&hosts->items[i].text);
+    }
+    curl_multi_cleanup(hosts->multi);
+    free(hosts->items);
+}
+
+static bool has(struct host *host, const char *text)
+{
+    return buffer_terminate(&host->text) == 0 &&
+           strstr((const char *)host->text.data, text) != NULL;
+}
+
+static int64_t now_ms(void)
+{
+    return clock_boot_ms();
+}
+
+/* Reads until every host has the text (NULL: until every stream has ended). */
+static void hosts_await(struct hosts *hosts, const char *text)
+{
+    int64_t until = now_ms() + PATIENCE_MS;
+    int running = 1;
+
+    for (;;) {
+        size_t missing = 0;
+
+        assert_int_equal(curl_multi_perform(hosts->multi, &running), CURLM_OK);
+        for (size_t i = 0; text != NULL && i < hosts->count; i++)
+            missing += !has(&hosts->items[i], text);
+        if (text != NULL ? missing == 0 : running == 0)
+            return;
+        if (now_ms() > until)
+            fail_msg("%zu hosts never got %s; the first has %s", missing,
+                     text != NULL ? text : "an end", (char *)hosts->items[0].text.data);
+        assert_int_equal(curl_multi_poll(hosts->multi, NULL, 0, 100, NULL), CURLM_OK);
+    }
+}
+
+/* "&epoch=...&version=..." of the newest state, as if just taken from a snapshot. */
+static void newest_cursor(struct fixture *f, char cursor[128])
+{
+    struct error err = ERROR_INIT;
+    struct repo_head head;
+    char epoch[UUID_TEXT_SIZE];
+
+    assert_int_equal(f->repo->ops->head(f->repo, &head, &err), 0);
+    (void)snprintf(cursor, 128, "&epoch=%s&version=%llu", uuid_format(&head.epoch, epoch),
+                   (unsigned long long)head.version);
+}
+
+static long acknowledge(struct fixture *f, const char *token, const char *host, uint64_t version)
+{
+    struct error err = ERROR_INIT;
+    struct repo_head head;
+    char epoch[UUID_TEXT_SIZE];
+    char body[512];
+    struct reply *reply;
+    long status;
+
+    assert_int_equal(f->repo->ops->head(f->repo, &head, &err), 0);
+    (void)snprintf(body, sizeof(body),
+                   "{\"control_plane_id\":\"" CP "\",\"host\":\"%s\",\"epoch\":\"%s\","
+                   "\"version\":%llu}",
+                   host, uuid_format(&head.epoch, epoch),
+                   (unsigned long long)(version > 0 ? version : head.version));
+    reply = fixture_request(f, token, "POST", "/v1/sync/ack", NULL, body, strlen(body));
+    status = reply->status;
+    reply_free(reply);
+    return status;
+}
+
+static void start_with_realm(struct fixture **ret, char realm[UUID_TEXT_SIZE],
+                             char token[AUTH_SECRET_SIZE], char cursor[128])
+{
+    *ret = fixture_start(NULL);
+    fixture_make_realm(*ret, "prod", CP, realm);
+    (void)snprintf(token, AUTH_SECRET_SIZE, "%s", fixture_make_token(*ret, "data-plane", CP));
+    newest_cursor(*ret, cursor);
+}
+
+static void feed_says_hello_then_beats_then_carries_a_change(void **state)
+{
+    struct fixture *f;
+    struct hosts hosts;
+    char realm[UUID_TEXT_SIZE];
+    char consumer[UUID_TEXT_SIZE];
+    char token[AUTH_SECRET_SIZE];
+    char cursor[128];
+
+    (void)state;
+    start_with_realm(&f, realm, token, cursor);
+    hosts = hosts_open(f, token, 1, cursor);
+    hosts_await(&hosts, "{\"type\":\"hello\",\"protocol\":1,\"region\":\"us\"");
+    hosts_await(&hosts, "\"type\":\"heartbeat\"");
+    fixture_make_consumer(f, realm, "Alice", consumer);
+    hosts_await(&hosts, "\"username\":\"Alice\"");
+    hosts_await(&hosts, "\"type\":\"commit\"");
+    hosts_close(&hosts);
+    fixture_stop(f);
+}
+
+static void host_without_cursor_is_sent_to_the_snapshot(void **state)
+{
+    struct fixture *f;
+    struct hosts hosts;
+    struct reply *reply;
+    char realm[UUID_TEXT_SIZE];
+    char token[AUTH_SECRET_SIZE];
+    char cursor[128];
+
+    (void)state;
+    start_with_realm(&f, realm, token, cursor);
+    hosts = hosts_open(f, token, 1, "");
+    hosts_await(&hosts, "\"reason\":\"no_cursor\"");
+    hosts_await(&hosts, NULL);
+    hosts_close(&hosts);
+    reply =
+        fixture_request(f, token, "GET", "/v1/sync/snapshot?control_plane_id=" CP, NULL, NULL, 0);
+    assert_int_equal(reply->status, 200);
+    assert_non_null(strstr(reply->headers, "Realmstore-Version: 1"));
+    assert_non_null(strstr(reply->headers, "Realmstore-Epoch: "));
+    assert_non_null(strstr(reply->headers, "Content-Length: "));
+    assert_non_null(strstr(reply->headers, "application/vnd.realmstore.snapshot"));
+    assert_memory_equal(reply->body, "\x28\xb5\x2f\xfd", 4); /* zstd */
+    reply_free(reply);
+    fixture_stop(f);
+}
+
+static void feed_parameters_are_checked(void **state)
+{
+    static const char *const bad[] = {
+        "",
+        "?control_plane_id=" CP,
+        "?control_plane_id=x&host=h",
+        "?control_plane_id=" CP "&host=",
+        "?control_plane_id=" CP "&host=a%0Ab",
+        "?control_plane_id=" CP "&host=%ff",
+        "?control_plane_id=" CP "&host=h&version=3",
+        "?control_plane_id=" CP "&host=h&epoch=" CP,
+        "?control_plane_id=" CP "&host=h&epoch=x&version=3",
+        "?control_plane_id=" CP "&host=h&epoch=" CP "&version=-3",
+    };
+    struct fixture *f = fixture_start(NULL);
+    char token[AUTH_SECRET_SIZE];
+
+    (void)state;
+    (void)snprintf(token, sizeof(token), "%s", fixture_make_token(f, "data-plane", CP));
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        char path[512];
+        struct reply *reply;
+
+        (void)snprintf(path, sizeof(path), "/v1/sync/feed%s", bad[i]);
+        reply = fixture_request(f, token, "GET", path, NULL, NULL, 0);
+        if (reply->status != 400)
+            fail_msg("%s: %ld", path, reply->status);
+        reply_free(reply);
+    }
+    assert_int_equal(acknowledge(f, token, "nobody", 0), 409);
+    fixture_stop(f);
+}
+
+/* Makes a consumer with ?wait=applied in a thread of its own. */
+struct waiting {
+    struct fixture *fixture;
+    const char *path;
+    struct reply *reply;
+    pthread_t thread;
+};
+
+static void *wait_applied(void *context)
+{
+    struct waiting *waiting = context;
+
+    waiting->reply = fixture_request(waiting->fixture, FIXTURE_ADMIN, "POST", waiting->path, NULL,
+                                     "{\"username\":\"w\"}", 16);
+    return NULL;
+}
+
+static void wait_ends_when_the_host_has_acknowledged(void **state)
+{
+    struct fixture *f;
+    struct hosts hosts;
+    struct waiting waiting;
+    char realm[UUID_TEXT_SIZE];
+    char token[AUTH_SECRET_SIZE];
+    char cursor[128];
+    char path[256];
+    json_t *listed;
+
+    (void)state;
+    start_with_realm(&f, realm, token, cursor);
+    hosts = hosts_open(f, token, 2, cursor);
+    hosts_await(&hosts, "\"type\":\"heartbeat\"");
+    (void)snprintf(path, sizeof(path), "/v1/realms/%s/consumers?wait=applied&timeout_ms=20000",
+                   realm);
+    waiting = (struct waiting){.fixture = f, .path = path};
+    assert_int_equal(pthread_create(&waiting.thread, NULL, wait_applied, &waiting), 0);
+    hosts_await(&hosts, "\"type\":\"commit\"");
+    assert_int_equal(acknowledge(f, token, "edge-0", 0), 204);
+    assert_int_equal(acknowledge(f, token, "edge-1", 0), 204);
+    pthread_join(waiting.thread, NULL);
+    assert_int_equal(waiting.reply->status, 201);
+    assert_non_null(strstr(waiting.reply->headers, "Realm-Applied: applied=2 total=2"));
+    assert_string_equal(reply_text(waiting.reply, "username"), "w");
+    reply_free(waiting.reply);
+    listed = fixture_call(f, 200, "GET", "/v1/hosts", NULL);
+    assert_int_equal(json_array_size(json_object_get(listed, "data")), 2);
+    assert_int_equal(json_integer_value(json_object_get(
+                         json_array_get(json_object_get(listed, "data"), 0), "applied_version")),
+                     2);
+    json_decref(listed);
+    hosts_close(&hosts);
+    fixture_stop(f);
+}
+
+static void wait_names_the_late_hosts_when_time_is_over(void **state)
+{
+    struct fixture *f;
+    struct hosts hosts;
+    struct reply *reply;
+    char realm[UUID_TEXT_SIZE];
+    char token[AUTH_SECRET_SIZE];
+    char cursor[128];
+    char path[256];
+    const char *id;
+
+    (void)state;
+    start_with_realm(&f, realm, token, cursor);
+    hosts = hosts_open(f, token, 1, cursor);
+    hosts_await(&hosts, "\"type\":\"heartbeat\"");
+    (void)snprintf(path, sizeof(path), "/v1/realms/%s/consumers?wait=applied&timeout_ms=50", realm);
+    reply = fixture_request(f, FIXTURE_ADMIN, "POST", path, NULL, "{\"username\":\"late\"}", 19);
+    assert_int_equal(reply->status, 202);
+    assert_non_null(strstr(reply->headers, "Realm-Applied: applied=0 total=1"));
+    assert_string_equal(json_string_value(json_array_get(json_object_get(reply->json, "late"), 0)),
+                        "edge-0");
+    id = reply_text(reply, "id");
+    assert_non_null(id);
+    (void)snprintf(path, sizeof(path), "/v1/realms/%s/consumers/%s?wait=applied&timeout_ms=0",
+                   realm, id);
+    reply_free(reply);
+    reply = fixture_request(f, FIXTURE_ADMIN, "DELETE", path, NULL, NULL, 0);
+    assert_int_equal(reply->status, 202); /* a 204 has no place for the names */
+    assert_int_equal(json_array_size(json_object_get(reply->json, "late")), 1);
+    reply_free(reply);
+    hosts_close(&hosts);
+    fixture_stop(f);
+}
+
+static void wait_needs_nobody_without_hosts_and_for_what_hosts_do_not_see(void **state)
+{
+    struct fixture *f;
+    struct hosts hosts;
+    struct reply *reply;
+    char realm[UUID_TEXT_SIZE];
+    char token[AUTH_SECRET_SIZE];
+    char cursor[128];
+
+    (void)state;
+    start_with_realm(&f, realm, token, cursor);
+    hosts = hosts_open(f, token, 1, cursor);
+    hosts_await(&hosts, "\"type\":\"heartbeat\"");
+    /* A realm that this control plane may not use; a group, which no feed carries. */
+    reply = fixture_request(f, FIXTURE_ADMIN, "POST", "/v1/realms?wait=applied", NULL,
+                            "{\"name\":\"x\"}", 12);
+    assert_int_equal(reply->status, 201);
+    assert_non_null(strstr(reply->headers, "Realm-Applied: applied=0 total=0"));
+    reply_free(reply);
+    reply = fixture_request(f, FIXTURE_ADMIN, "POST",
+                            "/v2/control-planes/" CP "/core-entities/consumer_groups?wait=applied",
+                            NULL, "{\"name\":\"g\"}", 12);
+    assert_int_equal(reply->status, 201);
+    assert_non_null(strstr(reply->headers, "Realm-Applied: applied=0 total=0"));
+    reply_free(reply);
+    hosts_close(&hosts);
+    fixture_stop(f);
+}
+
+static void stopping_answers_a_wait_in_progress(void **state)
+{
+    struct fixture *f;
+    struct hosts hosts;
+    struct waiting waiting;
+    char realm[UUID_TEXT_SIZE];
+    char token[AUTH_SECRET_SIZE];
+    char cursor[128];
+    char path[256];
+
+    (void)state;
+    start_with_realm(&f, realm, token, cursor);
+    hosts = hosts_open(f, token, 1, cursor);
+    hosts_await(&hosts, "\"type\":\"heartbeat\"");
+    (void)snprintf(path, sizeof(path), "/v1/realms/%s/consumers?wait=applied&timeout_ms=60000",
+                   realm);
+    waiting = (struct waiting){.fixture = f, .path = path};
+    assert_int_equal(pthread_create(&waiting.thread, NULL, wait_applied, &waiting), 0);
+    hosts_await(&hosts, "\"type\":\"commit\"");
+    fixture_stop(f);
+    pthread_join(waiting.thread, NULL);
+    assert_int_equal(waiting.reply->status, 202);
+    reply_free(waiting.reply);
+    hosts_await(&hosts, NULL);
+    hosts_close(&hosts);
+}
+
+static void a_thousand_followers_get_a_change_and_a_clean_end(void **state)
+{
+    struct rlimit limit = {4 * FOLLOWERS, 4 * FOLLOWERS};
+    struct fixture *f;
+    struct hosts hosts;
+    struct feed_stats stats;
+    char realm[UUID_TEXT_SIZE];
+    char consumer[UUID_TEXT_SIZE];
+    char token[AUTH_SECRET_SIZE];
+    char cursor[128];
+
+    (void)state;
+    (void)getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+    start_with_realm(&f, realm, token, cursor);
+    hosts = hosts_open(f, token, FOLLOWERS, cursor);
+    hosts_await(&hosts, "\"type\":\"heartbeat\"");
+    feed_stats(f->feed, &stats);
+    assert_int_equal(stats.followers, FOLLOWERS);
+    fixture_make_consumer(f, realm, "everywhere", consumer);
+    hosts_await(&hosts, "\"username\":\"everywhere\"");
+    hosts_await(&hosts, "\"type\":\"commit\"");
+    fixture_stop(f);
+    hosts_await(&hosts, NULL);
+    hosts_close(&hosts);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(feed_says_hello_then_beats_then_carries_a_change),
+        cmocka_unit_test(host_without_cursor_is_sent_to_the_snapshot),
+        cmocka_unit_test(feed_parameters_are_checked),
+        cmocka_unit_test(wait_ends_when_the_host_has_acknowledged),
+        cmocka_unit_test(wait_names_the_late_hosts_when_time_is_over),
+        cmocka_unit_test(wait_needs_nobody_without_hosts_and_for_what_hosts_do_not_see),
+        cmocka_unit_test(stopping_answers_a_wait_in_progress),
+        cmocka_unit_test(a_thousand_followers_get_a_change_and_a_clean_end),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
