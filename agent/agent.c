@@ -1,0 +1,235 @@
+/* The daemon's life. agent.h has the order of things.
+ *
+ * Happy path: start() in order of need, uv_run() until the last handle is closed, finish() in
+ * reverse.
+ *
+ * Failure: what cannot be started ends the start; the same stop() closes what had begun, so that
+ * there is one way out. The control plane being away is no failure: the store serves from what it
+ * has.
+ */
+#include "agent/agent.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <systemd/sd-daemon.h>
+
+#include "agent/agent_internal.h"
+#include "base/clock.h"
+#include "store/source.h"
+
+/* ---- stopping ---- */
+
+static void on_http_closed(void *context)
+{
+    (void)context; /* the loop ends by itself when nothing is left in it */
+}
+
+static void close_loop_parts(struct agent *agent)
+{
+    agent->phase = AGENT_CLOSED;
+    if (agent->http != NULL)
+        http_client_close(agent->http, on_http_closed, agent);
+    uv_close((uv_handle_t *)&agent->on_term, NULL); /* part of *agent: nothing to free */
+    uv_close((uv_handle_t *)&agent->on_int, NULL);
+    uv_close((uv_handle_t *)&agent->on_hup, NULL);
+    uv_close((uv_handle_t *)&agent->readers_timer, NULL);
+    uv_close((uv_handle_t *)&agent->pulse_timer, NULL);
+}
+
+void agent_source_closed(struct agent *agent)
+{
+    if (agent->phase == AGENT_STOPPING && agent_sources_closed(agent))
+        close_loop_parts(agent);
+}
+
+static void stop(struct agent *agent)
+{
+    if (agent->phase != AGENT_RUNNING)
+        return;
+    agent->phase = AGENT_STOPPING;
+    (void)sd_notify(0, "STOPPING=1"); /* without systemd these do nothing */
+    agent_close_sources(agent);
+    agent_source_closed(agent); /* there may have been none */
+}
+
+static void on_stop_signal(uv_signal_t *handle, int signal_number)
+{
+    struct agent *agent = handle->data;
+
+    log_info(&agent->log, "%s: stopping", signal_number == SIGTERM ? "SIGTERM" : "SIGINT");
+    stop(agent);
+}
+
+static void on_reload_signal(uv_signal_t *handle, int signal_number)
+{
+    struct agent *agent = handle->data;
+
+    (void)signal_number;
+    if (agent->phase == AGENT_RUNNING)
+        agent_reload(agent);
+}
+
+/* ---- timers ---- */
+
+static void on_readers_timer(uv_timer_t *timer)
+{
+    struct agent *agent = timer->data;
+
+    for (size_t i = 0; i < CONFIG_SOURCES_MAX; i++) {
+        if (agent->slots[i].replica != NULL && !agent->slots[i].closing)
+            replica_check_readers(agent->slots[i].replica);
+    }
+}
+
+static void on_pulse(uv_timer_t *timer)
+{
+    struct agent *agent = timer->data;
+
+    atomic_store(&agent->pulse, clock_boot_ms());
+    (void)sd_notify(0, "WATCHDOG=1"); /* ignored unless the unit has WatchdogSec= */
+}
+
+/* The watchdog must be fed twice in its time; the status server's limit is far above both. */
+static uint64_t pulse_interval_ms(void)
+{
+    uint64_t watchdog_us = 0;
+
+    if (sd_watchdog_enabled(0, &watchdog_us) <= 0 || watchdog_us / 2000 >= AGENT_PULSE_MS)
+        return AGENT_PULSE_MS;
+    return watchdog_us / 2000 > 0 ? watchdog_us / 2000 : 1;
+}
+
+/* ---- starting ---- */
+
+int agent_apply_listen(struct agent *agent, struct error *err)
+{
+    status_server_stop(agent->status);
+    agent->status = NULL;
+    if (agent->config->listen[0] == 0)
+        return 0;
+    if (status_server_start(agent->config->listen, agent->board, &agent->pulse, &agent->status,
+                            err) != 0)
+        return err->code;
+    log_info(&agent->log, "status on %s (port %u)", agent->config->listen,
+             status_server_port(agent->status));
+    return 0;
+}
+
+static int from_uv(int code, const char *what, struct error *err)
+{
+    if (code == 0)
+        return 0;
+    return error_set(err, code == UV_ENOMEM ? E_NO_MEMORY : E_IO, "%s: %s", what,
+                     uv_strerror(code));
+}
+
+static void init_handles(struct agent *agent)
+{
+    /* None of these inits can fail on a good loop (the signal pipe is made at the first start). */
+    (void)uv_signal_init(&agent->loop, &agent->on_term);
+    (void)uv_signal_init(&agent->loop, &agent->on_int);
+    (void)uv_signal_init(&agent->loop, &agent->on_hup);
+    (void)uv_timer_init(&agent->loop, &agent->readers_timer);
+    (void)uv_timer_init(&agent->loop, &agent->pulse_timer);
+    agent->on_term.data = agent->on_int.data = agent->on_hup.data = agent;
+    agent->readers_timer.data = agent->pulse_timer.data = agent;
+}
+
+static int start_handles(struct agent *agent, struct error *err)
+{
+    uint64_t pulse_ms = pulse_interval_ms();
+    int rc = uv_signal_start(&agent->on_term, on_stop_signal, SIGTERM);
+
+    if (rc == 0)
+        rc = uv_signal_start(&agent->on_int, on_stop_signal, SIGINT);
+    if (rc == 0)
+        rc = uv_signal_start(&agent->on_hup, on_reload_signal, SIGHUP);
+    if (rc == 0)
+        rc = uv_timer_start(&agent->readers_timer, on_readers_timer, AGENT_READERS_MS,
+                            AGENT_READERS_MS);
+    if (rc == 0)
+        rc = uv_timer_start(&agent->pulse_timer, on_pulse, pulse_ms, pulse_ms);
+    return from_uv(rc, "cannot start the event loop", err);
+}
+
+static int open_store(struct agent *agent, struct error *err)
+{
+    struct store_options options = {
+        .dir = agent->config->store_dir,
+        .reader_group = agent->config->reader_group,
+        .control_plane_id = agent->config->control_plane_id,
+        .clock = clock_system,
+    };
+
+    return store_open(&options, &agent->store, err);
+}
+
+static int start(struct agent *agent, struct error *err)
+{
+    int rc = open_store(agent, err);
+
+    if (rc == 0)
+        rc = start_handles(agent, err);
+    if (rc == 0)
+        rc = http_client_create(&agent->loop, &agent->http, err);
+    if (rc == 0) {
+        agent->board = board_create(&agent->config->control_plane_id, agent->config->host_name);
+        rc = agent->board != NULL ? 0 : error_set(err, E_NO_MEMORY, NULL);
+    }
+    if (rc == 0)
+        rc = agent_apply_sources(agent, err);
+    if (rc == 0)
+        rc = store_prune(agent->store, err);
+    if (rc == 0)
+        rc = agent_apply_listen(agent, err);
+    return rc;
+}
+
+static void finish(struct agent *agent)
+{
+    status_server_stop(agent->status);
+    board_destroy(agent->board);
+    store_close(agent->store);
+    config_free(agent->config);
+    (void)uv_loop_close(&agent->loop); /* every handle was closed: it cannot be busy */
+    free(agent);
+}
+
+static void announce(struct agent *agent)
+{
+    atomic_store(&agent->pulse, clock_boot_ms());
+    log_info(&agent->log, "realm-agent %s: store %s, control plane %s, %u source%s",
+             REALMSTORE_VERSION, agent->config->store_dir, agent->config->control_plane,
+             agent->config->sources_count, agent->config->sources_count == 1 ? "" : "s");
+    (void)sd_notify(0, "READY=1");
+}
+
+int agent_run(const char *path, char *const *environment, struct config *config, struct error *err)
+{
+    struct agent *agent = calloc(1, sizeof(*agent));
+    int rc;
+
+    if (agent == NULL || uv_loop_init(&agent->loop) != 0) {
+        free(agent);
+        config_free(config);
+        return error_set(err, E_NO_MEMORY, "cannot make an event loop");
+    }
+    agent->path = path;
+    agent->environment = environment;
+    agent->config = config;
+    agent->log = (struct log){STDERR_FILENO, config->log.level, config->log.format};
+    atomic_store(&agent->pulse, clock_boot_ms());
+    init_handles(agent);
+    rc = start(agent, err);
+    if (rc == 0)
+        announce(agent);
+    else
+        stop(agent);
+    (void)uv_run(&agent->loop, UV_RUN_DEFAULT); /* returns when every handle is closed */
+    if (rc == 0)
+        log_info(&agent->log, "stopped");
+    finish(agent);
+    return rc;
+}

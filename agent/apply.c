@@ -1,0 +1,338 @@
+/* The loop's side of applying: the queue, what becomes one job, and what its end means.
+ *
+ * Failure: when a job fails, what waited behind it is dropped (it follows a state that will never
+ * be there) and failed() is called once; the session then starts over from the durable cursor.
+ */
+#include "agent/apply.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/apply_job.h"
+#include "agent/writer.h"
+#include "base/clock.h"
+
+struct apply {
+    struct apply_events events;
+    struct writer *writer; /* owned */
+    struct apply_job job;  /* the writer thread's while `running` */
+    bool running;
+    bool closing;
+    void (*closed)(void *context);
+    void *closed_context;
+
+    /* The queue. */
+    struct apply_item *first; /* owned */
+    struct apply_item **last;
+    size_t queued_bytes;
+    unsigned queued_chunks;
+    bool readers_asked;
+
+    struct apply_item *filling; /* owned: the chunk that is not full yet */
+
+    /* As of the last job that finished. */
+    struct model_cursor cursor;
+    struct source_counts counts;
+};
+
+/* ---- the queue ---- */
+
+static void push(struct apply *apply, struct apply_item *item)
+{
+    item->next = NULL;
+    *apply->last = item;
+    apply->last = &item->next;
+    apply->queued_bytes += item->bytes;
+    apply->queued_chunks += item->kind == APPLY_LOAD_CHUNK;
+}
+
+static struct apply_item *pop(struct apply *apply)
+{
+    struct apply_item *item = apply->first;
+
+    apply->first = item->next;
+    if (apply->first == NULL)
+        apply->last = &apply->first;
+    apply->queued_bytes -= item->bytes;
+    apply->queued_chunks -= item->kind == APPLY_LOAD_CHUNK;
+    item->next = NULL;
+    return item;
+}
+
+static void destroy_items(struct apply_item *items)
+{
+    while (items != NULL) {
+        struct apply_item *next = items->next;
+
+        apply_item_destroy(items);
+        items = next;
+    }
+}
+
+static void drop_queue(struct apply *apply)
+{
+    while (apply->first != NULL)
+        apply_item_destroy(pop(apply));
+    if (apply->filling != NULL)
+        apply_item_destroy(apply->filling);
+    apply->filling = NULL;
+    apply->readers_asked = false;
+}
+
+/* What the next job is: all transactions that stand together, or one item of another kind. */
+static struct apply_item *take_batch(struct apply *apply)
+{
+    struct apply_item *items = pop(apply);
+    struct apply_item *last = items;
+
+    while (items->kind == APPLY_TRANSACTION && apply->first != NULL &&
+           apply->first->kind == APPLY_TRANSACTION) {
+        last->next = pop(apply);
+        last = last->next;
+    }
+    return items;
+}
+
+static void dispatch(struct apply *apply)
+{
+    struct apply_job *job = &apply->job;
+
+    if (apply->running || apply->closing || apply->first == NULL)
+        return;
+    job->items = take_batch(apply);
+    job->kind = job->items->kind;
+    job->err = (struct error)ERROR_INIT;
+    job->result = (struct apply_result){.time_ms = 0};
+    apply->running = true;
+    writer_run(apply->writer);
+}
+
+/* ---- the end of a job ---- */
+
+static void report(struct apply *apply, const struct apply_job *job)
+{
+    if (job->err.code != 0 && job->kind != APPLY_READERS) {
+        drop_queue(apply);
+        apply->events.failed(apply->events.context, &job->err, job->kind != APPLY_TRANSACTION);
+        return;
+    }
+    if (job->kind == APPLY_TRANSACTION)
+        apply->events.applied(apply->events.context, &job->result);
+    else if (job->kind == APPLY_LOAD_END)
+        apply->events.loaded(apply->events.context, &job->result);
+    else if (job->kind == APPLY_READERS && job->err.code == 0)
+        apply->events.readers(apply->events.context, &job->readers);
+}
+
+static void on_done(void *context)
+{
+    struct apply *apply = context;
+    struct apply_job *job = &apply->job;
+
+    destroy_items(job->items);
+    job->items = NULL;
+    apply->running = false;
+    apply->cursor = job->result.cursor;
+    apply->counts = job->result.counts;
+    if (job->kind == APPLY_READERS)
+        apply->readers_asked = false;
+    if (apply->closing)
+        return;
+    report(apply, job);
+    dispatch(apply);
+    apply->events.moved(apply->events.context);
+}
+
+static void on_run(void *context)
+{
+    struct apply *apply = context;
+
+    apply_job_run(&apply->job);
+}
+
+/* ---- public ---- */
+
+int apply_create(uv_loop_t *loop, struct source *source, const struct apply_events *events,
+                 struct apply **ret, struct error *err)
+{
+    struct apply *apply = calloc(1, sizeof(*apply));
+    struct writer_calls calls = {on_run, on_done, apply};
+    int rc;
+
+    if (apply == NULL)
+        return error_set(err, E_NO_MEMORY, NULL);
+    apply->events = *events;
+    apply->last = &apply->first;
+    apply->job.source = source;
+    apply->cursor = source_cursor(source);
+    apply->counts = source_counts(source);
+    rc = writer_create(loop, &calls, &apply->writer, err);
+    if (rc != 0) {
+        free(apply);
+        return rc;
+    }
+    *ret = apply;
+    return 0;
+}
+
+static void on_writer_closed(void *context)
+{
+    struct apply *apply = context;
+    void (*closed)(void *) = apply->closed;
+    void *closed_context = apply->closed_context;
+
+    free(apply);
+    closed(closed_context);
+}
+
+void apply_close(struct apply *apply, void (*closed)(void *context), void *context)
+{
+    apply->closed = closed;
+    apply->closed_context = context;
+    apply->closing = true;
+    drop_queue(apply);
+    writer_close(apply->writer, on_writer_closed, apply);
+}
+
+int apply_transaction(struct apply *apply, struct feed_transaction *transaction, struct error *err)
+{
+    struct apply_item *item = apply_item_create(APPLY_TRANSACTION);
+
+    if (item == NULL) {
+        feed_transaction_destroy(transaction);
+        return error_set(err, E_NO_MEMORY, "no memory to queue a transaction");
+    }
+    item->transaction = transaction;
+    item->received_ms = clock_boot_ms();
+    item->bytes = feed_transaction_bytes(transaction);
+    push(apply, item);
+    dispatch(apply);
+    return 0;
+}
+
+static int push_new(struct apply *apply, enum apply_kind kind, struct error *err)
+{
+    struct apply_item *item = apply_item_create(kind);
+
+    if (item == NULL)
+        return error_set(err, E_NO_MEMORY, "no memory for a snapshot");
+    push(apply, item);
+    dispatch(apply);
+    return 0;
+}
+
+int apply_load_begin(struct apply *apply, const struct snapshot_header *header,
+                     const uint8_t digest_key[DIGEST_KEY_BYTES], struct error *err)
+{
+    struct apply_item *item = apply_item_create(APPLY_LOAD_BEGIN);
+
+    if (item == NULL)
+        return error_set(err, E_NO_MEMORY, "no memory for a snapshot");
+    item->load.header = *header;
+    memcpy(item->load.digest_key, digest_key, DIGEST_KEY_BYTES);
+    push(apply, item);
+    dispatch(apply);
+    return 0;
+}
+
+static void push_chunk(struct apply *apply)
+{
+    struct apply_item *item = apply->filling;
+
+    if (item == NULL)
+        return;
+    apply->filling = NULL;
+    item->bytes = item->chunk.size;
+    push(apply, item);
+    dispatch(apply);
+}
+
+int apply_load_record(struct apply *apply, const struct snapshot_record *record, struct error *err)
+{
+    int rc = 0;
+
+    if (apply->filling == NULL)
+        apply->filling = apply_item_create(APPLY_LOAD_CHUNK);
+    if (apply->filling == NULL)
+        rc = E_NO_MEMORY;
+    if (rc == 0)
+        rc = apply_chunk_add(&apply->filling->chunk, record);
+    if (rc != 0)
+        return error_set(err, rc, "no memory for a snapshot's records");
+    if (apply->filling->chunk.size >= APPLY_CHUNK_BYTES)
+        push_chunk(apply);
+    return 0;
+}
+
+int apply_load_end(struct apply *apply, struct error *err)
+{
+    push_chunk(apply);
+    return push_new(apply, APPLY_LOAD_END, err);
+}
+
+void apply_load_abort(struct apply *apply)
+{
+    struct error err = ERROR_INIT;
+    struct apply_item *kept = NULL;
+    struct apply_item **end = &kept;
+
+    /* Chunks that wait need no work any more; transactions from before the load do. */
+    while (apply->first != NULL) {
+        struct apply_item *item = pop(apply);
+
+        if (item->kind == APPLY_TRANSACTION || item->kind == APPLY_READERS) {
+            *end = item;
+            end = &item->next;
+        } else {
+            apply_item_destroy(item);
+        }
+    }
+    while (kept != NULL) {
+        struct apply_item *next = kept->next;
+
+        push(apply, kept);
+        kept = next;
+    }
+    if (apply->filling != NULL)
+        apply_item_destroy(apply->filling);
+    apply->filling = NULL;
+    if (push_new(apply, APPLY_LOAD_ABORT, &err) != 0)
+        return; /* the next load_begin, or closing the source, removes what is left */
+}
+
+void apply_check_readers(struct apply *apply)
+{
+    struct error err = ERROR_INIT;
+
+    if (apply->readers_asked)
+        return;
+    apply->readers_asked = true;
+    if (push_new(apply, APPLY_READERS, &err) != 0)
+        apply->readers_asked = false; /* the next turn of the timer asks again */
+}
+
+bool apply_full(const struct apply *apply)
+{
+    return apply->queued_bytes >= APPLY_QUEUE_MAX_BYTES || apply->queued_chunks >= APPLY_CHUNKS_MAX;
+}
+
+bool apply_idle(const struct apply *apply)
+{
+    return !apply->running && apply->first == NULL && apply->filling == NULL;
+}
+
+size_t apply_queued_bytes(const struct apply *apply)
+{
+    return apply->queued_bytes;
+}
+
+struct model_cursor apply_cursor(const struct apply *apply)
+{
+    return apply->cursor;
+}
+
+struct source_counts apply_counts(const struct apply *apply)
+{
+    return apply->counts;
+}

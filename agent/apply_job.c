@@ -1,0 +1,193 @@
+/* The writer thread's side of applying: store calls in the order that store/source.h asks for.
+ *
+ * Happy path: a batch of transactions is one LMDB transaction with the cursor of the newest; a load
+ * is begin, chunks, publish in jobs of their own.
+ *
+ * Failure: the LMDB transaction or the load is aborted here at once, so that what served goes on
+ * serving; the loop's side decides what follows.
+ */
+#include "agent/apply_job.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* In front of each record of a chunk; host order, it never leaves the process. */
+struct chunk_frame {
+    uint32_t kind;
+    uint32_t scope;
+    uint32_t size;
+};
+
+struct apply_item *apply_item_create(enum apply_kind kind)
+{
+    struct apply_item *item = calloc(1, sizeof(*item));
+
+    if (item == NULL)
+        return NULL;
+    item->kind = kind;
+    if (kind == APPLY_LOAD_CHUNK)
+        buffer_init(&item->chunk,
+                    APPLY_CHUNK_BYTES + sizeof(struct chunk_frame) + SNAPSHOT_RECORD_MAX_BYTES);
+    return item;
+}
+
+void apply_item_destroy(struct apply_item *item)
+{
+    if (item->kind == APPLY_TRANSACTION)
+        feed_transaction_destroy(item->transaction);
+    else if (item->kind == APPLY_LOAD_CHUNK)
+        buffer_finish(&item->chunk);
+    else if (item->kind == APPLY_LOAD_BEGIN)
+        explicit_bzero(item->load.digest_key, sizeof(item->load.digest_key));
+    free(item);
+}
+
+int apply_chunk_add(struct buffer *chunk, const struct snapshot_record *record)
+{
+    struct chunk_frame frame = {record->kind, record->scope, (uint32_t)record->size};
+    int rc = buffer_reserve(chunk, sizeof(frame) + record->size);
+
+    if (rc != 0)
+        return rc;
+    (void)buffer_append(chunk, &frame, sizeof(frame)); /* the room is there */
+    (void)buffer_append(chunk, record->bytes, record->size);
+    return 0;
+}
+
+/* ---- transactions ---- */
+
+static int put_change(struct source *source, const struct change *change, struct error *err)
+{
+    switch (change->kind) {
+    case CHANGE_REALM_DELETE:
+        return source_delete_realm(source, change->scope, err);
+    case CHANGE_KEY_DELETE:
+        return source_delete_key(source, change->scope, &change->key.consumer_id, &change->key.id,
+                                 err);
+    case CHANGE_CONSUMER_DELETE:
+        return source_delete_consumer(source, change->scope, &change->id, err);
+    case CHANGE_REALM:
+        return source_put_realm(source, &change->realm, err);
+    case CHANGE_CONSUMER:
+        return source_put_consumer(source, change->scope, &change->consumer, err);
+    case CHANGE_KEY:
+        return source_put_key(source, change->scope, &change->key, err);
+    case CHANGE_KINDS:
+        break;
+    }
+    return error_set(err, E_INVALID, NULL);
+}
+
+static int put_transaction(struct apply_job *job, const struct apply_item *item)
+{
+    const struct feed_transaction *transaction = item->transaction;
+    int rc = 0;
+
+    for (size_t i = 0; i < transaction->count && rc == 0; i++)
+        rc = put_change(job->source, &transaction->changes[i], &job->err);
+    if (rc != 0)
+        return error_context(&job->err, "transaction to version %" PRIu64,
+                             transaction->cursor.version);
+    job->result.transactions++;
+    job->result.changes += transaction->count;
+    job->result.time_ms = transaction->time_ms;
+    if (item == job->items)
+        job->result.oldest_time_ms = transaction->time_ms;
+    job->result.received_ms = item->received_ms;
+    return 0;
+}
+
+static void run_batch(struct apply_job *job)
+{
+    const struct apply_item *last = NULL;
+
+    if (source_begin(job->source, &job->err) != 0)
+        return;
+    for (const struct apply_item *item = job->items; item != NULL; item = item->next) {
+        if (put_transaction(job, item) != 0) {
+            source_abort(job->source);
+            return;
+        }
+        last = item;
+    }
+    assert(last != NULL); /* a job is never empty */
+    (void)source_commit(job->source, &last->transaction->cursor, job->result.time_ms, &job->err);
+}
+
+/* ---- loads ---- */
+
+static void run_load_begin(struct apply_job *job)
+{
+    if (source_load_begin(job->source, job->items->load.digest_key, &job->err) != 0)
+        return;
+    job->loading = true;
+    job->header = job->items->load.header;
+}
+
+static void run_load_abort(struct apply_job *job)
+{
+    if (job->loading)
+        source_load_abort(job->source);
+    job->loading = false;
+}
+
+static void run_load_chunk(struct apply_job *job)
+{
+    const unsigned char *at = job->items->chunk.data;
+    const unsigned char *end = at + job->items->chunk.size;
+    struct chunk_frame frame;
+    int rc = 0;
+
+    while (at < end && rc == 0) {
+        memcpy(&frame, at, sizeof(frame));
+        at += sizeof(frame);
+        rc = source_load_record(job->source, (enum record_kind)frame.kind, frame.scope, at,
+                                frame.size, &job->err);
+        at += frame.size;
+    }
+    if (rc != 0)
+        run_load_abort(job);
+}
+
+static void run_load_end(struct apply_job *job)
+{
+    struct source_counts expected = {job->header.realms, job->header.consumers, job->header.keys};
+
+    job->result.time_ms = job->result.oldest_time_ms = job->header.time_ms;
+    job->result.changes = expected.realms + expected.consumers + expected.keys;
+    if (source_load_publish(job->source, &job->header.cursor, job->header.time_ms, &expected,
+                            &job->err) != 0)
+        run_load_abort(job);
+    job->loading = false;
+}
+
+void apply_job_run(struct apply_job *job)
+{
+    uint64_t start_ns = uv_hrtime();
+
+    switch (job->kind) {
+    case APPLY_TRANSACTION:
+        run_batch(job);
+        break;
+    case APPLY_LOAD_BEGIN:
+        run_load_begin(job);
+        break;
+    case APPLY_LOAD_CHUNK:
+        run_load_chunk(job);
+        break;
+    case APPLY_LOAD_END:
+        run_load_end(job);
+        break;
+    case APPLY_LOAD_ABORT:
+        run_load_abort(job);
+        break;
+    case APPLY_READERS:
+        (void)source_check_readers(job->source, &job->readers, &job->err);
+        break;
+    }
+    job->result.duration_us = (uv_hrtime() - start_ns) / 1000;
+    job->result.cursor = source_cursor(job->source);
+    job->result.counts = source_counts(job->source);
+}

@@ -1,0 +1,72 @@
+/* config.h - the agent's configuration: a YAML file, then the environment, then checks.
+ *
+ * Every scalar of the file can be overridden by REALM_AGENT_<PATH>: REALM_AGENT_STORE_DIR,
+ * REALM_AGENT_LOG_LEVEL, REALM_AGENT_SOURCES_0_URLS_1. An unknown key or variable is an error;
+ * messages name the file with the line and the key, or the variable. Tokens are read here and never
+ * printed.
+ */
+#ifndef RS_AGENT_CONFIG_H
+#define RS_AGENT_CONFIG_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/uuid.h"
+
+enum {
+    CONFIG_SOURCES_MAX = 32, /* as many as the store's status page has room for */
+    CONFIG_URLS_MAX = 16,    /* of one source */
+    CONFIG_HOST_NAME_MAX = 255
+};
+
+#define CONFIG_DEFAULT_STORE_DIR  "/var/lib/realm-agent"
+#define CONFIG_DEFAULT_LISTEN     "127.0.0.1:9464"
+#define CONFIG_DEFAULT_LOG_LEVEL  "info"
+#define CONFIG_DEFAULT_LOG_FORMAT "json"
+
+/* All strings are owned; NULL: not given. */
+struct config_source {
+    char *region;
+    char **urls;
+    unsigned urls_count;
+    char *token_file;
+    char *client_cert_file;
+    char *client_key_file;
+    char *ca_file;
+    bool allow_plain_http;
+    char *token;          /* contents of token_file; secret */
+    bool token_is_public; /* the file can be read by everyone */
+};
+
+struct config_log {
+    char *level_name;
+    char *format_name;
+    enum log_level level;
+    enum log_format format;
+};
+
+struct config {
+    char *store_dir;
+    char *reader_group;
+    char *control_plane; /* as written */
+    struct uuid control_plane_id;
+    char *host_name;
+    char *listen; /* "": no status server */
+    struct config_source *sources;
+    unsigned sources_count;
+    struct config_log log;
+};
+
+/* E_CONFIG (the message says what, where and what to do), E_NOT_FOUND, E_PERMISSION, E_IO,
+ * E_NO_MEMORY. `environment` is environ, or a test's own. */
+int config_load(const char *path, char *const *environment, struct config **ret, struct error *err);
+void config_free(struct config *config); /* NULL allowed; wipes the tokens */
+
+/* True when a stream that was started with `a` needs no restart for `b`. */
+bool config_source_equal(const struct config_source *a, const struct config_source *b);
+/* 0 or E_NO_MEMORY; *ret is free of `source`. */
+int config_source_copy(const struct config_source *source, struct config_source *ret);
+void config_source_finish(struct config_source *source); /* frees the members */
+
+#endif

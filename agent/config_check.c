@@ -1,0 +1,233 @@
+/* Defaults and checks: what a configuration must be before anything is started with it.
+ *
+ * Each message names the key, says what is wrong with it and what would be right; config_load()
+ * puts the file's name in front.
+ */
+#include "agent/config_internal.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/listen.h"
+#include "base/model.h"
+#include "sync/url.h"
+
+/* Control planes make tokens of 64 characters; what a header can hold is about 8 KiB. */
+enum { TOKEN_MAX_BYTES = 4096 };
+
+/* "key: " with nothing behind it, and "", mean: not given. */
+static void drop_empty(char **text)
+{
+    if (*text == NULL || **text != 0)
+        return;
+    free(*text);
+    *text = NULL;
+}
+
+static int need(const char *key, const char *value, struct error *err)
+{
+    if (value != NULL)
+        return 0;
+    return error_set(err, E_CONFIG, "%s is missing", key);
+}
+
+static int set_default(char **at, const char *value, struct error *err)
+{
+    if (*at != NULL)
+        return 0;
+    if (config_set_string(at, value) != 0)
+        return error_set(err, E_NO_MEMORY, NULL);
+    return 0;
+}
+
+static int complete_host_name(struct config *config, struct error *err)
+{
+    char name[CONFIG_HOST_NAME_MAX + 1] = "";
+
+    if (config->host_name == NULL && gethostname(name, sizeof(name) - 1) != 0)
+        return error_set(err, E_CONFIG, "host_name is missing and this host has no name");
+    if (set_default(&config->host_name, name, err) != 0)
+        return err->code;
+    if (strlen(config->host_name) > CONFIG_HOST_NAME_MAX)
+        return error_set(err, E_CONFIG, "host_name is longer than %d bytes", CONFIG_HOST_NAME_MAX);
+    return 0;
+}
+
+static int complete_log(struct config_log *log, struct error *err)
+{
+    drop_empty(&log->level_name);
+    drop_empty(&log->format_name);
+    if (set_default(&log->level_name, CONFIG_DEFAULT_LOG_LEVEL, err) != 0 ||
+        set_default(&log->format_name, CONFIG_DEFAULT_LOG_FORMAT, err) != 0)
+        return err->code;
+    if (!log_level_parse(log->level_name, &log->level))
+        return error_set(err, E_CONFIG, "log.level: \"%s\" is not error, warning, info or debug",
+                         log->level_name);
+    if (!log_format_parse(log->format_name, &log->format))
+        return error_set(err, E_CONFIG, "log.format: \"%s\" is not json or text", log->format_name);
+    return 0;
+}
+
+/* ---- one source ---- */
+
+static int check_region(const char *region, struct error *err)
+{
+    size_t length;
+
+    if (need("region", region, err) != 0)
+        return err->code;
+    length = strspn(region, "abcdefghijklmnopqrstuvwxyz0123456789-");
+    if (region[length] != 0 || length > MODEL_REGION_MAX)
+        return error_set(err, E_CONFIG, "region \"%s\": only 1 to %d of a-z, 0-9 and - are allowed",
+                         region, MODEL_REGION_MAX);
+    return 0;
+}
+
+static int check_urls(const struct config_source *source, struct error *err)
+{
+    if (source->urls_count == 0)
+        return error_set(err, E_CONFIG, "urls is missing: at least one is needed");
+    for (unsigned i = 0; i < source->urls_count; i++) {
+        if (source->urls[i] == NULL || source->urls[i][0] == 0)
+            return error_set(err, E_CONFIG, "urls[%u] is empty", i);
+        if (url_check(source->urls[i], source->allow_plain_http, err) != 0)
+            return error_context(err, "urls[%u]", i);
+    }
+    return 0;
+}
+
+static int check_readable(const char *key, const char *path, struct error *err)
+{
+    char *text;
+    int rc;
+
+    if (path == NULL)
+        return 0;
+    rc = config_read_file(path, 1024 * 1024, &text, NULL, NULL, err);
+    if (rc != 0)
+        return error_context(err, "%s", key);
+    explicit_bzero(text, strlen(text)); /* it may be a private key */
+    free(text);
+    return 0;
+}
+
+static int check_credentials(const struct config_source *source, struct error *err)
+{
+    bool has_cert = source->client_cert_file != NULL;
+    bool has_key = source->client_key_file != NULL;
+
+    if (has_cert != has_key)
+        return error_set(err, E_CONFIG, "client_cert_file and client_key_file go together");
+    if (source->token_file == NULL && !has_cert)
+        return error_set(err, E_CONFIG,
+                         "token_file is missing (or client_cert_file and client_key_file)");
+    if (source->token_file != NULL && has_cert)
+        return error_set(err, E_CONFIG,
+                         "token_file and client_cert_file are both given; one is needed");
+    if (check_readable("client_cert_file", source->client_cert_file, err) != 0 ||
+        check_readable("client_key_file", source->client_key_file, err) != 0 ||
+        check_readable("ca_file", source->ca_file, err) != 0)
+        return err->code;
+    return 0;
+}
+
+/* Anything else could not be sent in a header as it is. */
+static bool is_token(const char *text)
+{
+    for (; *text != 0; text++) {
+        if (*text <= ' ' || *text > '~')
+            return false;
+    }
+    return true;
+}
+
+static int read_token(struct config_source *source, struct error *err)
+{
+    unsigned mode;
+    size_t size;
+
+    if (source->token_file == NULL)
+        return 0;
+    if (config_read_file(source->token_file, TOKEN_MAX_BYTES, &source->token, &size, &mode, err) !=
+        0)
+        return error_context(err, "token_file");
+    while (size > 0 && strchr(" \t\r\n", source->token[size - 1]) != NULL)
+        source->token[--size] = 0;
+    if (size == 0)
+        return error_set(err, E_CONFIG, "token_file: %s is empty", source->token_file);
+    if (strlen(source->token) != size || !is_token(source->token))
+        return error_set(err, E_CONFIG,
+                         "token_file: %s holds more than one token (one line of printable ASCII "
+                         "characters is expected)",
+                         source->token_file);
+    source->token_is_public = (mode & 0007) != 0;
+    return 0;
+}
+
+static int complete_source(struct config_source *source, struct error *err)
+{
+    drop_empty(&source->region);
+    drop_empty(&source->token_file);
+    drop_empty(&source->client_cert_file);
+    drop_empty(&source->client_key_file);
+    drop_empty(&source->ca_file);
+    if (check_region(source->region, err) != 0 || check_urls(source, err) != 0 ||
+        check_credentials(source, err) != 0 || read_token(source, err) != 0)
+        return err->code;
+    return 0;
+}
+
+static int check_duplicates(const struct config *config, struct error *err)
+{
+    for (unsigned i = 0; i < config->sources_count; i++) {
+        assert(config->sources[i].region != NULL); /* check_region() saw to it */
+        for (unsigned j = 0; j < i; j++) {
+            if (strcmp(config->sources[i].region, config->sources[j].region) == 0)
+                return error_set(err, E_CONFIG, "sources[%u]: region \"%s\" is that of sources[%u]",
+                                 i, config->sources[i].region, j);
+        }
+    }
+    return 0;
+}
+
+static int complete_sources(struct config *config, struct error *err)
+{
+    if (config->sources_count == 0)
+        return error_set(err, E_CONFIG, "sources is missing: at least one is needed");
+    for (unsigned i = 0; i < config->sources_count; i++) {
+        if (complete_source(&config->sources[i], err) != 0) {
+            (void)error_context(err, "sources[%u]", i);
+            err->code = err->code == E_NO_MEMORY ? E_NO_MEMORY : E_CONFIG;
+            return err->code;
+        }
+    }
+    return check_duplicates(config, err);
+}
+
+static int complete_control_plane(struct config *config, struct error *err)
+{
+    if (need("control_plane_id", config->control_plane, err) != 0)
+        return err->code;
+    if (!uuid_parse(config->control_plane, &config->control_plane_id) ||
+        uuid_is_nil(&config->control_plane_id))
+        return error_set(err, E_CONFIG, "control_plane_id: \"%s\" is not a UUID",
+                         config->control_plane);
+    return 0;
+}
+
+int config_complete(struct config *config, struct error *err)
+{
+    drop_empty(&config->store_dir);
+    drop_empty(&config->reader_group);
+    drop_empty(&config->control_plane);
+    drop_empty(&config->host_name);
+    if (set_default(&config->store_dir, CONFIG_DEFAULT_STORE_DIR, err) != 0 ||
+        set_default(&config->listen, CONFIG_DEFAULT_LISTEN, err) != 0 ||
+        complete_control_plane(config, err) != 0 || complete_host_name(config, err) != 0 ||
+        complete_log(&config->log, err) != 0 || listen_check(config->listen, err) != 0)
+        return err->code;
+    return complete_sources(config, err);
+}

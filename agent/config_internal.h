@@ -1,0 +1,25 @@
+/* config_internal.h - the steps of config_load(), each in a file of its own. */
+#ifndef RS_AGENT_CONFIG_INTERNAL_H
+#define RS_AGENT_CONFIG_INTERNAL_H
+
+#include "agent/config.h"
+
+/* config_yaml.c: the file's text to a struct; nothing is checked but names and types. */
+int config_parse(const char *path, const char *text, size_t size, struct config **ret,
+                 struct error *err);
+
+/* config_env.c: REALM_AGENT_* variables over it. */
+int config_override(struct config *config, char *const *environment, struct error *err);
+
+/* config_check.c: defaults, ranges, files; reads the tokens. */
+int config_complete(struct config *config, struct error *err);
+
+/* A file of at most max_bytes as a NUL-terminated string (caller frees). *ret_size may be NULL.
+ * *ret_mode: its permission bits, may be NULL. */
+int config_read_file(const char *path, size_t max_bytes, char **ret, size_t *ret_size,
+                     unsigned *ret_mode, struct error *err);
+
+/* Replaces an owned string. */
+int config_set_string(char **at, const char *value);
+
+#endif

@@ -1,0 +1,72 @@
+/* metrics.h - the agent's figures, and the board through which other threads see them.
+ *
+ * The loop owns a struct source_metrics for each source, changes it freely and publishes copies;
+ * the status server's thread takes a copy of the whole board. Only the copying holds the mutex.
+ */
+#ifndef RS_AGENT_METRICS_H
+#define RS_AGENT_METRICS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/config.h"
+#include "base/model.h"
+#include "store/source.h"
+#include "sync/session.h"
+
+/* Upper bounds in seconds; one more bucket stands for infinity. */
+enum { HISTOGRAM_BOUNDS = 15 };
+extern const double histogram_bounds_s[HISTOGRAM_BOUNDS];
+
+struct histogram {
+    uint64_t buckets[HISTOGRAM_BOUNDS + 1]; /* not cumulative */
+    double sum_s;
+};
+void histogram_add(struct histogram *histogram, double seconds);
+uint64_t histogram_count(const struct histogram *histogram);
+
+struct source_metrics {
+    char region[MODEL_REGION_MAX + 1]; /* "": this place of the board is free */
+    enum source_state state;
+    bool complete; /* it has a complete copy */
+    struct model_cursor cursor;
+    int64_t commit_time_ms;  /* source's wall time of `cursor`; 0: not known */
+    int64_t heard_boot_ms;   /* last word from the control plane; 0: none in this process */
+    uint64_t source_version; /* newest that the source has named */
+    struct source_counts counts;
+    uint64_t transactions;
+    uint64_t changes;
+    uint64_t commits;
+    struct histogram commit_duration;
+    struct histogram propagation; /* source's commit to visible here */
+    uint64_t connects;
+    uint64_t failures; /* connections that failed or broke */
+    uint64_t snapshots;
+    uint64_t resyncs[SESSION_RESYNCS];
+    uint64_t apply_failures;
+    uint64_t received_bytes;
+    uint64_t queue_bytes;
+    uint64_t pauses;
+    uint64_t readers;
+    uint64_t reader_lag; /* commits that the oldest reader is behind */
+    uint64_t readers_cleared;
+};
+
+struct board_copy {
+    struct source_metrics sources[CONFIG_SOURCES_MAX];
+    char control_plane_id[UUID_TEXT_SIZE];
+    char host_name[CONFIG_HOST_NAME_MAX + 1];
+};
+
+struct board;
+
+/* NULL when out of memory. */
+struct board *board_create(const struct uuid *control_plane_id, const char *host_name);
+void board_destroy(struct board *board); /* NULL allowed */
+/* Copies `metrics` to the place of its region, or to a free one. Any thread. */
+void board_publish(struct board *board, const struct source_metrics *metrics);
+/* Frees the region's place. Any thread. */
+void board_remove(struct board *board, const char *region);
+void board_read(struct board *board, struct board_copy *ret);
+
+#endif

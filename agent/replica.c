@@ -1,0 +1,412 @@
+/* One source at work. replica.h has the picture.
+ *
+ * Happy path: session events go to the apply queue, applied results go to the status page, the
+ * figures and the acknowledgement.
+ *
+ * Failure: the session's own trouble is retried by the session; the store's is turned into
+ * session_reject(), after which the same back-off leads on from the durable cursor, or to a
+ * snapshot when the store says that it cannot go on from what it has.
+ */
+#include "agent/replica.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/replica_internal.h"
+#include "base/clock.h"
+
+/* ---- figures ---- */
+
+static void publish(struct replica *replica)
+{
+    struct source_metrics *metrics = &replica->metrics;
+
+    metrics->queue_bytes = apply_queued_bytes(replica->apply);
+    metrics->cursor = apply_cursor(replica->apply);
+    metrics->counts = apply_counts(replica->apply);
+    metrics->complete = !uuid_is_nil(&metrics->cursor.epoch);
+    board_publish(replica->options.board, metrics);
+}
+
+static void set_state(struct replica *replica, enum source_state state)
+{
+    struct model_cursor cursor = apply_cursor(replica->apply);
+
+    if (uuid_is_nil(&cursor.epoch) && state != SOURCE_STOPPED)
+        state = SOURCE_EMPTY;
+    if (state == replica->metrics.state)
+        return;
+    replica->metrics.state = state;
+    source_set_state(replica->source, state);
+}
+
+static void heard(struct replica *replica)
+{
+    replica->metrics.heard_boot_ms = clock_boot_ms();
+    source_heard(replica->source);
+}
+
+/* Everything that the control plane has said on this connection is visible. */
+static void note_current(struct replica *replica)
+{
+    if (!replica->caught_up || !apply_idle(replica->apply))
+        return;
+    heard(replica);
+    set_state(replica, SOURCE_LIVE);
+}
+
+/* ---- the session's sink ---- */
+
+static bool on_cursor(void *context, struct model_cursor *ret)
+{
+    struct replica *replica = context;
+
+    if (!apply_idle(replica->apply))
+        return false;
+    *ret = apply_cursor(replica->apply);
+    return true;
+}
+
+static bool on_full(void *context)
+{
+    struct replica *replica = context;
+
+    return apply_full(replica->apply);
+}
+
+static bool on_hello(void *context, const struct session_hello *hello)
+{
+    struct replica *replica = context;
+    struct model_cursor cursor = apply_cursor(replica->apply);
+
+    replica->caught_up = false;
+    replica->metrics.connects++;
+    replica->metrics.source_version = hello->version;
+    replica_log_connected(replica, hello);
+    set_state(replica, SOURCE_SYNCING);
+    publish(replica);
+    /* Nothing is queued or running when a feed begins: the writer thread is not in the source. */
+    return !uuid_equal(&cursor.epoch, &hello->epoch) ||
+           source_has_digest_key(replica->source, hello->digest_key);
+}
+
+static int on_transaction(void *context, struct feed_transaction *transaction, struct error *err)
+{
+    struct replica *replica = context;
+    uint64_t version = transaction->cursor.version;
+    int rc = apply_transaction(replica->apply, transaction, err);
+
+    if (rc == 0 && version > replica->metrics.source_version)
+        replica->metrics.source_version = version;
+    publish(replica);
+    return rc;
+}
+
+static void on_heartbeat(void *context, uint64_t version)
+{
+    struct replica *replica = context;
+
+    replica->metrics.source_version = version;
+    replica->caught_up = true;
+    note_current(replica);
+    publish(replica);
+}
+
+static int on_snapshot_begin(void *context, const struct snapshot_header *header,
+                             const uint8_t digest_key[DIGEST_KEY_BYTES], struct error *err)
+{
+    struct replica *replica = context;
+
+    return apply_load_begin(replica->apply, header, digest_key, err);
+}
+
+static int on_snapshot_record(void *context, const struct snapshot_record *record,
+                              struct error *err)
+{
+    struct replica *replica = context;
+
+    return apply_load_record(replica->apply, record, err);
+}
+
+static int on_snapshot_end(void *context, struct error *err)
+{
+    struct replica *replica = context;
+
+    return apply_load_end(replica->apply, err);
+}
+
+static void on_snapshot_abort(void *context)
+{
+    struct replica *replica = context;
+
+    apply_load_abort(replica->apply);
+}
+
+static void on_state(void *context, enum session_state state)
+{
+    struct replica *replica = context;
+
+    if (state == SESSION_BACKOFF)
+        set_state(replica, SOURCE_DISCONNECTED);
+    log_debug(replica->options.log, "%s: %s", replica->config.region, session_state_text(state));
+    publish(replica);
+}
+
+static void on_resync(void *context, enum session_resync reason)
+{
+    struct replica *replica = context;
+
+    replica->metrics.resyncs[reason]++;
+    replica_log_resync(replica, reason);
+}
+
+static void on_failed(void *context, const struct session_failure *failure)
+{
+    struct replica *replica = context;
+
+    replica->metrics.failures++;
+    replica_log_trouble(replica, failure);
+}
+
+static void on_received(void *context, size_t bytes)
+{
+    struct replica *replica = context;
+
+    replica->metrics.received_bytes += bytes;
+}
+
+static void on_paused(void *context)
+{
+    struct replica *replica = context;
+
+    replica->metrics.pauses++;
+}
+
+/* ---- the apply queue's events ---- */
+
+static double seconds_since(int64_t wall_ms)
+{
+    int64_t elapsed_ms = clock_wall_ms() - wall_ms;
+
+    return elapsed_ms > 0 ? (double)elapsed_ms / 1000 : 0; /* clocks of two hosts differ */
+}
+
+static void on_applied(void *context, const struct apply_result *result)
+{
+    struct replica *replica = context;
+    struct source_metrics *metrics = &replica->metrics;
+
+    metrics->commits++;
+    metrics->transactions += result->transactions;
+    metrics->changes += result->changes;
+    metrics->commit_time_ms = result->time_ms;
+    histogram_add(&metrics->commit_duration, (double)result->duration_us / 1e6);
+    histogram_add(&metrics->propagation, seconds_since(result->oldest_time_ms));
+    if (clock_boot_ms() - result->received_ms <= REPLICA_FRESH_MS)
+        heard(replica);
+    session_ack(replica->session, &result->cursor);
+    note_current(replica);
+    publish(replica);
+}
+
+static void on_loaded(void *context, const struct apply_result *result)
+{
+    struct replica *replica = context;
+    struct source_metrics *metrics = &replica->metrics;
+
+    metrics->snapshots++;
+    metrics->commits++;
+    metrics->changes += result->changes;
+    metrics->commit_time_ms = result->time_ms;
+    histogram_add(&metrics->commit_duration, (double)result->duration_us / 1e6);
+    set_state(replica, SOURCE_SYNCING);
+    publish(replica);
+    replica_log_loaded(replica, result);
+}
+
+/* Faults of the copy itself, which the same transaction would meet again. */
+static bool needs_snapshot(int code)
+{
+    return code == E_CORRUPT || code == E_FORMAT || code == E_MISSING_REFERENCE ||
+           code == E_NOT_READY || code == E_INVALID;
+}
+
+static void on_apply_failed(void *context, const struct error *err, bool loading)
+{
+    struct replica *replica = context;
+    struct error told = *err;
+
+    replica->metrics.apply_failures++;
+    (void)error_context(&told, "store");
+    session_reject(replica->session, &told,
+                   !loading && needs_snapshot(err->code) ? SESSION_RESYNC_STORE
+                                                         : SESSION_RESYNC_NONE);
+}
+
+static void on_readers(void *context, const struct source_readers *readers)
+{
+    struct replica *replica = context;
+
+    replica->metrics.readers = readers->in_use;
+    replica->metrics.reader_lag = readers->oldest_lag_txns;
+    replica->metrics.readers_cleared += readers->cleared;
+    replica_log_reader(replica, readers);
+    publish(replica);
+}
+
+static void on_moved(void *context)
+{
+    struct replica *replica = context;
+
+    session_resume(replica->session);
+    publish(replica);
+}
+
+/* ---- life ---- */
+
+static int create_apply(struct replica *replica, struct error *err)
+{
+    struct apply_events events = {on_applied, on_loaded, on_apply_failed,
+                                  on_readers, on_moved,  replica};
+
+    return apply_create(replica->options.loop, replica->source, &events, &replica->apply, err);
+}
+
+static int create_session(struct replica *replica, struct error *err)
+{
+    const struct config_source *config = &replica->config;
+    struct session_options options = {
+        .loop = replica->options.loop,
+        .http = replica->options.http,
+        .control_plane_id = replica->options.control_plane_id,
+        .region = config->region,
+        .host_name = replica->host_name,
+        .urls = (const char *const *)config->urls,
+        .n_urls = config->urls_count,
+        .credentials = {config->token, config->client_cert_file, config->client_key_file,
+                        config->ca_file},
+        .limits = session_limits_default,
+    };
+    struct session_sink sink = {
+        .cursor = on_cursor,
+        .full = on_full,
+        .hello = on_hello,
+        .transaction = on_transaction,
+        .heartbeat = on_heartbeat,
+        .snapshot_begin = on_snapshot_begin,
+        .snapshot_record = on_snapshot_record,
+        .snapshot_end = on_snapshot_end,
+        .snapshot_abort = on_snapshot_abort,
+        .state = on_state,
+        .resync = on_resync,
+        .failed = on_failed,
+        .received = on_received,
+        .paused = on_paused,
+        .context = replica,
+    };
+
+    return session_create(&options, &sink, &replica->session, err);
+}
+
+static int open_source(struct replica *replica, struct error *err)
+{
+    struct error discarded = ERROR_INIT;
+    int rc = source_open(replica->options.store, replica->config.region, &replica->source,
+                         &discarded, err);
+
+    if (rc != 0)
+        return error_context(err, "source \"%s\"", replica->config.region);
+    replica_log_opened(replica, &discarded);
+    return 0;
+}
+
+static void finish(struct replica *replica)
+{
+    void (*closed)(void *) = replica->closed;
+    void *context = replica->closed_context;
+
+    source_close(replica->source);
+    config_source_finish(&replica->config);
+    free(replica->host_name);
+    free(replica);
+    closed(context);
+}
+
+static void on_apply_closed(void *context)
+{
+    finish(context);
+}
+
+/* The session is gone; what it handed over is dropped, what is being committed is finished. */
+static void on_session_closed(void *context)
+{
+    struct replica *replica = context;
+
+    replica->session = NULL;
+    if (replica->apply != NULL)
+        apply_close(replica->apply, on_apply_closed, replica);
+    else
+        finish(replica);
+}
+
+static void ignore_closed(void *context)
+{
+    (void)context; /* a replica that was never handed out has nobody to tell */
+}
+
+/* Lets go of whatever there is, in the order session, apply, source. */
+static void close_parts(struct replica *replica)
+{
+    if (replica->session != NULL)
+        session_close(replica->session, on_session_closed, replica);
+    else
+        on_session_closed(replica);
+}
+
+int replica_create(const struct replica_options *options, struct replica **ret, struct error *err)
+{
+    struct replica *replica = calloc(1, sizeof(*replica));
+
+    if (replica == NULL)
+        return error_set(err, E_NO_MEMORY, NULL);
+    replica->options = *options;
+    replica->closed = ignore_closed;
+    replica->host_name = strdup(options->host_name);
+    if (replica->host_name == NULL || config_source_copy(options->source, &replica->config) != 0)
+        (void)error_set(err, E_NO_MEMORY, NULL);
+    else if (open_source(replica, err) == 0 && create_apply(replica, err) == 0)
+        (void)create_session(replica, err);
+    if (replica->session == NULL) {
+        close_parts(replica);
+        return err->code;
+    }
+    (void)snprintf(replica->metrics.region, sizeof(replica->metrics.region), "%s",
+                   replica->config.region);
+    replica->metrics.state = SOURCE_STOPPED; /* so that the first state is told */
+    set_state(replica, SOURCE_DISCONNECTED);
+    publish(replica);
+    session_start(replica->session);
+    *ret = replica;
+    return 0;
+}
+
+void replica_close(struct replica *replica, void (*closed)(void *context), void *context)
+{
+    replica->closed = closed;
+    replica->closed_context = context;
+    set_state(replica, SOURCE_STOPPED);
+    replica_log_closed(replica);
+    board_remove(replica->options.board, replica->config.region);
+    close_parts(replica);
+}
+
+void replica_check_readers(struct replica *replica)
+{
+    apply_check_readers(replica->apply);
+}
+
+const struct config_source *replica_config(const struct replica *replica)
+{
+    return &replica->config;
+}

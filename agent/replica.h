@@ -1,0 +1,54 @@
+/* replica.h - one source at work: its store, its apply queue, its session, its figures and log
+ * lines.
+ *
+ *     session --transaction, records--> apply --store--> visible
+ *        ^                                |
+ *        +------ack, resume, reject-------+
+ *
+ * States for readers (the status page): EMPTY until the first complete copy; then DISCONNECTED
+ * until a hello, SYNCING until a heartbeat finds everything applied, LIVE from there.
+ *
+ * The control plane counts as heard when all that it said is visible: a heartbeat that finds the
+ * queue empty, or a commit of what came within the last REPLICA_FRESH_MS. Bytes alone do not make
+ * answers current.
+ */
+#ifndef RS_AGENT_REPLICA_H
+#define RS_AGENT_REPLICA_H
+
+#include <uv.h>
+
+#include "agent/config.h"
+#include "agent/metrics.h"
+#include "base/log.h"
+#include "store/source.h"
+#include "sync/http.h"
+
+enum {
+    REPLICA_FRESH_MS = 10 * 1000,
+    REPLICA_LOG_INTERVAL_MS = 60 * 1000, /* between lines about the same trouble */
+    REPLICA_READER_LAG_MAX = 1000        /* commits behind, from which on a reader is warned of */
+};
+
+struct replica_options {
+    uv_loop_t *loop; /* these are borrowed for the replica's life */
+    struct store *store;
+    struct http_client *http;
+    struct board *board;
+    const struct log *log;
+    struct uuid control_plane_id;
+    const char *host_name;              /* copied */
+    const struct config_source *source; /* copied */
+};
+
+struct replica;
+
+/* Opens the source and starts. On failure the loop must still turn to let go of what was begun. */
+int replica_create(const struct replica_options *options, struct replica **ret, struct error *err);
+/* Finishes the commit under way; then closed(context), with the source closed. */
+void replica_close(struct replica *replica, void (*closed)(void *context), void *context);
+/* Clears dead readers, warns of slow ones. */
+void replica_check_readers(struct replica *replica);
+
+const struct config_source *replica_config(const struct replica *replica);
+
+#endif

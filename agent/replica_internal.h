@@ -1,0 +1,45 @@
+/* replica_internal.h - shared by replica.c (life and flow) and replica_log.c (what is said about
+ * it). */
+#ifndef RS_AGENT_REPLICA_INTERNAL_H
+#define RS_AGENT_REPLICA_INTERNAL_H
+
+#include <inttypes.h>
+
+#include "agent/apply.h"
+#include "agent/replica.h"
+#include "sync/session.h"
+
+/* When a kind of line was written last, and how many were left out since. */
+struct log_pace {
+    int64_t written_ms; /* boot time; 0: never */
+    unsigned left_out;
+};
+
+struct replica {
+    struct replica_options options; /* its borrowed strings are replaced by the copies below */
+    struct config_source config;    /* owned */
+    char *host_name;                /* owned */
+    struct source *source;          /* owned */
+    struct apply *apply;            /* owned */
+    struct session *session;        /* owned */
+    struct source_metrics metrics;
+    bool caught_up; /* a heartbeat has come on this connection */
+
+    struct log_pace trouble_pace;
+    int trouble_code; /* of the last trouble that was written */
+    struct log_pace connected_pace;
+    struct log_pace reader_pace;
+
+    void (*closed)(void *context);
+    void *closed_context;
+};
+
+void replica_log_opened(const struct replica *replica, const struct error *discarded);
+void replica_log_connected(struct replica *replica, const struct session_hello *hello);
+void replica_log_trouble(struct replica *replica, const struct session_failure *failure);
+void replica_log_resync(const struct replica *replica, enum session_resync reason);
+void replica_log_loaded(const struct replica *replica, const struct apply_result *result);
+void replica_log_reader(struct replica *replica, const struct source_readers *readers);
+void replica_log_closed(const struct replica *replica);
+
+#endif

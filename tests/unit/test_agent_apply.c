@@ -1,0 +1,341 @@
+/* agent/apply.h over a real store: order, merging, back-pressure, failure, closing. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/apply.h"
+#include "store/record.h"
+
+#define PLANE "497f6eca-6276-4993-bfeb-53cbbbba6f08"
+#define EPOCH "01932f00-0000-7000-8000-000000000001"
+
+enum { MEBIBYTE = 1024 * 1024, GUARD_MS = 20 * 1000 };
+
+struct world {
+    char dir[64];
+    uv_loop_t loop;
+    uv_timer_t guard;
+    bool late;
+    struct store *store;
+    struct source *source;
+    struct apply *apply;
+    bool closed;
+    unsigned applied;
+    unsigned loaded;
+    unsigned failed;
+    unsigned moved;
+    unsigned readers;
+    uint64_t transactions;
+    uint64_t version; /* of the last result */
+    int code;
+    bool failed_loading;
+};
+
+/* ---- events ---- */
+
+static void on_applied(void *context, const struct apply_result *result)
+{
+    struct world *world = context;
+
+    world->applied++;
+    world->transactions += result->transactions;
+    assert_true(result->cursor.version > world->version);
+    world->version = result->cursor.version;
+}
+
+static void on_loaded(void *context, const struct apply_result *result)
+{
+    struct world *world = context;
+
+    world->loaded++;
+    world->version = result->cursor.version;
+}
+
+static void on_failed(void *context, const struct error *err, bool loading)
+{
+    struct world *world = context;
+
+    world->failed++;
+    world->code = err->code;
+    world->failed_loading = loading;
+}
+
+static void on_readers(void *context, const struct source_readers *readers)
+{
+    struct world *world = context;
+
+    (void)readers;
+    world->readers++;
+}
+
+static void on_moved(void *context)
+{
+    struct world *world = context;
+
+    world->moved++;
+}
+
+static void on_closed(void *context)
+{
+    struct world *world = context;
+
+    world->closed = true;
+}
+
+static void on_guard(uv_timer_t *timer)
+{
+    struct world *world = timer->data;
+
+    world->late = true;
+}
+
+static void run_until_idle(struct world *world)
+{
+    assert_int_equal(uv_timer_start(&world->guard, on_guard, GUARD_MS, 0), 0);
+    while (!apply_idle(world->apply) && !world->late)
+        (void)uv_run(&world->loop, UV_RUN_ONCE);
+    assert_false(world->late);
+    assert_int_equal(uv_timer_stop(&world->guard), 0);
+}
+
+/* ---- life ---- */
+
+static struct snapshot_header header_of(uint64_t version, uint64_t realms)
+{
+    struct snapshot_header header = {.time_ms = 1, .realms = realms};
+
+    header.cursor.version = version;
+    assert_true(uuid_parse(EPOCH, &header.cursor.epoch));
+    assert_true(uuid_parse(PLANE, &header.control_plane_id));
+    return header;
+}
+
+static void load_empty(struct world *world, uint64_t version)
+{
+    static const uint8_t key[DIGEST_KEY_BYTES] = {1};
+    struct snapshot_header header = header_of(version, 0);
+    struct error err = ERROR_INIT;
+
+    assert_int_equal(apply_load_begin(world->apply, &header, key, &err), 0);
+    assert_int_equal(apply_load_end(world->apply, &err), 0);
+    run_until_idle(world);
+    assert_int_equal(world->loaded, 1);
+}
+
+static int open_world(void **state)
+{
+    struct world *world = calloc(1, sizeof(*world));
+    struct store_options options = {.map_bytes = 64 * (size_t)MEBIBYTE, .clock = clock_system};
+    struct apply_events events = {on_applied, on_loaded, on_failed, on_readers, on_moved, world};
+    struct error err = ERROR_INIT;
+
+    assert_non_null(world);
+    *state = world;
+    (void)snprintf(world->dir, sizeof(world->dir), "/tmp/test_agent_apply.XXXXXX");
+    assert_non_null(mkdtemp(world->dir));
+    options.dir = world->dir;
+    assert_true(uuid_parse(PLANE, &options.control_plane_id));
+    assert_int_equal(uv_loop_init(&world->loop), 0);
+    assert_int_equal(uv_timer_init(&world->loop, &world->guard), 0);
+    world->guard.data = world;
+    if (store_open(&options, &world->store, &err) != 0 ||
+        source_open(world->store, "us", &world->source, NULL, &err) != 0 ||
+        apply_create(&world->loop, world->source, &events, &world->apply, &err) != 0)
+        fail_msg("%s", err.message);
+    return 0;
+}
+
+static int remove_entry(const char *path, const struct stat *facts, int kind, struct FTW *walk)
+{
+    (void)facts;
+    (void)kind;
+    (void)walk;
+    return remove(path);
+}
+
+static int close_world(void **state)
+{
+    struct world *world = *state;
+
+    apply_close(world->apply, on_closed, world);
+    uv_close((uv_handle_t *)&world->guard, NULL);
+    assert_int_equal(uv_run(&world->loop, UV_RUN_DEFAULT), 0);
+    assert_true(world->closed);
+    assert_int_equal(uv_loop_close(&world->loop), 0);
+    source_close(world->source);
+    store_close(world->store);
+    assert_int_equal(nftw(world->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS), 0);
+    free(world);
+    return 0;
+}
+
+/* A transaction without changes that occupies `size` bytes. */
+static void push(struct world *world, uint64_t version, size_t size)
+{
+    struct feed_transaction *transaction = feed_transaction_create(64 * (size_t)MEBIBYTE);
+    struct error err = ERROR_INIT;
+
+    assert_non_null(transaction);
+    transaction->cursor = header_of(version, 0).cursor;
+    transaction->time_ms = 1;
+    assert_non_null(arena_alloc(&transaction->arena, size));
+    assert_int_equal(apply_transaction(world->apply, transaction, &err), 0);
+}
+
+/* ---- tests ---- */
+
+static void what_waits_behind_a_commit_becomes_one(void **state)
+{
+    struct world *world = *state;
+
+    load_empty(world, 1);
+    for (uint64_t version = 2; version <= 11; version++)
+        push(world, version, 16);
+    run_until_idle(world);
+    assert_int_equal(world->applied, 2); /* the first alone, the nine behind it together */
+    assert_int_equal(world->transactions, 10);
+    assert_int_equal(apply_cursor(world->apply).version, 11);
+}
+
+static void queue_is_full_by_bytes_and_empties(void **state)
+{
+    struct world *world = *state;
+
+    load_empty(world, 1);
+    push(world, 2, 8 * (size_t)MEBIBYTE); /* runs: it does not wait any more */
+    assert_int_equal(apply_queued_bytes(world->apply), 0);
+    for (uint64_t version = 3; version <= 5; version++)
+        push(world, version, 8 * (size_t)MEBIBYTE);
+    assert_false(apply_full(world->apply));
+    push(world, 6, 8 * (size_t)MEBIBYTE);
+    assert_true(apply_full(world->apply));
+    run_until_idle(world);
+    assert_false(apply_full(world->apply));
+    assert_int_equal(apply_queued_bytes(world->apply), 0);
+    assert_int_equal(world->version, 6);
+}
+
+static void transaction_without_a_copy_fails_once_and_drops_the_rest(void **state)
+{
+    struct world *world = *state;
+
+    for (uint64_t version = 2; version <= 5; version++)
+        push(world, version, 16);
+    run_until_idle(world);
+    assert_int_equal(world->failed, 1);
+    assert_int_equal(world->code, E_NOT_READY);
+    assert_false(world->failed_loading);
+    assert_int_equal(world->applied, 0);
+}
+
+/* Realms until the queue is full; how many it took. */
+static unsigned fill_with_chunks(struct world *world)
+{
+    struct model_realm realm = {
+        .name = "prod", .region = "us", .ttl_min = 5, .negative_ttl_min = 5};
+    struct error err = ERROR_INIT;
+    struct buffer bytes;
+    unsigned n = 0;
+
+    buffer_init(&bytes, RECORD_MAX_BYTES);
+    while (!apply_full(world->apply)) {
+        struct snapshot_record record = {.kind = SNAPSHOT_REALM};
+
+        buffer_clear(&bytes);
+        realm.number = ++n;
+        realm.id.bytes[0] = 1;
+        memcpy(realm.id.bytes + 12, &n, sizeof(n));
+        assert_int_equal(record_encode_realm(&realm, &bytes), 0);
+        record.scope = n;
+        record.bytes = bytes.data;
+        record.size = bytes.size;
+        assert_int_equal(apply_load_record(world->apply, &record, &err), 0);
+    }
+    buffer_finish(&bytes);
+    return n;
+}
+
+static void load_is_full_by_chunks_and_goes_on_in_order(void **state)
+{
+    static const uint8_t key[DIGEST_KEY_BYTES] = {1};
+    struct world *world = *state;
+    struct snapshot_header header = header_of(7, 0);
+    struct error err = ERROR_INIT;
+
+    assert_int_equal(apply_load_begin(world->apply, &header, key, &err), 0);
+    assert_in_range(fill_with_chunks(world), 1000, 1000000);
+    apply_load_abort(world->apply);
+    assert_false(apply_full(world->apply));
+    run_until_idle(world);
+    assert_int_equal(world->failed, 0);
+    assert_int_equal(world->loaded, 0);
+    load_empty(world, 8); /* nothing of the aborted one is in the way */
+    assert_int_equal(apply_counts(world->apply).realms, 0);
+}
+
+static void load_with_wrong_counts_fails_and_the_former_copy_stays(void **state)
+{
+    static const uint8_t key[DIGEST_KEY_BYTES] = {1};
+    struct world *world = *state;
+    struct snapshot_header header = header_of(9, 5);
+    struct error err = ERROR_INIT;
+
+    load_empty(world, 3);
+    assert_int_equal(apply_load_begin(world->apply, &header, key, &err), 0);
+    assert_int_equal(apply_load_end(world->apply, &err), 0);
+    run_until_idle(world);
+    assert_int_equal(world->failed, 1);
+    assert_true(world->failed_loading);
+    assert_int_equal(apply_cursor(world->apply).version, 3);
+    push(world, 4, 16);
+    run_until_idle(world);
+    assert_int_equal(world->version, 4);
+}
+
+static void readers_are_asked_for_once_at_a_time(void **state)
+{
+    struct world *world = *state;
+
+    load_empty(world, 1);
+    push(world, 2, 16);
+    apply_check_readers(world->apply);
+    apply_check_readers(world->apply);
+    run_until_idle(world);
+    assert_int_equal(world->readers, 1);
+    apply_check_readers(world->apply);
+    run_until_idle(world);
+    assert_int_equal(world->readers, 2);
+}
+
+static void closing_with_a_queue_drops_it_and_finishes_what_runs(void **state)
+{
+    struct world *world = *state;
+
+    load_empty(world, 1);
+    for (uint64_t version = 2; version <= 50; version++)
+        push(world, version, 1024);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_world, close_world)
+    const struct CMUnitTest tests[] = {
+        TEST(what_waits_behind_a_commit_becomes_one),
+        TEST(queue_is_full_by_bytes_and_empties),
+        TEST(transaction_without_a_copy_fails_once_and_drops_the_rest),
+        TEST(load_is_full_by_chunks_and_goes_on_in_order),
+        TEST(load_with_wrong_counts_fails_and_the_former_copy_stays),
+        TEST(readers_are_asked_for_once_at_a_time),
+        TEST(closing_with_a_queue_drops_it_and_finishes_what_runs),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
