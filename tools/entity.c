@@ -1,0 +1,192 @@
+/* entity.c - see entity.h.
+ *
+ * consumers and consumer_keys sort alike, so that one pass over each joins them. Every record is
+ * checked in full before it is shown: the bytes may have rotted, and JSON wants UTF-8.
+ */
+#include "tools/entity.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "store/bytes.h"
+#include "tools/tool.h"
+
+const char *entity_type_text(enum model_consumer_type type)
+{
+    static const char *const texts[MODEL_CONSUMER_TYPES] = {"proxy", "developer", "admin",
+                                                            "application"};
+
+    return texts[type];
+}
+
+static json_t *strings_json(const struct record_strings *list)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < list->count; i++)
+        (void)json_array_append_new(array, json_string(record_strings_get(list, i)));
+    return array; /* jansson passes NULLs through: one check at the end of json_pack() is enough */
+}
+
+static json_t *id_json(const struct uuid *id)
+{
+    char text[UUID_TEXT_SIZE];
+
+    return json_string(uuid_format(id, text));
+}
+
+json_t *entity_realm_json(const struct tool_source *source, const struct record_realm *realm)
+{
+    return json_pack(
+        "{ss, ss, sI, so, ss, ss, sI, sI, so}", "kind", "realm", "region", source->region, "number",
+        (json_int_t)realm->number, "id", id_json(&realm->id), "name", realm->name, "realm_region",
+        realm->region, "ttl", (json_int_t)realm->ttl_min, "negative_ttl",
+        (json_int_t)realm->negative_ttl_min, "consumer_groups", strings_json(&realm->groups));
+}
+
+/* ---- the walk ---- */
+
+/* Takes the consumer that the cursor is on. */
+static int read_consumer(struct consumer_walk *walk, struct error *err)
+{
+    const MDB_val *key = &walk->consumers.key;
+    const MDB_val *value = &walk->consumers.value;
+
+    if (walk->consumers.at_end)
+        return 0;
+    if (key->mv_size != LAYOUT_CONSUMER_KEY_BYTES ||
+        !record_check(RECORD_CONSUMER, value->mv_data, value->mv_size) ||
+        !record_view_consumer(value->mv_data, value->mv_size, &walk->consumer))
+        return error_set(err, E_CORRUPT,
+                         "source %s: a consumer's record is damaged; `realmctl verify` tells which",
+                         walk->consumers.source->region);
+    walk->scope = layout_key_scope(key->mv_data);
+    return 0;
+}
+
+int consumer_walk_begin(struct consumer_walk *walk, const struct tool_source *source,
+                        uint32_t from_scope, struct error *err)
+{
+    unsigned char prefix[sizeof(uint32_t)];
+    MDB_val from;
+    int rc;
+
+    memset(walk, 0, sizeof(*walk));
+    bytes_put_u32_be(prefix, from_scope);
+    from = env_val(prefix, sizeof(prefix));
+    rc = walk_begin(&walk->consumers, source, TABLE_CONSUMERS, &from, err);
+    if (rc == 0)
+        rc = walk_begin(&walk->keys, source, TABLE_CONSUMER_KEYS, &from, err);
+    if (rc == 0)
+        rc = read_consumer(walk, err);
+    if (rc != 0)
+        consumer_walk_end(walk);
+    return rc;
+}
+
+int consumer_walk_next(struct consumer_walk *walk, struct error *err)
+{
+    int rc = walk_next(&walk->consumers, err);
+
+    return rc != 0 ? rc : read_consumer(walk, err);
+}
+
+void consumer_walk_end(struct consumer_walk *walk)
+{
+    walk_end(&walk->consumers);
+    walk_end(&walk->keys);
+}
+
+/* Brings the key cursor to the consumer's next key, over keys of consumers that are behind. */
+static int next_key(struct consumer_walk *walk, struct record_key *ret, bool *ret_found,
+                    struct error *err)
+{
+    struct table_walk *keys = &walk->keys;
+    int rc = 0;
+
+    *ret_found = false;
+    while (rc == 0 && !keys->at_end) {
+        int order =
+            keys->key.mv_size == LAYOUT_KEY_KEY_BYTES
+                ? memcmp(keys->key.mv_data, walk->consumers.key.mv_data, LAYOUT_CONSUMER_KEY_BYTES)
+                : -1;
+
+        if (order > 0)
+            return 0;
+        if (order == 0) {
+            if (!record_check(RECORD_KEY, keys->value.mv_data, keys->value.mv_size) ||
+                !record_view_key(keys->value.mv_data, keys->value.mv_size, ret))
+                return error_set(err, E_CORRUPT,
+                                 "source %s: a key's record is damaged; `realmctl verify` tells "
+                                 "which",
+                                 keys->source->region);
+            *ret_found = true;
+            return walk_next(keys, err);
+        }
+        rc = walk_next(keys, err);
+    }
+    return rc;
+}
+
+int entity_count_keys(struct consumer_walk *walk, size_t *ret, struct error *err)
+{
+    struct record_key key;
+    size_t count = 0;
+    bool found;
+    int rc = next_key(walk, &key, &found, err);
+
+    for (; rc == 0 && found; count++)
+        rc = next_key(walk, &key, &found, err);
+    *ret = count;
+    return rc;
+}
+
+static json_t *key_json(const struct record_key *key)
+{
+    char text[CLOCK_ISO_SIZE];
+    const char *expires =
+        key->expires_at_ms != 0 ? clock_format_iso(key->expires_at_ms, text) : NULL;
+
+    return json_pack("{so, so, so}", "id", id_json(&key->id), "expires_at",
+                     tool_json_string(expires), "tags", strings_json(&key->tags));
+}
+
+static int keys_json(struct consumer_walk *walk, json_t **ret, struct error *err)
+{
+    json_t *array = json_array();
+    struct record_key key;
+    bool found;
+    int rc = next_key(walk, &key, &found, err);
+
+    while (rc == 0 && found) {
+        if (json_array_append_new(array, key_json(&key)) != 0)
+            rc = error_set(err, E_NO_MEMORY, NULL);
+        else
+            rc = next_key(walk, &key, &found, err);
+    }
+    if (rc != 0) {
+        json_decref(array);
+        return rc;
+    }
+    *ret = array;
+    return 0;
+}
+
+int entity_consumer_json(struct consumer_walk *walk, json_t **ret, struct error *err)
+{
+    const struct record_consumer *consumer = &walk->consumer;
+    const struct tool_source *source = walk->consumers.source;
+    char scope[SCOPE_TEXT_SIZE];
+    json_t *keys = NULL;
+    int rc = keys_json(walk, &keys, err);
+
+    if (rc != 0)
+        return rc;
+    *ret = json_pack("{ss, ss, ss, so, ss, so, so, so, so, so}", "kind", "consumer", "region",
+                     source->region, "scope", source_view_scope(source, walk->scope, scope), "id",
+                     id_json(&consumer->id), "type", entity_type_text(consumer->type), "username",
+                     tool_json_string(consumer->username), "custom_id",
+                     tool_json_string(consumer->custom_id), "tags", strings_json(&consumer->tags),
+                     "consumer_groups", strings_json(&consumer->groups), "keys", keys);
+    return *ret != NULL ? 0 : error_set(err, E_NO_MEMORY, NULL);
+}

@@ -1,0 +1,63 @@
+/* sources.h - every source of a store, opened read-only in one consistent snapshot each.
+ *
+ * For the commands that look at records rather than ask questions (dump, get, verify). The public
+ * library must not have the same store open in this process meanwhile.
+ */
+#ifndef RS_TOOLS_SOURCES_H
+#define RS_TOOLS_SOURCES_H
+
+#include <lmdb.h>
+
+#include "base/error.h"
+#include "store/generation.h"
+#include "store/record.h"
+#include "store/status.h"
+
+struct tool_source {
+    char region[STATUS_REGION_SIZE];
+    struct generation generation; /* number 0: the source has no copy yet */
+    struct layout_meta meta;      /* of the snapshot */
+    MDB_txn *txn;
+};
+
+struct tool_sources {
+    size_t n;
+    struct tool_source items[STATUS_SLOTS]; /* sorted by region */
+};
+
+/* Opens all. What cannot be opened is E_CORRUPT, E_FORMAT, ... of that source, with its message. */
+int sources_open(const char *store_dir, struct tool_sources *ret, struct error *err);
+void sources_close(struct tool_sources *sources);
+
+/* Names of the sources without opening any; generation numbers in .generation.number. */
+int sources_list(const char *store_dir, struct tool_sources *ret, struct error *err);
+/* Opens one that sources_list() gave. */
+int source_view_open(const char *store_dir, struct tool_source *source, struct error *err);
+void source_view_close(struct tool_source *source);
+
+/* ---- walking tables ---- */
+
+struct table_walk {
+    const struct tool_source *source; /* borrowed */
+    enum table table;
+    MDB_cursor *cursor;
+    MDB_val key;
+    MDB_val value;
+    bool at_end;
+};
+
+/* Positions on the first pair at or after `from` (NULL: the first of all). walk_next() goes on;
+ * both set at_end. An LMDB failure is E_CORRUPT or E_IO with a message. */
+int walk_begin(struct table_walk *walk, const struct tool_source *source, enum table table,
+               const MDB_val *from, struct error *err);
+int walk_next(struct table_walk *walk, struct error *err);
+void walk_end(struct table_walk *walk);
+
+/* The value of one key; E_NOT_FOUND. */
+int source_view_get(const struct tool_source *source, enum table table, MDB_val key, MDB_val *ret);
+/* "cp", or "realm:UUID" of a scope number; "scope:N" when the realm is missing. */
+enum { SCOPE_TEXT_SIZE = 48 };
+const char *source_view_scope(const struct tool_source *source, uint32_t scope,
+                              char text[SCOPE_TEXT_SIZE]);
+
+#endif
