@@ -1,0 +1,16 @@
+# Benchmarks: bench/*.c are programs, bench/run starts what they need and prints the figures.
+
+BENCH_BIN := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
+N ?= 1000000
+
+$(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BUILD)/obj/libtestlib.a $(call archives,store base)
+	@mkdir -p $(@D)
+	$(call SAY,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_store) -lcurl -ljansson -lpthread
+
+.PHONY: bench bench-programs
+bench-programs: $(BENCH_BIN)
+bench:
+	@packaging/deps.sh test
+	@$(MAKE) --no-print-directory -j$(TEST_JOBS) all unit-tests bench-programs
+	@bench/run $(BUILD) $(N)

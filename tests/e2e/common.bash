@@ -1,0 +1,150 @@
+# common.bash - real programs on random ports and in temporary folders, for the .bats files.
+#
+# Each test gets $DIR, which goes away with it. Started programs are stopped by teardown().
+
+: "${BUILD:?set BUILD to the build directory, as tests/run does}"
+
+ADMIN_TOKEN=0123456789abcdef0123456789abcdef
+# shellcheck disable=SC2034 # used by the tests
+CP_A=497f6eca-6276-4993-bfeb-53cbbbba6f08
+# shellcheck disable=SC2034
+CP_B=6c1f1d3e-0000-4000-8000-00000000000b
+
+setup() {
+  DIR=$(mktemp -d "${REALMSTORE_TEST_TMP:-${TMPDIR:-/tmp}}/e2e.XXXXXX")
+  chmod 755 "$DIR"
+  PIDS=()
+  (umask 077 && printf '%s\n' "$ADMIN_TOKEN" >"$DIR/admin.token")
+}
+
+teardown() {
+  local pid
+  for pid in "${PIDS[@]}"; do
+    kill -KILL "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+  done
+  rm -rf "$DIR"
+}
+
+# Tries a condition until it holds; fails, saying which, after 30 s.
+until_true() {
+  local deadline=$((SECONDS + 30))
+  until "$@"; do
+    if ((SECONDS > deadline)); then
+      echo "not within 30 s: $*" >&2
+      return 1
+    fi
+    sleep 0.02
+  done
+}
+
+# start_control [OPTION...]: sets CONTROL_PID, URL and, at the first start, PORT, which later starts use again.
+start_control() {
+  local log="$DIR/control.out"
+  : >"$log"
+  "$BUILD/bin/realm-control" --listen "127.0.0.1:${PORT:-0}" --data-dir "$DIR/control" \
+    --admin-token-file "$DIR/admin.token" --heartbeat-ms 500 "$@" >"$log" 2>>"$DIR/control.err" 3>&- &
+  CONTROL_PID=$!
+  PIDS+=("$CONTROL_PID")
+  until_true control_listens "$log" || { cat "$DIR/control.err" >&2; return 1; }
+  URL=$(sed -nE 's/^listening on (.*)$/\1/p' "$log" | head -1)
+  PORT=${URL##*:}
+}
+
+control_listens() {
+  grep -q '^listening on ' "$1" || ! kill -0 "$CONTROL_PID" 2>/dev/null
+}
+
+# api METHOD PATH [BODY]: prints the answer's body, sets nothing; fails unless the status is 2xx.
+api() {
+  local method=$1 path=$2 body=(-H 'Content-Type: application/json')
+  [ $# -lt 3 ] || body+=(--data-binary "$3")
+  curl -sS --fail-with-body --globoff -X "$method" -H "Authorization: Bearer ${TOKEN:-$ADMIN_TOKEN}" \
+    "${body[@]}" "$URL$path"
+}
+
+# api_status METHOD PATH [BODY]: prints the status alone; the body is in $DIR/body.
+api_status() {
+  local method=$1 path=$2 body=(-H 'Content-Type: application/json')
+  [ $# -lt 3 ] || body+=(--data-binary "$3")
+  curl -sS --globoff -o "$DIR/body" -w '%{http_code}' -X "$method" \
+    -H "Authorization: Bearer ${TOKEN:-$ADMIN_TOKEN}" "${body[@]}" "$URL$path"
+}
+
+# data_plane_token CP: prints the secret of a new data-plane token.
+data_plane_token() {
+  api POST /v1/tokens "{\"name\":\"host-$RANDOM\",\"role\":\"data-plane\",\"control_plane_id\":\"$1\"}" |
+    jq -er .token
+}
+
+# write_agent_config NAME CP [URL...]: $DIR/NAME.yaml, with a store in $DIR/NAME.
+write_agent_config() {
+  local name=$1 cp=$2
+  shift 2
+  [ -f "$DIR/$name.token" ] || (umask 077 && data_plane_token "$cp" >"$DIR/$name.token")
+  [ $# -gt 0 ] || set -- "$URL"
+  cat >"$DIR/$name.yaml" <<YAML
+store_dir: $DIR/$name
+control_plane_id: $cp
+host_name: $name
+listen: ""
+sources:
+  - region: us
+    urls: [$(IFS=,; echo "$*")]
+    token_file: $DIR/$name.token
+log: {level: info, format: text}
+YAML
+}
+
+# run_agent NAME: starts it on an existing configuration; sets AGENT_PID.
+run_agent() {
+  "$BUILD/bin/realm-agent" --config "$DIR/$1.yaml" 2>>"$DIR/$1.err" 3>&- &
+  AGENT_PID=$!
+  PIDS+=("$AGENT_PID")
+}
+
+start_agent() {
+  write_agent_config "$@"
+  run_agent "$1"
+  until_true agent_is "$1" live || { cat "$DIR/$1.err" >&2; return 1; }
+}
+
+# agent_is NAME STATE
+agent_is() {
+  [ "$("$BUILD/bin/realmctl" --store "$DIR/$1" --json stat 2>/dev/null | jq -r '.sources[0].state' 2>/dev/null)" = "$2" ]
+}
+
+# current NAME: the store has the newest version of the control plane.
+current() {
+  local newest
+  newest=$(curl -sS "$URL/metrics" | sed -nE 's/^realm_control_version ([0-9]+).*/\1/p')
+  [ -n "$newest" ] && [ "$(ctl "$1" --json stat | jq -r '.sources[0].version')" = "$newest" ]
+}
+
+ctl() {
+  local name=$1
+  shift
+  "$BUILD/bin/realmctl" --store "$DIR/$name" "$@"
+}
+
+# lookup NAME KEY [SOURCE...]: realmctl's exit code and, with --json, its answer.
+lookup() {
+  local name=$1 key=$2 sources=()
+  shift 2
+  for source in "$@"; do sources+=(--source "$source"); done
+  printf '%s\n' "$key" | ctl "$name" --json lookup "${sources[@]}"
+}
+
+make_realm() { api POST /v1/realms "{\"name\":\"$1\",\"allowed_control_planes\":[\"$2\"],\"consumer_groups\":[\"gold\"]}" | jq -er .id; }
+make_consumer() { api POST "/v1/realms/$1/consumers" "{\"username\":\"$2\"}" | jq -er .id; }
+make_key() { api POST "/v1/realms/$1/consumers/$2/keys?wait=applied" '{"type":"new"}' | jq -er .secret; }
+
+stop_program() {
+  kill -TERM "$1"
+  wait "$1"
+}
+
+kill_program() {
+  kill -KILL "$1"
+  wait "$1" 2>/dev/null || true
+}

@@ -1,0 +1,72 @@
+# Tests: tests/unit/test_*.c are cmocka programs, tests/e2e/*.bats drive the real programs.
+
+UNIT_SRC  := $(wildcard tests/unit/test_*.c)
+UNIT_BIN  := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRC))
+TESTLIB_SRC := $(wildcard tests/lib/*.c)
+HELPER_SRC := $(wildcard tests/helpers/*.c)
+HELPER_BIN := $(patsubst tests/helpers/%.c,$(BUILD)/tests/%,$(HELPER_SRC))
+TEST_LIBS := $(LIBS_agent) $(LIBS_control) -lcmocka -lm
+
+$(BUILD)/obj/libtestlib.a: $(call obj,$(TESTLIB_SRC))
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(Q)ar rcs $@ $^
+
+# Each test and helper program links whatever it uses of the project.
+$(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/obj/libtestlib.a $(call archives,agent control tools sync store base)
+	@mkdir -p $(@D)
+	$(call SAY,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS)
+
+$(BUILD)/tests/%: $(BUILD)/obj/tests/helpers/%.o $(BUILD)/obj/libtestlib.a $(call archives,agent control tools sync store base)
+	@mkdir -p $(@D)
+	$(call SAY,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS)
+
+.PHONY: unit-tests
+unit-tests: $(UNIT_BIN) $(HELPER_BIN)
+
+TEST_JOBS ?= 3
+T ?=
+ASAN_BUILD := build/asan
+TSAN_BUILD := build/tsan
+ASAN_SAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+
+.PHONY: deps test run-tests asan tsan lint format
+deps:
+	@packaging/deps.sh all
+
+test:
+	@packaging/deps.sh test
+	@$(MAKE) --no-print-directory -j$(TEST_JOBS) all unit-tests
+	@TEST_JOBS=$(TEST_JOBS) tests/run $(BUILD) '$(T)'
+
+# The sanitizers' own allocator and maps need address space that RLIMIT_AS tests cannot give.
+asan:
+	@packaging/deps.sh test
+	@$(MAKE) --no-print-directory -j$(TEST_JOBS) BUILD=$(ASAN_BUILD) OPT='-O1 -g' SAN='$(ASAN_SAN)' all unit-tests
+	@REALMSTORE_SANITIZED=1 UBSAN_OPTIONS=print_stacktrace=1 TEST_JOBS=$(TEST_JOBS) tests/run $(ASAN_BUILD) '$(T)'
+
+tsan:
+	@packaging/deps.sh test
+	@$(MAKE) --no-print-directory -j$(TEST_JOBS) BUILD=$(TSAN_BUILD) OPT='-O1 -g' SAN=-fsanitize=thread all unit-tests
+	@REALMSTORE_SANITIZED=1 TEST_JOBS=$(TEST_JOBS) tests/run $(TSAN_BUILD) '$(if $(T),$(T),test_)'
+
+# ---- lint ----
+
+C_FILES := $(wildcard base/*.[ch] store/*.[ch] sync/*.[ch] agent/*.[ch] control/*.[ch] tools/*.[ch] \
+             include/*.h bench/*.[ch] tests/unit/*.[ch] tests/lib/*.[ch] tests/helpers/*.[ch])
+
+lint:
+	@packaging/deps.sh lint
+	@$(MAKE) --no-print-directory -j$(TEST_JOBS) BUILD=build/lint WERROR=-Werror all unit-tests bench-programs
+	@tests/lint/run build/lint
+
+format:
+	clang-format -i $(C_FILES)
+
+.PHONY: demo
+demo:
+	@packaging/deps.sh demo
+	@$(MAKE) --no-print-directory -j$(TEST_JOBS) all
+	@packaging/demo.sh $(BUILD)
