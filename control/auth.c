@@ -132,6 +132,7 @@ static int identify_token(const struct auth *auth, struct arena *arena, const ch
     if (rc != 0)
         return rc;
     *ret = (struct auth_identity){.role = found.role,
+                                  .token_id = found.id,
                                   .has_control_plane = found.has_control_plane,
                                   .control_plane_id = found.control_plane_id};
     return 0;

@@ -22,6 +22,7 @@ struct auth {
 
 struct auth_identity {
     enum repo_role role;
+    struct uuid token_id; /* nil: the administrator's token, or a certificate */
     bool has_control_plane;
     struct uuid control_plane_id;
 };

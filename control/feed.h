@@ -60,6 +60,7 @@ struct follower_options {
     const char *host;           /* copied */
     const char *agent;          /* the agent's version, or NULL; copied */
     struct model_cursor cursor; /* nil epoch: none */
+    struct uuid credential;     /* nil: none that can be revoked; see feed_revoke() */
     void (*wake)(void *context);
     void *context;
 };
@@ -72,21 +73,9 @@ int feed_follower_create(struct feed *feed, const struct follower_options *optio
 ssize_t feed_follower_read(struct follower *follower, char *bytes, size_t max);
 void feed_follower_destroy(struct follower *follower); /* NULL allowed */
 
-/* The same by shorter names; inline, because agent/ has functions of these names and the tests link
- * both. */
-static inline int follower_create(struct feed *feed, const struct follower_options *options,
-                                  struct follower **ret, struct error *err)
-{
-    return feed_follower_create(feed, options, ret, err);
-}
-static inline ssize_t follower_read(struct follower *follower, char *bytes, size_t max)
-{
-    return feed_follower_read(follower, bytes, max);
-}
-static inline void follower_destroy(struct follower *follower)
-{
-    feed_follower_destroy(follower);
-}
+/* Ends the streams of all followers that came with this credential. One that connects at the same
+ * time is the caller's matter: look at the credential again after feed_follower_create(). */
+void feed_revoke(struct feed *feed, const struct uuid *credential);
 
 /* ---- snapshots ---- */
 
@@ -131,6 +120,7 @@ struct feed_wait_result {
     size_t applied;
     const char *const *late; /* total - applied names, borrowed during the call */
 };
+/* E_CANCELED once the feed is being stopped. */
 int feed_wait(struct feed *feed, uint64_t version, int64_t timeout_ms,
               void (*done)(void *context, const struct feed_wait_result *result), void *context,
               struct error *err);

@@ -75,6 +75,7 @@ int feed_follower_create(struct feed *feed, const struct follower_options *optio
     follower->feed = feed;
     follower->wake = options->wake;
     follower->context = options->context;
+    follower->credential = options->credential;
     buffer_init(&follower->line, FEED_LINES_MAX_BYTES);
     pthread_mutex_lock(&feed->lock);
     rc = connect_follower(follower, options);
@@ -123,4 +124,17 @@ void feed_follower_destroy(struct follower *follower)
     pthread_mutex_unlock(&feed->lock);
     buffer_finish(&follower->line);
     free(follower);
+}
+
+void feed_revoke(struct feed *feed, const struct uuid *credential)
+{
+    struct follower *follower;
+
+    pthread_mutex_lock(&feed->lock);
+    TAILQ_FOREACH(follower, &feed->timers, in_timers)
+    {
+        if (uuid_equal(&follower->credential, credential))
+            feed_follower_end(follower);
+    }
+    pthread_mutex_unlock(&feed->lock);
 }

@@ -129,7 +129,8 @@ struct follower {
     void (*wake)(void *context);
     void *context;
     enum follower_state state;
-    bool refused; /* the cursor cannot be served: */
+    struct uuid credential; /* nil: none */
+    bool refused;           /* the cursor cannot be served: */
     enum feed_resync_reason reason;
     bool waiting;       /* wake() was promised */
     bool waking;        /* queued for wake() */

@@ -216,7 +216,7 @@ int feed_wait(struct feed *feed, uint64_t version, int64_t timeout_ms,
     int rc;
 
     pthread_mutex_lock(&feed->lock);
-    rc = gather_ids(feed, &ids, &n_ids);
+    rc = feed->stopping ? E_CANCELED : gather_ids(feed, &ids, &n_ids);
     pthread_mutex_unlock(&feed->lock);
     if (rc != 0)
         return error_set(err, rc, NULL);

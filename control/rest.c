@@ -220,10 +220,13 @@ static void answer_after_wait(struct rest_call *call)
                    &call->error);
     if (rc == 0)
         return;
-    /* The change is made, so this is no error; that Realm-Applied is missing says "unknown". */
+    /* The change is made, so this is no error; but nobody may take it for applied. */
     log_warning(call->rest->log, "cannot wait for version %" PRIu64 " to be applied: %s",
                 call->commit.version, call->error.message);
-    answer_success(call);
+    if (add_late(call, &nobody))
+        answer_success(call);
+    else
+        answer_error(call, E_NO_MEMORY);
 }
 
 /* ---- the steps ---- */

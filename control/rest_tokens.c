@@ -99,5 +99,8 @@ int rest_token_delete(struct rest_call *call)
     struct repo *repo = call->rest->repo;
     int rc = repo->ops->token_delete(repo, &call->params[0].id, &call->error);
 
-    return rc != 0 ? rc : rest_reply(call, REST_NO_CONTENT, NULL);
+    if (rc != 0)
+        return rc;
+    feed_revoke(call->rest->feed, &call->params[0].id);
+    return rest_reply(call, REST_NO_CONTENT, NULL);
 }

@@ -69,17 +69,25 @@ static void wake_stream(void *context)
 
 static ssize_t read_stream(void *context, char *bytes, size_t max)
 {
-    return follower_read(context, bytes, max);
+    return feed_follower_read(context, bytes, max);
 }
 
 static void close_stream(void *context)
 {
-    follower_destroy(context);
+    feed_follower_destroy(context);
+}
+
+/* Closes the gap between being let in and being known to feed_revoke(). */
+static int check_credentials_again(struct rest_call *call)
+{
+    struct auth_identity identity;
+
+    return auth_identify(call->rest->auth, call->request, &identity, &call->error);
 }
 
 int sync_http_feed(struct rest_call *call)
 {
-    struct follower_options options = {.wake = wake_stream};
+    struct follower_options options = {.wake = wake_stream, .credential = call->identity.token_id};
     struct http_source source = {.read = read_stream, .close = close_stream};
     struct http_stream *stream;
     struct follower *follower;
@@ -91,7 +99,12 @@ int sync_http_feed(struct rest_call *call)
     if (stream == NULL)
         return error_set(&call->error, E_NO_MEMORY, NULL);
     options.context = stream;
-    rc = follower_create(call->rest->feed, &options, &follower, &call->error);
+    rc = feed_follower_create(call->rest->feed, &options, &follower, &call->error);
+    if (rc == 0) {
+        rc = check_credentials_again(call);
+        if (rc != 0)
+            feed_follower_destroy(follower);
+    }
     if (rc != 0) {
         http_stream_cancel(stream);
         return rc;

@@ -244,6 +244,43 @@ struct waiting {
     pthread_t thread;
 };
 
+static void deleting_a_token_ends_the_feeds_that_it_opened_and_no_others(void **state)
+{
+    char cursor[128];
+    char token[256];
+    char deleted[UUID_TEXT_SIZE];
+    struct fixture *f = fixture_start(NULL);
+    struct hosts others = {curl_multi_init(), calloc(1, sizeof(struct host)), 1};
+    struct hosts hosts;
+    json_t *tokens;
+
+    (void)state;
+    newest_cursor(f, cursor);
+    (void)snprintf(token, sizeof(token), "%s", fixture_make_token(f, "data-plane", CP));
+    tokens = fixture_call(f, 200, "GET", "/v1/tokens", NULL);
+    (void)snprintf(deleted, sizeof(deleted), "%s",
+                   json_string_value(
+                       json_object_get(json_array_get(json_object_get(tokens, "data"), 0), "id")));
+    json_decref(tokens);
+    hosts = hosts_open(f, token, 3, cursor);
+    hosts_await(&hosts, "heartbeat");
+    host_open(&others.items[0], others.multi, f, fixture_make_token(f, "data-plane", CP), "other",
+              cursor);
+    hosts_await(&others, "heartbeat");
+
+    json_decref(fixture_callf(f, 204, "DELETE", NULL, "/v1/tokens/%s", deleted));
+    hosts_await(&hosts, NULL);
+    buffer_clear(&others.items[0].text);
+    hosts_await(&others, "heartbeat");
+    hosts_close(&hosts);
+
+    hosts = hosts_open(f, token, 1, cursor);
+    hosts_await(&hosts, "401");
+    hosts_close(&hosts);
+    hosts_close(&others);
+    fixture_stop(f);
+}
+
 static void *wait_applied(void *context)
 {
     struct waiting *waiting = context;
@@ -414,6 +451,7 @@ int main(void)
         cmocka_unit_test(feed_says_hello_then_beats_then_carries_a_change),
         cmocka_unit_test(host_without_cursor_is_sent_to_the_snapshot),
         cmocka_unit_test(feed_parameters_are_checked),
+        cmocka_unit_test(deleting_a_token_ends_the_feeds_that_it_opened_and_no_others),
         cmocka_unit_test(wait_ends_when_the_host_has_acknowledged),
         cmocka_unit_test(wait_names_the_late_hosts_when_time_is_over),
         cmocka_unit_test(wait_needs_nobody_without_hosts_and_for_what_hosts_do_not_see),
