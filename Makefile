@@ -55,7 +55,7 @@ LIBRARY  := $(BUILD)/lib/librealmstore.so
 include store/library.mk
 
 .PHONY: all help
-all: $(PROGRAMS) $(LIBRARY) $(BUILD)/lib/realmstore.pc $(BUILD)/lib/librealmstore.a
+all: $(PROGRAMS) $(LIBRARY) $(BUILD)/lib/librealmstore.a
 
 help:
 	@echo 'make            programs in $(BUILD)/bin, library in $(BUILD)/lib'
@@ -127,10 +127,6 @@ $(BUILD)/lib/librealmstore.a: $(LIBRARY_OBJ)
 	@mkdir -p $(@D)
 	@rm -f $@
 	$(Q)ar rcs $@ $^
-
-$(BUILD)/lib/realmstore.pc: packaging/realmstore.pc.in Makefile
-	@mkdir -p $(@D)
-	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' $< > $@
 
 include tests/tests.mk
 include bench/bench.mk
