@@ -16,7 +16,7 @@
 #include <openssl/crypto.h>
 
 #include "control/config.h"
-#include "control/rest.h"
+#include "control/rest/rest.h"
 
 enum { EXIT_STOPPED = 0, EXIT_CONFIG = 1, EXIT_CANNOT_RUN = 2, PEM_MAX_BYTES = 1024 * 1024 };
 

@@ -54,8 +54,8 @@ tsan:
 
 # ---- lint ----
 
-C_FILES := $(wildcard base/*.[ch] store/*.[ch] sync/*.[ch] agent/*.[ch] control/*.[ch] tools/*.[ch] \
-             include/*.h bench/*.[ch] tests/unit/*.[ch] tests/lib/*.[ch] tests/helpers/*.[ch])
+C_FILES := $(wildcard base/*.[ch] store/*.[ch] sync/*.[ch] agent/*.[ch] control/*.[ch] control/*/*.[ch] tools/*.[ch] \
+             include/*.h docs/examples/*.c bench/*.[ch] tests/unit/*.[ch] tests/lib/*.[ch] tests/helpers/*.[ch])
 
 lint:
 	@packaging/deps.sh lint

@@ -48,9 +48,7 @@ installed() {
 }
 
 @test "the example configurations are good, but for the tokens they name" {
-  for token in /etc/realm-agent/us.token; do
-    [ ! -e "$token" ] || skip "$token exists on this machine"
-  done
+  [ ! -e /etc/realm-agent/us.token ] || skip 'this machine has the token that the example names'
   run "$BUILD/bin/realm-agent" --check-config --config "$BATS_TEST_DIRNAME/../../packaging/realm-agent.yaml"
   [ "$status" = 1 ]
   [[ $output == *token* ]]

@@ -11,7 +11,7 @@
 
 #include <jansson.h>
 
-#include "control/rest.h"
+#include "control/rest/rest.h"
 
 #define FIXTURE_ADMIN "fixture-admin-token-0123456789"
 

@@ -10,7 +10,7 @@
 
 #include "base/arena.h"
 #include "base/buffer.h"
-#include "control/feed.h"
+#include "control/feed/feed.h"
 #include "sync/change.h"
 
 struct feed_client {

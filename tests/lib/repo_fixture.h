@@ -6,7 +6,7 @@
 #define RS_TESTS_REPO_FIXTURE_H
 
 #include "base/arena.h"
-#include "control/repo.h"
+#include "control/repo/repo.h"
 
 struct repo_fixture {
     char dir[64];

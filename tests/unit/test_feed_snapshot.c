@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "control/feed.h"
+#include "control/feed/feed.h"
 #include "sync/snapshot.h"
 #include "tests/lib/repo_fixture.h"
 

@@ -15,7 +15,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "control/http.h"
+#include "control/http/http.h"
 
 enum { BODY_MAX = 4096, ANSWER_MAX = 1 << 20, PATIENCE_MS = 20000, STREAM_ITEMS = 20000 };
 

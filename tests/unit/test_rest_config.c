@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "control/auth.h"
+#include "control/rest/auth.h"
 #include "control/config.h"
 
 enum { ARGUMENTS_MAX = 16 };

@@ -1,0 +1,137 @@
+/* feed.h - followers of the change feed: who is connected, what they are sent, what they have
+ * applied.
+ *
+ * Knows nothing of HTTP. A follower is a byte source that the transport reads from when its socket
+ * is writable; when it has nothing to give, it calls wake() once as soon as it has. Lines are
+ * docs/protocol.md's.
+ *
+ *   commit --> repo listener --> feed thread: for each control plane with followers, one delta from
+ * the repository, encoded once into a shared segment --> wake the followers that wait
+ *
+ * Followers that keep up share segments; one that lags is given a delta of its own from where it
+ * stands, so the memory held for it is one transaction at most, however slow it reads. A heartbeat
+ * goes out when heartbeat_ms passed without a line. Idle followers cost their struct and no work in
+ * between.
+ *
+ * THREADS: one feed thread, started by feed_create. All functions may be called from any thread;
+ * the calls of one follower must not overlap. wake() and done() run in the feed thread (done() also
+ * in the caller of feed_wait()), without locks held. wake() may read but must not destroy its
+ * follower; feed_follower_destroy() waits for the end of a running wake(), so it must not be called
+ * with a lock that wake() takes. When feed_follower_destroy() returns, wake() will not be called
+ * again.
+ */
+#ifndef RS_CONTROL_FEED_H
+#define RS_CONTROL_FEED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/arena.h"
+#include "base/log.h"
+#include "control/repo/repo.h"
+
+struct feed;
+struct follower;
+
+struct feed_options {
+    uint32_t heartbeat_ms;        /* 0: 5000 */
+    size_t transaction_max_bytes; /* larger ones become a resync; 0: 16 MiB */
+    const char *snapshot_dir; /* built snapshots are kept here, 0600, one a control plane; created
+                                 (its parent exists), emptied at start */
+    const char *region;       /* copied */
+    const struct log *log;    /* borrowed */
+};
+
+/* `repo` is borrowed and outlives the feed, which is its one listener. */
+int feed_create(struct repo *repo, const struct feed_options *options, struct feed **ret,
+                struct error *err);
+/* Ends every follower's stream (wakes them all), completes every wait, joins the thread. Followers
+ * must be destroyed before feed_destroy(); between the two, feed_follower_read() gives the end of
+ * the stream. */
+void feed_stop(struct feed *feed);
+void feed_destroy(struct feed *feed); /* NULL allowed */
+
+/* ---- following ---- */
+
+struct follower_options {
+    struct uuid control_plane_id;
+    const char *host;           /* copied */
+    const char *agent;          /* the agent's version, or NULL; copied */
+    struct model_cursor cursor; /* nil epoch: none */
+    struct uuid credential;     /* nil: none that can be revoked; see feed_revoke() */
+    void (*wake)(void *context);
+    void *context;
+};
+
+/* A host that connects again replaces its former follower, whose stream ends. */
+int feed_follower_create(struct feed *feed, const struct follower_options *options,
+                         struct follower **ret, struct error *err);
+/* Up to `max` bytes: their number, 0 when there is nothing now (wake() will come), -1 at the end.
+ */
+ssize_t feed_follower_read(struct follower *follower, char *bytes, size_t max);
+void feed_follower_destroy(struct follower *follower); /* NULL allowed */
+
+/* Ends the streams of all followers that came with this credential. One that connects at the same
+ * time is the caller's matter: look at the credential again after feed_follower_create(). */
+void feed_revoke(struct feed *feed, const struct uuid *credential);
+
+/* ---- snapshots ---- */
+
+/* A snapshot file that serves this control plane now: built by the first caller (others wait for
+ * it), reused while the changes since it are kept and fewer than a tenth of its records. *ret_fd is
+ * the caller's to close; the file stays readable through it after it was replaced. Blocks: call
+ * from a worker. */
+struct feed_snapshot {
+    int fd;
+    uint64_t size;
+    struct model_cursor cursor;
+};
+int feed_snapshot_get(struct feed *feed, const struct uuid *control_plane_id,
+                      struct feed_snapshot *ret, struct error *err);
+
+/* ---- acknowledgement ---- */
+
+/* E_NOT_FOUND when no such host is connected. An epoch that is not ours is ignored. */
+int feed_ack(struct feed *feed, const struct uuid *control_plane_id, const char *host,
+             const struct model_cursor *applied, struct error *err);
+
+struct feed_host {
+    const char *host;
+    const char *agent; /* NULL: not told */
+    struct uuid control_plane_id;
+    bool connected;
+    uint64_t applied_version; /* 0: not yet acknowledged */
+    int64_t lag_ms; /* how long the oldest change it has not applied has been waiting; 0: current.
+                       Of a host that is not connected and may have missed something: age_ms */
+    int64_t age_ms; /* since its last acknowledgement, connection or disconnection */
+};
+/* Hosts that are connected, and those that were in the last 24 hours, by control plane and name. */
+int feed_hosts(struct feed *feed, struct arena *arena, struct feed_host **ret, size_t *ret_count,
+               struct error *err);
+
+/* Waits, without blocking the caller, until every connected host that may see `version` has applied
+ * it, or the time is over. done() is called exactly once, from the feed thread or at once, unless
+ * feed_wait() fails; hosts that connect later do not count, hosts that disconnect before they
+ * applied it count as late. A change that was undone before it was sent counts as applied. */
+struct feed_wait_result {
+    size_t total;
+    size_t applied;
+    const char *const *late; /* total - applied names, borrowed during the call */
+};
+/* E_CANCELED once the feed is being stopped. */
+int feed_wait(struct feed *feed, uint64_t version, int64_t timeout_ms,
+              void (*done)(void *context, const struct feed_wait_result *result), void *context,
+              struct error *err);
+
+struct feed_stats {
+    size_t followers;
+    uint64_t transactions_sent;
+    uint64_t bytes_sent;
+    uint64_t snapshots_built;
+    uint64_t resyncs_sent;
+};
+void feed_stats(struct feed *feed, struct feed_stats *ret);
+
+#endif

@@ -1,0 +1,261 @@
+/* feed_internal.h - inside of the feed; only feed*.c include it.
+ *
+ *   feed.c             life, the thread's loop, what the repository's listener tells
+ *   feed_segment.c     transactions as bytes, shared by followers
+ *   feed_channel.c     one for each control plane: how far it has looked, its recent segments
+ *   feed_follower.c    one connected host: which bytes it gets next
+ *   feed_connect.c     hosts coming and going
+ *   feed_wake.c        calling wake() without locks; heartbeat timers
+ *   feed_hosts.c       hosts, connected or recently so, and what they acknowledged
+ *   feed_wait.c        callers who wait for hosts to apply a version
+ *   feed_snapshot.c    snapshot files
+ *
+ * One lock guards everything but the snapshot files, which have their own. It is never held during
+ * a call of the repository, of wake() or of done(). What the feed thread uses meanwhile is pinned
+ * (followers), checked by its generation (channels), or freed by that thread alone (channels,
+ * peers).
+ */
+#ifndef RS_CONTROL_FEED_INTERNAL_H
+#define RS_CONTROL_FEED_INTERNAL_H
+
+#include <pthread.h>
+#include <sys/queue.h>
+
+#include "base/buffer.h"
+#include "control/feed/feed.h"
+#include "sync/change.h"
+
+enum {
+    FEED_BUCKETS = 1024,
+    FEED_LINES_MAX_BYTES = 8 * 1024,         /* a hello, or a few short lines */
+    FEED_RECENT_MAX = 16,                    /* segments that a channel keeps for laggards */
+    FEED_RECENT_MAX_BYTES = 4 * 1024 * 1024, /* the same, in bytes */
+    FEED_HISTORY = 32,                       /* commit times that a channel keeps for lag */
+    FEED_MOVE_AFTER =
+        10000,            /* versions without a line, then an empty transaction moves the cursor */
+    FEED_RETRY_MS = 1000, /* after the repository failed */
+    FEED_PRUNE_MS = 60 * 1000,
+    FEED_FORGET_MS = 24 * 60 * 60 * 1000 /* a host that does not come back */
+};
+
+/* ---- segments: change lines and the commit line; the begin line is each follower's own ---- */
+
+struct feed_segment {
+    unsigned refs;
+    /* Who may take it: whoever is in sync with a version in [low, base], between which nothing
+     * visible happened. After it the follower is in sync with `to`. */
+    uint64_t low;
+    uint64_t base;
+    uint64_t to;
+    int64_t time_ms;
+    bool too_large; /* no bytes: whoever would take it needs a snapshot */
+    size_t size;
+    unsigned char *bytes; /* owned */
+};
+
+struct feed_delta {
+    struct repo_delta repo;
+    struct feed_segment *segment; /* transferred to the caller; NULL: nothing to send */
+};
+
+/* Asks the repository for all that happened since `from`; without the lock. */
+int feed_segment_make(struct feed *feed, const struct uuid *control_plane_id, uint64_t from,
+                      struct feed_delta *ret, struct error *err);
+void feed_segment_unref(struct feed_segment *segment); /* NULL allowed */
+
+/* ---- channels ---- */
+
+struct feed_moment {
+    uint64_t version;
+    int64_t time_ms;
+};
+
+struct feed_channel {
+    LIST_ENTRY(feed_channel) in_bucket;
+    TAILQ_ENTRY(feed_channel) in_feed;
+    struct uuid control_plane_id;
+    TAILQ_HEAD(follower_list, follower) followers;
+    size_t n_followers;
+    size_t n_peers;
+    /* Nothing visible happened in (low, covered]; `low` is where the last segment led. */
+    uint64_t low;
+    uint64_t covered;
+    unsigned generation; /* counts resets, so that a delta of before is recognised */
+    struct feed_segment *recent[FEED_RECENT_MAX]; /* oldest first; a reference each */
+    size_t n_recent;
+    size_t recent_bytes;
+    struct feed_moment history[FEED_HISTORY]; /* oldest first */
+    size_t n_history;
+};
+
+struct feed_channel *feed_channel_find(struct feed *feed, const struct uuid *control_plane_id);
+/* Found or made; NULL when out of memory. */
+struct feed_channel *feed_channel_open(struct feed *feed, const struct uuid *control_plane_id);
+void feed_channel_free(struct feed *feed, struct feed_channel *channel);
+/* Its first follower came: look from the newest version on. */
+void feed_channel_restart(struct feed *feed, struct feed_channel *channel);
+/* Its last follower left. */
+void feed_channel_rest(struct feed_channel *channel);
+/* The segment for a follower that is in sync with `position`, or NULL. */
+struct feed_segment *feed_channel_match(const struct feed_channel *channel, uint64_t position);
+/* Keeps a segment for others; takes a reference of its own. */
+void feed_channel_remember(struct feed_channel *channel, struct feed_segment *segment);
+/* Up to where a follower at `position` is in sync: further than it knows when nothing happened. */
+uint64_t feed_channel_reach(const struct feed_channel *channel, uint64_t position);
+/* Commit time of the oldest remembered transaction after `version`; 0: none. */
+int64_t feed_channel_since(const struct feed_channel *channel, uint64_t version);
+/* Feed thread, lock held (and released in between): brings every channel up to date. */
+void feed_channels_advance(struct feed *feed);
+
+/* ---- followers ---- */
+
+enum follower_state {
+    FOLLOWER_GREETING, /* hello comes first */
+    FOLLOWER_LIVE,
+    FOLLOWER_LAST, /* its last lines are on their way */
+    FOLLOWER_OVER
+};
+
+struct feed_peer;
+
+struct follower {
+    struct feed *feed;
+    struct feed_channel *channel;
+    struct feed_peer *peer; /* NULL: replaced */
+    TAILQ_ENTRY(follower) in_channel;
+    TAILQ_ENTRY(follower) in_timers;
+    TAILQ_ENTRY(follower) in_todo;  /* when `queued` */
+    TAILQ_ENTRY(follower) in_wakes; /* when `waking` */
+    void (*wake)(void *context);
+    void *context;
+    enum follower_state state;
+    struct uuid credential; /* nil: none */
+    bool refused;           /* the cursor cannot be served: */
+    enum feed_resync_reason reason;
+    bool waiting;       /* wake() was promised */
+    bool waking;        /* queued for wake() */
+    bool queued;        /* wants a delta of its own */
+    bool pinned;        /* the feed thread uses it without the lock */
+    bool announced;     /* the heartbeat of having caught up was given */
+    bool beat;          /* a heartbeat is due */
+    uint64_t cursor;    /* where the last transaction led, or the host's own cursor */
+    uint64_t position;  /* in sync with this version; at or above cursor */
+    int64_t line_ms;    /* boot clock: when it was last given something */
+    int64_t since_ms;   /* boot clock: connection */
+    struct buffer line; /* small lines */
+    size_t line_at;
+    struct feed_segment *segment; /* being sent, after `line`; a reference */
+    size_t segment_at;
+    struct feed_segment *pending; /* its own delta, ready to be sent; a reference */
+};
+
+/* Feed thread, lock held (and released in between): computes the deltas that were asked for. */
+void feed_followers_serve(struct feed *feed);
+void feed_follower_end(struct follower *follower);
+/* The next thing it gets is a resync line, and then the end. */
+void feed_follower_refuse(struct follower *follower, enum feed_resync_reason reason);
+/* All that may concern the host up to here has been sent and acknowledged. */
+uint64_t feed_follower_applied(const struct follower *follower, uint64_t acknowledged);
+
+/* ---- waking and timers ---- */
+
+/* wake() follows if the follower waits for it. */
+void feed_wake(struct follower *follower);
+/* Feed thread, lock held (and released in between). */
+void feed_wakes_run(struct feed *feed);
+/* The follower was given something, or a heartbeat: its silence begins anew. */
+void feed_timer_restart(struct follower *follower);
+/* Feed thread, lock held: marks the heartbeats that are due. */
+void feed_timers_run(struct feed *feed);
+
+/* ---- hosts ---- */
+
+struct feed_peer {
+    LIST_ENTRY(feed_peer) in_bucket;
+    TAILQ_ENTRY(feed_peer) in_feed;
+    struct feed_channel *channel;
+    char *host;                /* owned */
+    char *agent;               /* owned; NULL: not told */
+    struct follower *follower; /* NULL: not connected */
+    uint64_t applied;
+    int64_t heard_ms; /* boot clock: last acknowledgement, connection or disconnection */
+    unsigned pins;    /* waits that count it */
+};
+
+/* Found or made; NULL when out of memory. */
+struct feed_peer *feed_peer_open(struct feed *feed, struct feed_channel *channel, const char *host);
+int feed_peer_set_agent(struct feed_peer *peer, const char *agent);
+uint64_t feed_peer_applied(const struct feed_peer *peer);
+void feed_peer_free(struct feed *feed, struct feed_peer *peer);
+/* Feed thread, lock held: forgets hosts that did not come back, and channels without any. */
+void feed_peers_prune(struct feed *feed);
+
+/* ---- waits ---- */
+
+struct feed_waiter {
+    TAILQ_ENTRY(feed_waiter) in_feed;
+    uint64_t version;
+    int64_t deadline_ms; /* boot clock */
+    void (*done)(void *context, const struct feed_wait_result *result);
+    void *context;
+    size_t next; /* peers before it have applied the version */
+    size_t count;
+    struct feed_peer **peers; /* owned; pinned */
+};
+
+/* Feed thread, lock held (and released in between): ends the waits that are over; all at stop. */
+void feed_waits_run(struct feed *feed);
+/* Boot time at which the next wait ends; INT64_MAX: none. */
+int64_t feed_waits_deadline(const struct feed *feed);
+
+/* ---- snapshots ---- */
+
+struct feed_slot;
+
+struct feed_shelf {
+    pthread_mutex_t lock;
+    pthread_cond_t idle; /* a slot is no longer busy */
+    LIST_HEAD(feed_slot_list, feed_slot) slots;
+    char *dir; /* owned */
+    uint64_t built;
+};
+
+int feed_shelf_open(struct feed_shelf *shelf, const char *dir, struct error *err);
+void feed_shelf_close(struct feed_shelf *shelf);
+
+/* ---- the feed ---- */
+
+struct feed {
+    struct repo *repo;
+    uint32_t heartbeat_ms;
+    size_t transaction_max_bytes;
+    char *region; /* owned */
+    const struct log *log;
+    struct uuid epoch;
+    uint8_t digest_key[DIGEST_KEY_BYTES];
+
+    pthread_mutex_t lock;
+    pthread_cond_t work;     /* for the feed thread */
+    pthread_cond_t unpinned; /* for feed_follower_destroy() */
+    pthread_t thread;
+    bool stopping;
+    bool stopped;
+    uint64_t newest;   /* version, as far as we heard */
+    uint64_t examined; /* every channel has looked up to here */
+    uint64_t oldest;   /* cursors below are too old, as of the last look */
+    int64_t retry_ms;  /* boot clock: not before */
+    int64_t prune_ms;  /* boot clock: next pruning */
+    LIST_HEAD(feed_channel_bucket, feed_channel) channel_buckets[FEED_BUCKETS];
+    TAILQ_HEAD(feed_channel_list, feed_channel) channels;
+    LIST_HEAD(feed_peer_bucket, feed_peer) peer_buckets[FEED_BUCKETS];
+    TAILQ_HEAD(feed_peer_list, feed_peer) peers;
+    TAILQ_HEAD(feed_timer_list, follower) timers; /* by line_ms */
+    TAILQ_HEAD(feed_todo_list, follower) todo;
+    TAILQ_HEAD(feed_wake_list, follower) wakes;
+    TAILQ_HEAD(feed_waiter_list, feed_waiter) waits;
+    size_t n_peers;
+    struct feed_stats stats;
+    struct feed_shelf shelf;
+};
+
+#endif

@@ -1,0 +1,228 @@
+/* feed_wait.c - callers who wait until the connected hosts have applied a version.
+ *
+ * The hosts that count are gathered once. Acknowledgements only wake the feed thread, which moves
+ * each wait's mark over the hosts that are done; a wait costs its number of hosts once, not for
+ * each acknowledgement. A host counts as done when it acknowledged the version, or when all that it
+ * may see up to there has been sent and acknowledged: a change that was undone at once is never
+ * sent.
+ *
+ * No wake-up is lost: a wait is entered and acknowledgements are noted under the one lock.
+ */
+#include "control/feed/feed_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- ending ---- */
+
+static void waiter_free(struct feed_waiter *waiter)
+{
+    for (size_t i = 0; i < waiter->count; i++)
+        waiter->peers[i]->pins--;
+    free(waiter->peers);
+    free(waiter);
+}
+
+static bool is_complete(struct feed_waiter *waiter)
+{
+    while (waiter->next < waiter->count &&
+           feed_peer_applied(waiter->peers[waiter->next]) >= waiter->version)
+        waiter->next++;
+    return waiter->next == waiter->count;
+}
+
+/* Fills `late` (room for all) and says how many. Peers before the mark were done. */
+static size_t find_late(const struct feed_waiter *waiter, const char **late)
+{
+    size_t count = 0;
+
+    for (size_t i = waiter->next; i < waiter->count; i++) {
+        if (feed_peer_applied(waiter->peers[i]) < waiter->version)
+            late[count++] = waiter->peers[i]->host;
+    }
+    return count;
+}
+
+/* Lock held, and released during done(); the waiter is in no list and is freed. Names are borrowed
+ * from the peers, which stay pinned. Without memory for the list the caller gets counts alone. */
+static void finish(struct feed *feed, struct feed_waiter *waiter)
+{
+    const char **late = calloc(waiter->count + 1, sizeof(*late));
+    size_t n_late = late != NULL ? find_late(waiter, late) : 0;
+    struct feed_wait_result result = {
+        .total = waiter->count, .applied = waiter->count - n_late, .late = late};
+
+    if (late == NULL)
+        result.total = result.applied = waiter->next;
+    pthread_mutex_unlock(&feed->lock);
+    waiter->done(waiter->context, &result);
+    pthread_mutex_lock(&feed->lock);
+    free(late);
+    waiter_free(waiter);
+}
+
+void feed_waits_run(struct feed *feed)
+{
+    struct feed_waiter *waiter = TAILQ_FIRST(&feed->waits);
+
+    while (waiter != NULL) {
+        struct feed_waiter *next = TAILQ_NEXT(waiter, in_feed);
+
+        if (is_complete(waiter) || feed->stopping || waiter->deadline_ms <= clock_boot_ms()) {
+            TAILQ_REMOVE(&feed->waits, waiter, in_feed);
+            finish(feed, waiter);
+            next = TAILQ_FIRST(&feed->waits); /* the list may be another after the call */
+        }
+        waiter = next;
+    }
+}
+
+int64_t feed_waits_deadline(const struct feed *feed)
+{
+    const struct feed_waiter *waiter;
+    int64_t deadline_ms = INT64_MAX;
+
+    for (waiter = TAILQ_FIRST(&feed->waits); waiter != NULL; waiter = TAILQ_NEXT(waiter, in_feed)) {
+        if (waiter->deadline_ms < deadline_ms)
+            deadline_ms = waiter->deadline_ms;
+    }
+    return deadline_ms;
+}
+
+/* ---- beginning ---- */
+
+/* The control planes that have followers now. */
+static int gather_ids(struct feed *feed, struct uuid **ret, size_t *ret_count)
+{
+    struct feed_channel *channel;
+    size_t count = 0;
+
+    for (channel = TAILQ_FIRST(&feed->channels); channel != NULL;
+         channel = TAILQ_NEXT(channel, in_feed)) {
+        count += channel->n_followers > 0;
+    }
+    *ret = calloc(count + 1, sizeof(**ret));
+    if (*ret == NULL)
+        return E_NO_MEMORY;
+    *ret_count = 0;
+    for (channel = TAILQ_FIRST(&feed->channels); channel != NULL;
+         channel = TAILQ_NEXT(channel, in_feed)) {
+        if (channel->n_followers > 0)
+            (*ret)[(*ret_count)++] = channel->control_plane_id;
+    }
+    return 0;
+}
+
+/* Keeps the ids that the version concerns. */
+static int filter_ids(struct feed *feed, uint64_t version, struct uuid *ids, size_t *count,
+                      struct error *err)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < *count; i++) {
+        bool concerned = false;
+        int rc = feed->repo->ops->concerns(feed->repo, version, &ids[i], &concerned, err);
+
+        if (rc != 0)
+            return rc;
+        if (concerned)
+            ids[kept++] = ids[i];
+    }
+    *count = kept;
+    return 0;
+}
+
+static size_t count_peers(struct feed *feed, const struct uuid *ids, size_t n_ids)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < n_ids; i++) {
+        const struct feed_channel *channel = feed_channel_find(feed, &ids[i]);
+
+        count += channel != NULL ? channel->n_followers : 0;
+    }
+    return count;
+}
+
+static void pin_peers(struct feed *feed, struct feed_waiter *waiter, const struct uuid *ids,
+                      size_t n_ids)
+{
+    for (size_t i = 0; i < n_ids; i++) {
+        struct feed_channel *channel = feed_channel_find(feed, &ids[i]);
+        struct follower *follower;
+
+        if (channel == NULL)
+            continue;
+        for (follower = TAILQ_FIRST(&channel->followers); follower != NULL;
+             follower = TAILQ_NEXT(follower, in_channel)) {
+            if (follower->peer == NULL)
+                continue; /* replaced; its successor counts */
+            follower->peer->pins++;
+            waiter->peers[waiter->count++] = follower->peer;
+        }
+    }
+}
+
+/* Lock held. */
+static struct feed_waiter *waiter_new(struct feed *feed, const struct uuid *ids, size_t n_ids)
+{
+    struct feed_waiter *waiter = calloc(1, sizeof(*waiter));
+
+    if (waiter == NULL)
+        return NULL;
+    waiter->peers = calloc(count_peers(feed, ids, n_ids) + 1, sizeof(struct feed_peer *));
+    if (waiter->peers == NULL) {
+        free(waiter);
+        return NULL;
+    }
+    pin_peers(feed, waiter, ids, n_ids);
+    return waiter;
+}
+
+/* Enters the wait, or ends it at once when there is nothing to wait for. */
+static int begin(struct feed *feed, const struct feed_waiter *request, const struct uuid *ids,
+                 size_t n_ids)
+{
+    struct feed_waiter *waiter;
+
+    pthread_mutex_lock(&feed->lock);
+    waiter = waiter_new(feed, ids, n_ids);
+    if (waiter != NULL) {
+        waiter->version = request->version;
+        waiter->deadline_ms = request->deadline_ms;
+        waiter->done = request->done;
+        waiter->context = request->context;
+        if (feed->stopping || is_complete(waiter)) {
+            finish(feed, waiter);
+        } else {
+            TAILQ_INSERT_TAIL(&feed->waits, waiter, in_feed);
+            pthread_cond_signal(&feed->work); /* it may have the earliest deadline */
+        }
+    }
+    pthread_mutex_unlock(&feed->lock);
+    return waiter != NULL ? 0 : E_NO_MEMORY;
+}
+
+int feed_wait(struct feed *feed, uint64_t version, int64_t timeout_ms,
+              void (*done)(void *context, const struct feed_wait_result *result), void *context,
+              struct error *err)
+{
+    const struct feed_waiter request = {.version = version,
+                                        .deadline_ms = clock_boot_ms() + timeout_ms,
+                                        .done = done,
+                                        .context = context};
+    struct uuid *ids = NULL;
+    size_t n_ids = 0;
+    int rc;
+
+    pthread_mutex_lock(&feed->lock);
+    rc = feed->stopping ? E_CANCELED : gather_ids(feed, &ids, &n_ids);
+    pthread_mutex_unlock(&feed->lock);
+    if (rc != 0)
+        return error_set(err, rc, NULL);
+    rc = filter_ids(feed, version, ids, &n_ids, err);
+    if (rc == 0 && begin(feed, &request, ids, n_ids) != 0)
+        rc = error_set(err, E_NO_MEMORY, NULL);
+    free(ids);
+    return rc;
+}

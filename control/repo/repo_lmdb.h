@@ -1,0 +1,536 @@
+/* repo_lmdb.h - inside of the embedded repository; only repo_lmdb*.c include it.
+ *
+ *   repo_lmdb.c            open, close, the table of operations
+ *   repo_lmdb_env.c        lock file, LMDB environment, tables
+ *   repo_lmdb_txn.c        read transactions, get/put/delete, the one translation of LMDB codes
+ *   repo_lmdb_writer.c     the writer thread and its group commit
+ *   repo_lmdb_rows.c       keys and values as bytes, and back
+ *   repo_lmdb_export.c     records as entities
+ *   repo_lmdb_names.c      unique names, counters per scope, identifiers
+ *   repo_lmdb_page.c       pages of rows
+ *   repo_lmdb_realms.c, _consumers.c, _keys.c, _groups.c, _tokens.c    the entities
+ *   repo_lmdb_log.c        the change log and who could see what
+ *   repo_lmdb_touched.c, _delta.c, _concerns.c, _snapshot.c           the feed's view
+ *
+ * docs/control-store.md gives the layout of the tables.
+ */
+#ifndef RS_CONTROL_REPO_LMDB_H
+#define RS_CONTROL_REPO_LMDB_H
+
+#include <lmdb.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "control/repo/repo.h"
+#include "store/record.h"
+
+enum repo_table {
+    TABLE_META,
+    TABLE_REALMS,
+    TABLE_CONSUMERS,
+    TABLE_NAMES,
+    TABLE_KEYS,
+    TABLE_SECRETS,
+    TABLE_COUNTS,
+    TABLE_GROUPS,
+    TABLE_TOKENS,
+    TABLE_LOG,
+    TABLES
+};
+
+enum {
+    REPO_LMDB_FORMAT = 1,
+    REPO_POOL_MAX = 64,      /* idle read transactions that are kept; each holds a reader slot */
+    REPO_ALLOWED_MAX = 1024, /* control planes that one realm may name */
+    REPO_ROW_MAX_BYTES = RECORD_MAX_BYTES + 64 * 1024
+};
+
+/* ---- the repository ---- */
+
+/* What meta holds about the history; one row, rewritten with every commit. */
+struct repo_state {
+    uint64_t version; /* newest */
+    uint64_t oldest;  /* smallest cursor that can be served: the log holds (oldest, version] */
+    int64_t time_ms;  /* commit time of `version` */
+    uint32_t next_number;
+    struct uuid last_id; /* the greatest identifier ever given */
+};
+
+struct repo_job;
+
+struct repo_writer {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wanted;  /* a job was queued, or stop */
+    struct repo_job *first; /* borrowed: jobs live on their callers' stacks */
+    struct repo_job *last;
+    bool stopping;
+    struct repo_state state; /* the writer thread's; what the newest commit left */
+};
+
+struct repo_listener {
+    pthread_mutex_t lock; /* held during the call, so that taking it away waits for the end */
+    repo_commit_fn call;  /* NULL: nobody listens */
+    void *context;
+};
+
+struct repo_pool {
+    pthread_mutex_t lock;
+    MDB_txn *idle[REPO_POOL_MAX]; /* reset read transactions */
+    size_t count;
+};
+
+struct repo_lmdb {
+    struct repo base; /* first: struct repo * and struct repo_lmdb * are the same address */
+    int lock_fd;
+    MDB_env *env;
+    MDB_dbi tables[TABLES];
+    char region[MODEL_REGION_MAX + 1];
+    uint64_t keep_versions;
+    struct clock clock;
+    struct uuid epoch;
+    uint8_t digest_secret[DIGEST_KEY_BYTES];
+    struct digest_key digest_key;
+    struct repo_pool pool;
+    struct repo_listener listener;
+    struct repo_writer writer;
+};
+
+static inline struct repo_lmdb *repo_lmdb(struct repo *repo)
+{
+    return (struct repo_lmdb *)repo;
+}
+
+/* ---- environment (repo_lmdb_env.c) ---- */
+
+/* Takes `dir`/lock. E_LOCKED names the holder. */
+int repo_env_lock(const char *dir, int *ret_fd, struct error *err);
+/* Opens the environment and the tables; makes epoch and digest key when it is new. */
+int repo_env_open(struct repo_lmdb *repo, const char *dir, struct error *err);
+void repo_env_close(struct repo_lmdb *repo);
+
+/* ---- transactions (repo_lmdb_txn.c) ---- */
+
+struct repo_txn {
+    struct repo_lmdb *repo;
+    MDB_txn *handle;
+};
+
+/* The one place where LMDB's codes become ours. `doing` completes "the control store failed ...".
+ * 0 stays 0. */
+int repo_lmdb_error(int code, const char *doing, struct error *err);
+
+/* A consistent view; values read from it are borrowed until repo_read_end(). */
+int repo_read_begin(struct repo_lmdb *repo, struct repo_txn *ret, struct error *err);
+void repo_read_end(struct repo_txn *txn);
+
+/* A key under construction; the longest is namespace, letter and hash. */
+enum { REPO_SCOPE_BYTES = 1 + UUID_BYTES, REPO_KEY_MAX_BYTES = 64 };
+struct repo_bytes {
+    uint8_t bytes[REPO_KEY_MAX_BYTES];
+    size_t size;
+};
+
+/* E_NOT_FOUND without a message of its own: the caller knows what was looked for. */
+int repo_get(const struct repo_txn *txn, enum repo_table table, const struct repo_bytes *key,
+             MDB_val *ret, struct error *err);
+int repo_put(const struct repo_txn *txn, enum repo_table table, const struct repo_bytes *key,
+             const void *value, size_t size, struct error *err);
+/* E_CONFLICT, without a message, when the key is there; *ret_existing is its value then. */
+int repo_put_new(const struct repo_txn *txn, enum repo_table table, const struct repo_bytes *key,
+                 const void *value, size_t size, MDB_val *ret_existing, struct error *err);
+int repo_del(const struct repo_txn *txn, enum repo_table table, const struct repo_bytes *key,
+             struct error *err);
+
+int repo_cursor_open(const struct repo_txn *txn, enum repo_table table, MDB_cursor **ret,
+                     struct error *err);
+/* mdb_cursor_get(), where the end of the table is E_NOT_FOUND. */
+int repo_cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op,
+                    struct error *err);
+bool repo_has_prefix(const MDB_val *key, const struct repo_bytes *prefix);
+
+/* Calls visit() for each row whose key begins with `prefix`, in order; a code other than 0 ends
+ * the walk and is returned. visit() may delete the row it stands on through `cursor`. */
+typedef int (*repo_visit_fn)(void *context, MDB_cursor *cursor, const MDB_val *key,
+                             const MDB_val *value, struct error *err);
+int repo_walk(const struct repo_txn *txn, enum repo_table table, const struct repo_bytes *prefix,
+              repo_visit_fn visit, void *context, struct error *err);
+int repo_del_prefix(const struct repo_txn *txn, enum repo_table table,
+                    const struct repo_bytes *prefix, struct error *err);
+
+/* ---- writing (repo_lmdb_writer.c) ---- */
+
+/* One caller's write, run by the writer thread inside its own (nested) transaction. */
+struct repo_write {
+    struct repo_txn txn;
+    struct repo_state state;
+    struct buffer touched; /* log entries; empty at the end: no version is spent */
+    int64_t now_ms;
+};
+
+typedef int (*repo_write_fn)(struct repo_write *write, void *args, struct error *err);
+
+enum repo_write_mode {
+    REPO_WRITE_SHARED, /* may share a commit with other writes */
+    REPO_WRITE_ALONE   /* large: gets a transaction of its own */
+};
+
+int repo_writer_start(struct repo_lmdb *repo, const struct repo_state *state, struct error *err);
+/* Runs what is queued, then ends the thread. */
+void repo_writer_stop(struct repo_lmdb *repo);
+/* Blocks until the write is durable or has failed. `commit` may be NULL. */
+int repo_write(struct repo_lmdb *repo, repo_write_fn run, void *args, enum repo_write_mode mode,
+               struct repo_commit *commit, struct error *err);
+
+/* ---- keys and values as bytes (repo_lmdb_rows.c) ---- */
+
+struct repo_bytes repo_key_scope(const struct repo_scope *scope);
+struct repo_bytes repo_key_uuid(const struct uuid *id);
+struct repo_bytes repo_key_version(uint64_t version); /* big-endian: ascending */
+struct repo_bytes repo_key_with(struct repo_bytes key, const void *bytes, size_t size);
+static inline struct repo_bytes repo_key_with_id(struct repo_bytes key, const struct uuid *id)
+{
+    return repo_key_with(key, id->bytes, UUID_BYTES);
+}
+bool repo_scope_equal(const struct repo_scope *a, const struct repo_scope *b);
+
+/* Bounds-checked reading of a stored value; after a read past the end `ok` is false and all reads
+ * give zero. */
+struct repo_reader {
+    const uint8_t *at;
+    size_t left;
+    bool ok;
+};
+struct repo_reader repo_reader_on(const MDB_val *value);
+const uint8_t *repo_read_bytes(struct repo_reader *reader, size_t size); /* NULL when not ok */
+uint8_t repo_read_u8(struct repo_reader *reader);
+uint32_t repo_read_u32(struct repo_reader *reader);
+uint64_t repo_read_u64(struct repo_reader *reader);
+struct uuid repo_read_uuid(struct repo_reader *reader);
+struct repo_scope repo_read_scope(struct repo_reader *reader);
+
+int repo_append_u8(struct buffer *out, uint8_t value);
+int repo_append_u32(struct buffer *out, uint32_t value);
+int repo_append_u64(struct buffer *out, uint64_t value);
+int repo_append_uuid(struct buffer *out, const struct uuid *id);
+int repo_append_scope(struct buffer *out, const struct repo_scope *scope);
+
+/* Who may see a realm: part of its row and, as it was before, of the log. */
+struct repo_visibility {
+    bool exists; /* false: there was no such realm */
+    bool allow_all;
+    const char *allowed; /* borrowed: NUL-terminated strings in a row */
+    size_t allowed_size;
+    uint32_t allowed_count;
+};
+int repo_append_visibility(struct buffer *out, const struct repo_visibility *visibility);
+struct repo_visibility repo_read_visibility(struct repo_reader *reader);
+/* `text`: the control plane's UUID in lower case. */
+bool repo_visible_to(const struct repo_visibility *visibility, const char *text);
+
+bool repo_same_visibility(const struct repo_visibility *a, const struct repo_visibility *b);
+bool repo_same_bytes(const MDB_val *a, const MDB_val *b);
+
+/* Rows, borrowed from the transaction: the next write in it ends the loan. */
+struct repo_realm_row {
+    int64_t created_ms;
+    int64_t updated_ms;
+    struct repo_visibility visibility;
+    MDB_val record;
+};
+struct repo_consumer_row {
+    int64_t created_ms;
+    int64_t updated_ms;
+    MDB_val record;
+};
+struct repo_key_row {
+    int64_t created_ms;
+    int64_t updated_ms;
+    enum repo_key_type type;
+    uint8_t digest[DIGEST_BYTES];
+};
+int repo_realm_row_read(const MDB_val *value, struct repo_realm_row *ret, struct error *err);
+int repo_consumer_row_read(const MDB_val *value, struct repo_consumer_row *ret, struct error *err);
+int repo_key_row_read(const MDB_val *value, struct repo_key_row *ret, struct error *err);
+int repo_realm_row_append(const struct repo_realm_row *row, struct buffer *out);
+int repo_consumer_row_append(const struct repo_consumer_row *row, struct buffer *out);
+int repo_key_row_append(const struct repo_key_row *row, struct buffer *out);
+
+/* Where the string lists of a borrowed entity stand. */
+struct repo_labels {
+    const char *tags[MODEL_LABELS_MAX];
+    const char *groups[MODEL_LABELS_MAX];
+};
+/* A record as an entity whose strings are borrowed from it. E_CORRUPT. */
+int repo_realm_borrow(const MDB_val *record, struct repo_labels *labels, struct model_realm *ret,
+                      struct error *err);
+int repo_consumer_borrow(const MDB_val *record, struct repo_labels *labels,
+                         struct model_consumer *ret, struct error *err);
+int repo_key_borrow(const MDB_val *record, struct repo_labels *labels, struct model_key *ret,
+                    struct error *err);
+/* Into the caller's arena. */
+int repo_realm_export(const struct repo_realm_row *row, struct arena *arena, struct repo_realm *ret,
+                      struct error *err);
+int repo_consumer_export(const struct repo_consumer_row *row, struct arena *arena,
+                         struct repo_consumer *ret, struct error *err);
+int repo_key_export(const struct repo_key_row *row, const MDB_val *record, struct arena *arena,
+                    struct repo_key *ret, struct error *err);
+int repo_strings_export(const struct model_strings *strings, struct arena *arena,
+                        struct model_strings *ret, struct error *err);
+
+int repo_no_memory(struct error *err);
+int repo_corrupt(const char *what, struct error *err);
+/* Adds a sentence to what record_encode_*() or buffer_*() returned; 0 stays 0. */
+int repo_encode_error(int code, const char *what, struct error *err);
+/* `field` names the part of the path; the message names the entity and its id. */
+int repo_not_found(const char *field, const char *what, const struct uuid *id, struct error *err);
+
+/* ---- names, counters, identifiers (repo_lmdb_names.c) ---- */
+
+enum repo_name_kind {
+    REPO_NAME_USERNAME = 'u',
+    REPO_NAME_CUSTOM_ID = 'i',
+    REPO_NAME_REALM = 'r',
+    REPO_NAME_GROUP = 'g',
+    REPO_NAME_TOKEN = 't'
+};
+/* A namespace is a scope's key, or this one for what is unique in the whole organisation. */
+struct repo_bytes repo_namespace_organisation(void);
+
+struct repo_name {
+    struct repo_bytes namespace;
+    enum repo_name_kind kind;
+    const char *text; /* NULL: no name, nothing to do */
+};
+/* E_CONFLICT with the kind's field when another entity has the name. */
+int repo_name_take(const struct repo_txn *txn, const struct repo_name *name, const struct uuid *id,
+                   struct error *err);
+int repo_name_release(const struct repo_txn *txn, const struct repo_name *name, struct error *err);
+/* From `before` to `after`; equal texts are left alone. */
+int repo_name_change(const struct repo_txn *txn, const struct repo_name *before, const char *after,
+                     const struct uuid *id, struct error *err);
+/* E_NOT_FOUND without a message. */
+int repo_name_find(const struct repo_txn *txn, const struct repo_name *name, struct uuid *ret,
+                   struct error *err);
+/* The index key of a name whose hash is known (access tokens). */
+struct repo_bytes repo_name_key(const struct repo_bytes *namespace, enum repo_name_kind kind,
+                                const uint8_t hash[DIGEST_BYTES]);
+
+struct repo_counts {
+    uint64_t consumers;
+    uint64_t keys;
+};
+int repo_counts_get(const struct repo_txn *txn, const struct repo_scope *scope,
+                    struct repo_counts *ret, struct error *err);
+int repo_counts_add(const struct repo_txn *txn, const struct repo_scope *scope, int64_t consumers,
+                    int64_t keys, struct error *err);
+
+/* A UUIDv7 above every one given before, so that order of ids is order of creation even within a
+ * millisecond and after the clock was set back. */
+int repo_new_id(struct repo_write *write, struct uuid *ret, struct error *err);
+
+/* ---- pages (repo_lmdb_page.c) ---- */
+
+/* Turns one row into the caller's entity, `row_size` bytes at `ret`. */
+typedef int (*repo_decode_fn)(const struct repo_txn *txn, void *context, const struct uuid *id,
+                              const MDB_val *value, struct arena *arena, void *ret,
+                              struct error *err);
+struct repo_page_query {
+    enum repo_table table;
+    struct repo_bytes prefix; /* followed by the row's id */
+    size_t row_size;
+    repo_decode_fn decode;
+    void *context;
+};
+struct repo_page_result {
+    void *rows;
+    size_t count;
+    struct repo_page_info info;
+};
+int repo_page_read(const struct repo_txn *txn, const struct repo_page_query *query,
+                   const struct repo_page *page, struct arena *arena, struct repo_page_result *ret,
+                   struct error *err);
+
+/* ---- entities ---- */
+
+/* E_NOT_FOUND with `field`. */
+int repo_realm_load(const struct repo_txn *txn, const struct uuid *id, const char *field,
+                    struct repo_realm_row *ret, struct error *err);
+/* 0 when consumers can live there: the realm exists, or it is a control plane. */
+int repo_scope_check(const struct repo_txn *txn, const struct repo_scope *scope, struct error *err);
+struct repo_bytes repo_consumer_key(const struct repo_scope *scope, const struct uuid *id);
+int repo_consumer_load(const struct repo_txn *txn, const struct repo_scope *scope,
+                       const struct uuid *id, struct repo_consumer_row *ret, struct error *err);
+struct repo_bytes repo_secret_key(const struct repo_scope *scope,
+                                  const uint8_t digest[DIGEST_BYTES]);
+/* The prefix of a consumer's keys; with an id behind it, one key. */
+struct repo_bytes repo_keys_of(const struct repo_scope *scope, const struct uuid *consumer_id);
+/* The record of the key that the row describes. */
+int repo_key_record(const struct repo_txn *txn, const struct repo_scope *scope,
+                    const struct repo_key_row *row, MDB_val *ret, struct error *err);
+/* Deletes all keys of a consumer; *ret_count says how many. */
+int repo_keys_delete(const struct repo_txn *txn, const struct repo_scope *scope,
+                     const struct uuid *consumer_id, size_t *ret_count, struct error *err);
+/* Moves all keys of a consumer. E_CONFLICT (field "secret") when a secret is taken there. */
+int repo_keys_move(const struct repo_txn *txn, const struct repo_scope *from,
+                   const struct repo_scope *to, const struct uuid *consumer_id, size_t *ret_count,
+                   struct error *err);
+
+extern const struct repo_ops repo_lmdb_ops; /* repo_lmdb.c */
+
+int repo_realm_list(struct repo *, const struct repo_page *, struct arena *, struct repo_realm **,
+                    size_t *, struct repo_page_info *, struct error *);
+int repo_realm_get(struct repo *, const struct uuid *, struct arena *, struct repo_realm *,
+                   struct error *);
+int repo_realm_create(struct repo *, const struct repo_realm *, struct arena *, struct repo_realm *,
+                      struct repo_commit *, struct error *);
+int repo_realm_update(struct repo *, const struct uuid *, const struct repo_realm *, unsigned,
+                      struct arena *, struct repo_realm *, struct repo_commit *, struct error *);
+int repo_realm_delete(struct repo *, const struct uuid *, bool, struct repo_commit *,
+                      struct error *);
+
+int repo_consumer_list(struct repo *, const struct repo_scope *, const struct repo_page *,
+                       const struct repo_consumer_filter *, struct arena *, struct repo_consumer **,
+                       size_t *, struct repo_page_info *, struct error *);
+int repo_consumer_get(struct repo *, const struct repo_scope *, const struct uuid *, struct arena *,
+                      struct repo_consumer *, struct error *);
+int repo_consumer_create(struct repo *, const struct repo_scope *, const struct repo_consumer *,
+                         struct arena *, struct repo_consumer *, struct repo_commit *,
+                         struct error *);
+int repo_consumer_update(struct repo *, const struct repo_scope *, const struct uuid *,
+                         const struct repo_consumer *, unsigned, struct arena *,
+                         struct repo_consumer *, struct repo_commit *, struct error *);
+int repo_consumer_delete(struct repo *, const struct repo_scope *, const struct uuid *,
+                         struct repo_commit *, struct error *);
+int repo_consumer_move(struct repo *, const struct uuid *, const struct uuid *, const struct uuid *,
+                       struct repo_commit *, struct error *);
+
+int repo_key_list(struct repo *, const struct repo_scope *, const struct uuid *,
+                  const struct repo_page *, struct arena *, struct repo_key **, size_t *,
+                  struct repo_page_info *, struct error *);
+int repo_key_get(struct repo *, const struct repo_scope *, const struct uuid *, const struct uuid *,
+                 struct arena *, struct repo_key *, struct error *);
+int repo_key_create(struct repo *, const struct repo_scope *, const struct uuid *,
+                    const struct repo_key *, const void *, size_t, struct arena *,
+                    struct repo_key *, struct repo_commit *, struct error *);
+int repo_key_delete(struct repo *, const struct repo_scope *, const struct uuid *,
+                    const struct uuid *, struct repo_commit *, struct error *);
+int repo_authenticate(struct repo *, const struct repo_scope *, const void *, size_t, int64_t,
+                      struct arena *, struct repo_consumer *, struct repo_key *, struct error *);
+
+int repo_group_list(struct repo *, const struct uuid *, const struct repo_page *, struct arena *,
+                    struct repo_group **, size_t *, struct repo_page_info *, struct error *);
+int repo_group_get(struct repo *, const struct uuid *, const struct uuid *, struct arena *,
+                   struct repo_group *, struct error *);
+int repo_group_create(struct repo *, const struct uuid *, const struct repo_group *, struct arena *,
+                      struct repo_group *, struct error *);
+int repo_group_update(struct repo *, const struct uuid *, const struct uuid *,
+                      const struct repo_group *, unsigned, struct arena *, struct repo_group *,
+                      struct error *);
+int repo_group_delete(struct repo *, const struct uuid *, const struct uuid *, struct error *);
+
+int repo_token_list(struct repo *, const struct repo_page *, struct arena *, struct repo_token **,
+                    size_t *, struct repo_page_info *, struct error *);
+int repo_token_create(struct repo *, const struct repo_token *, const uint8_t hash[DIGEST_BYTES],
+                      struct arena *, struct repo_token *, struct error *);
+int repo_token_delete(struct repo *, const struct uuid *, struct error *);
+int repo_token_find(struct repo *, const uint8_t hash[DIGEST_BYTES], struct arena *,
+                    struct repo_token *, struct error *);
+
+/* ---- change log (repo_lmdb_log.c) ---- */
+
+enum repo_touch_kind {
+    REPO_TOUCH_REALM = 1,
+    REPO_TOUCH_CONSUMER = 2,
+    REPO_TOUCH_CONSUMER_WHOLE = 3, /* appeared here with all its keys: the target of a move */
+    REPO_TOUCH_KEY = 4
+};
+/* One touched entity. */
+struct repo_touch {
+    enum repo_touch_kind kind;
+    struct repo_scope scope;       /* the realm itself for REPO_TOUCH_REALM */
+    uint32_t number;               /* REPO_TOUCH_REALM */
+    struct repo_visibility before; /* REPO_TOUCH_REALM: as it was before the transaction */
+    struct uuid consumer_id;
+    struct uuid key_id; /* REPO_TOUCH_KEY */
+};
+int repo_log_touch(struct repo_write *write, const struct repo_touch *touch, struct error *err);
+/* Gives the write its version and stores its entry, if it touched anything. */
+int repo_log_append(struct repo_write *write, struct error *err);
+/* Drops what is older than the retention asks for, at most `max` entries. */
+int repo_log_trim(const struct repo_txn *txn, struct repo_state *state, size_t max,
+                  struct error *err);
+
+struct repo_log_position {
+    uint64_t version;
+    int64_t time_ms;
+};
+/* Calls visit() for each touched entity of the versions in (from, to], ascending. */
+typedef int (*repo_touch_fn)(void *context, const struct repo_log_position *position,
+                             const struct repo_touch *touch, struct error *err);
+int repo_log_walk(const struct repo_txn *txn, uint64_t from, uint64_t to, repo_touch_fn visit,
+                  void *context, struct error *err);
+
+int repo_state_read(const struct repo_txn *txn, struct repo_state *ret, struct error *err);
+int repo_state_write(const struct repo_txn *txn, const struct repo_state *state, struct error *err);
+
+/* ---- what a delta is made from (repo_lmdb_touched.c) ---- */
+
+/* A realm that was touched in the range. */
+struct repo_touched_realm {
+    struct uuid id;
+    uint32_t number;
+    bool was; /* visible to the control plane at the start of the range */
+    bool now; /* visible at its end */
+};
+/* A touched consumer or key of a scope that was and is visible. */
+struct repo_touched_item {
+    enum repo_touch_kind kind; /* never REPO_TOUCH_REALM */
+    struct repo_scope scope;
+    struct uuid consumer_id;
+    struct uuid key_id;
+    bool consumer_exists;
+    bool key_exists;
+};
+struct repo_touched {
+    const struct repo_txn *txn;
+    struct uuid control_plane_id;
+    char control_plane[UUID_TEXT_SIZE];
+    struct repo_touched_realm *realms; /* owned; by id, each once */
+    size_t n_realms;
+    size_t realms_capacity;
+    struct repo_touched_item *items; /* owned; by scope, consumer, kind, key; each once */
+    size_t n_items;
+    size_t items_capacity;
+    int64_t time_ms; /* of the newest version that touched anything visible; 0: none did */
+};
+/* More touched entities than this are a case for a snapshot. */
+enum { REPO_TOUCHED_MAX = 256 * 1024 };
+
+/* All that was touched in (from, to]. E_TOO_LARGE over REPO_TOUCHED_MAX. */
+int repo_touched_collect(const struct repo_txn *txn, const struct uuid *control_plane_id,
+                         uint64_t from, uint64_t to, struct repo_touched *ret, struct error *err);
+void repo_touched_finish(struct repo_touched *touched);
+
+/* Whether the control plane sees the scope in the transaction's state, and its number. */
+struct repo_scope_view {
+    bool visible;
+    uint32_t number;
+};
+int repo_scope_view(const struct repo_txn *txn, const struct repo_scope *scope,
+                    const struct repo_touched *viewer, struct repo_scope_view *ret,
+                    struct error *err);
+
+/* ---- the feed's view ---- */
+
+int repo_head(struct repo *, struct repo_head *, struct error *);
+int repo_delta(struct repo *, const struct uuid *, uint64_t, repo_change_fn, void *,
+               struct repo_delta *, struct error *);
+int repo_snapshot(struct repo *, const struct uuid *, const struct repo_snapshot_sink *,
+                  struct error *);
+int repo_concerns(struct repo *, uint64_t, const struct uuid *, bool *, struct error *);
+
+#endif

@@ -1,0 +1,503 @@
+/* repo_lmdb_consumers.c - consumers of realms and of control planes.
+ *
+ * Rows by (scope, id); usernames and custom ids unique within the scope. Moving takes the row, its
+ * names and its keys to another realm in one transaction: a feed that sees both realms gets one
+ * step, a feed that sees one of them gets an appearance or a disappearance.
+ */
+#include "control/repo/repo_lmdb.h"
+
+#include <string.h>
+
+struct repo_bytes repo_consumer_key(const struct repo_scope *scope, const struct uuid *id)
+{
+    return repo_key_with_id(repo_key_scope(scope), id);
+}
+
+int repo_consumer_load(const struct repo_txn *txn, const struct repo_scope *scope,
+                       const struct uuid *id, struct repo_consumer_row *ret, struct error *err)
+{
+    struct repo_bytes key = repo_consumer_key(scope, id);
+    MDB_val value;
+    int rc = repo_get(txn, TABLE_CONSUMERS, &key, &value, err);
+
+    if (rc == E_NOT_FOUND)
+        return repo_not_found("consumerId", "consumer", id, err);
+    return rc == 0 ? repo_consumer_row_read(&value, ret, err) : rc;
+}
+
+/* ---- reading ---- */
+
+static int decode(const struct repo_txn *txn, void *context, const struct uuid *id,
+                  const MDB_val *value, struct arena *arena, void *ret, struct error *err)
+{
+    struct repo_consumer_row row;
+    int rc = repo_consumer_row_read(value, &row, err);
+
+    (void)txn;
+    (void)context;
+    (void)id;
+    return rc == 0 ? repo_consumer_export(&row, arena, ret, err) : rc;
+}
+
+static bool matches(const struct model_consumer *consumer,
+                    const struct repo_consumer_filter *filter)
+{
+    if (filter->username != NULL &&
+        (consumer->username == NULL || strcmp(consumer->username, filter->username) != 0))
+        return false;
+    return filter->custom_id == NULL ||
+           (consumer->custom_id != NULL && strcmp(consumer->custom_id, filter->custom_id) == 0);
+}
+
+/* The one consumer that a filter can name. E_NOT_FOUND when there is none. */
+static int find_filtered(const struct repo_txn *txn, const struct repo_scope *scope,
+                         const struct repo_consumer_filter *filter, struct repo_consumer_row *ret,
+                         struct uuid *ret_id, struct error *err)
+{
+    const bool by_username = filter->username != NULL;
+    const struct repo_name name = {.namespace = repo_key_scope(scope),
+                                   .kind = by_username ? REPO_NAME_USERNAME : REPO_NAME_CUSTOM_ID,
+                                   .text = by_username ? filter->username : filter->custom_id};
+    struct repo_labels labels;
+    struct model_consumer consumer;
+    int rc = repo_name_find(txn, &name, ret_id, err);
+
+    if (rc == 0)
+        rc = repo_consumer_load(txn, scope, ret_id, ret, err);
+    if (rc == 0)
+        rc = repo_consumer_borrow(&ret->record, &labels, &consumer, err);
+    if (rc == 0 && !matches(&consumer, filter))
+        return E_NOT_FOUND;
+    return rc;
+}
+
+/* A filter selects one row at most; the page's bounds still hold for it. */
+static int list_filtered(const struct repo_txn *txn, const struct repo_scope *scope,
+                         const struct repo_page *page, const struct repo_consumer_filter *filter,
+                         struct arena *arena, struct repo_page_result *ret, struct error *err)
+{
+    struct repo_consumer_row row;
+    struct uuid id;
+    int rc = find_filtered(txn, scope, filter, &row, &id, err);
+
+    *ret = (struct repo_page_result){.count = 0};
+    ret->rows = arena_array(arena, 1, sizeof(struct repo_consumer));
+    if (ret->rows == NULL)
+        return repo_no_memory(err);
+    if (rc != 0)
+        return rc == E_NOT_FOUND ? 0 : rc;
+    ret->info.more_before = page->has_after && uuid_compare(&id, &page->after) <= 0;
+    ret->info.more_after = page->has_before && uuid_compare(&id, &page->before) >= 0;
+    if (ret->info.more_before || ret->info.more_after)
+        return 0;
+    ret->count = 1;
+    return repo_consumer_export(&row, arena, ret->rows, err);
+}
+
+static int list_page(const struct repo_txn *txn, const struct repo_scope *scope,
+                     const struct repo_page *page, struct arena *arena,
+                     struct repo_page_result *ret, struct error *err)
+{
+    const struct repo_page_query query = {.table = TABLE_CONSUMERS,
+                                          .prefix = repo_key_scope(scope),
+                                          .row_size = sizeof(struct repo_consumer),
+                                          .decode = decode};
+
+    return repo_page_read(txn, &query, page, arena, ret, err);
+}
+
+int repo_consumer_list(struct repo *repo, const struct repo_scope *scope,
+                       const struct repo_page *page, const struct repo_consumer_filter *filter,
+                       struct arena *arena, struct repo_consumer **ret, size_t *ret_count,
+                       struct repo_page_info *ret_info, struct error *err)
+{
+    const bool filtered = filter != NULL && (filter->username != NULL || filter->custom_id != NULL);
+    struct repo_page_result result;
+    struct repo_txn txn;
+    int rc = repo_read_begin(repo_lmdb(repo), &txn, err);
+
+    if (rc != 0)
+        return rc;
+    rc = repo_scope_check(&txn, scope, err);
+    if (rc == 0)
+        rc = filtered ? list_filtered(&txn, scope, page, filter, arena, &result, err)
+                      : list_page(&txn, scope, page, arena, &result, err);
+    repo_read_end(&txn);
+    if (rc != 0)
+        return rc;
+    *ret = result.rows;
+    *ret_count = result.count;
+    *ret_info = result.info;
+    return 0;
+}
+
+int repo_consumer_get(struct repo *repo, const struct repo_scope *scope, const struct uuid *id,
+                      struct arena *arena, struct repo_consumer *ret, struct error *err)
+{
+    struct repo_consumer_row row;
+    struct repo_txn txn;
+    int rc = repo_read_begin(repo_lmdb(repo), &txn, err);
+
+    if (rc != 0)
+        return rc;
+    rc = repo_scope_check(&txn, scope, err);
+    if (rc == 0)
+        rc = repo_consumer_load(&txn, scope, id, &row, err);
+    if (rc == 0)
+        rc = repo_consumer_export(&row, arena, ret, err);
+    repo_read_end(&txn);
+    return rc;
+}
+
+/* ---- writing ---- */
+
+static int put_row(const struct repo_txn *txn, const struct repo_scope *scope,
+                   const struct uuid *id, const struct repo_consumer_row *row, struct error *err)
+{
+    struct repo_bytes key = repo_consumer_key(scope, id);
+    struct buffer out;
+    int rc;
+
+    buffer_init(&out, REPO_ROW_MAX_BYTES);
+    rc = repo_encode_error(repo_consumer_row_append(row, &out), "the consumer", err);
+    if (rc == 0)
+        rc = repo_put(txn, TABLE_CONSUMERS, &key, out.data, out.size, err);
+    buffer_finish(&out);
+    return rc;
+}
+
+static int touch(struct repo_write *write, enum repo_touch_kind kind,
+                 const struct repo_scope *scope, const struct uuid *id, struct error *err)
+{
+    const struct repo_touch entry = {.kind = kind, .scope = *scope, .consumer_id = *id};
+
+    return repo_log_touch(write, &entry, err);
+}
+
+static struct repo_name username_of(const struct repo_scope *scope,
+                                    const struct model_consumer *consumer)
+{
+    return (struct repo_name){
+        .namespace = repo_key_scope(scope), .kind = REPO_NAME_USERNAME, .text = consumer->username};
+}
+
+static struct repo_name custom_id_of(const struct repo_scope *scope,
+                                     const struct model_consumer *consumer)
+{
+    return (struct repo_name){.namespace = repo_key_scope(scope),
+                              .kind = REPO_NAME_CUSTOM_ID,
+                              .text = consumer->custom_id};
+}
+
+static int take_names(const struct repo_txn *txn, const struct repo_scope *scope,
+                      const struct model_consumer *consumer, struct error *err)
+{
+    const struct repo_name username = username_of(scope, consumer);
+    const struct repo_name custom_id = custom_id_of(scope, consumer);
+    int rc = repo_name_take(txn, &username, &consumer->id, err);
+
+    return rc == 0 ? repo_name_take(txn, &custom_id, &consumer->id, err) : rc;
+}
+
+static int release_names(const struct repo_txn *txn, const struct repo_scope *scope,
+                         const struct model_consumer *consumer, struct error *err)
+{
+    const struct repo_name username = username_of(scope, consumer);
+    const struct repo_name custom_id = custom_id_of(scope, consumer);
+    int rc = repo_name_release(txn, &username, err);
+
+    return rc == 0 ? repo_name_release(txn, &custom_id, err) : rc;
+}
+
+static int change_names(const struct repo_txn *txn, const struct repo_scope *scope,
+                        const struct model_consumer *before, const struct model_consumer *after,
+                        struct error *err)
+{
+    const struct repo_name username = username_of(scope, before);
+    const struct repo_name custom_id = custom_id_of(scope, before);
+    int rc = repo_name_change(txn, &username, after->username, &before->id, err);
+
+    return rc == 0 ? repo_name_change(txn, &custom_id, after->custom_id, &before->id, err) : rc;
+}
+
+struct consumer_args {
+    const struct repo_scope *scope;
+    const struct uuid *id; /* update, delete */
+    const struct repo_consumer *input;
+    unsigned set; /* update */
+    struct arena *arena;
+    struct repo_consumer *ret;
+};
+
+/* Encodes into *record, which the row borrows. */
+static int encode(const struct repo_consumer *consumer, struct buffer *record,
+                  struct repo_consumer_row *ret, struct error *err)
+{
+    int rc =
+        repo_encode_error(record_encode_consumer(&consumer->model, record), "the consumer", err);
+
+    if (rc == 0)
+        *ret = (struct repo_consumer_row){
+            .created_ms = consumer->created_ms,
+            .updated_ms = consumer->updated_ms,
+            .record = {.mv_size = record->size, .mv_data = record->data}};
+    return rc;
+}
+
+static int create_encoded(struct repo_write *write, const struct consumer_args *args,
+                          const struct repo_consumer *consumer, const struct repo_consumer_row *row,
+                          struct error *err)
+{
+    const struct uuid *id = &consumer->model.id;
+    int rc = take_names(&write->txn, args->scope, &consumer->model, err);
+
+    if (rc == 0)
+        rc = put_row(&write->txn, args->scope, id, row, err);
+    if (rc == 0)
+        rc = repo_counts_add(&write->txn, args->scope, 1, 0, err);
+    if (rc == 0)
+        rc = touch(write, REPO_TOUCH_CONSUMER, args->scope, id, err);
+    return rc == 0 ? repo_consumer_export(row, args->arena, args->ret, err) : rc;
+}
+
+static int create(struct repo_write *write, void *context, struct error *err)
+{
+    const struct consumer_args *args = context;
+    struct repo_consumer consumer = *args->input;
+    struct repo_consumer_row row;
+    struct buffer record;
+    int rc = repo_scope_check(&write->txn, args->scope, err);
+
+    if (rc == 0)
+        rc = repo_new_id(write, &consumer.model.id, err);
+    if (rc != 0)
+        return rc;
+    consumer.created_ms = consumer.updated_ms = write->now_ms;
+    buffer_init(&record, RECORD_MAX_BYTES);
+    rc = encode(&consumer, &record, &row, err);
+    if (rc == 0)
+        rc = create_encoded(write, args, &consumer, &row, err);
+    buffer_finish(&record);
+    return rc;
+}
+
+int repo_consumer_create(struct repo *repo, const struct repo_scope *scope,
+                         const struct repo_consumer *input, struct arena *arena,
+                         struct repo_consumer *ret, struct repo_commit *commit, struct error *err)
+{
+    struct consumer_args args = {.scope = scope, .input = input, .arena = arena, .ret = ret};
+
+    return repo_write(repo_lmdb(repo), create, &args, REPO_WRITE_SHARED, commit, err);
+}
+
+/* ---- updating ---- */
+
+static void merge(struct model_consumer *consumer, const struct model_consumer *input, unsigned set)
+{
+    if (set & REPO_SET_USERNAME)
+        consumer->username = input->username;
+    if (set & REPO_SET_CUSTOM_ID)
+        consumer->custom_id = input->custom_id;
+    if (set & REPO_SET_TYPE)
+        consumer->type = input->type;
+    if (set & REPO_SET_TAGS)
+        consumer->tags = input->tags;
+    if (set & REPO_SET_GROUPS)
+        consumer->groups = input->groups;
+}
+
+/* `before` is a copy: what is borrowed from the transaction ends with its first write. */
+static int update_merged(struct repo_write *write, const struct consumer_args *args,
+                         const struct repo_consumer *before, const MDB_val *old_record,
+                         struct buffer *record, struct error *err)
+{
+    struct repo_consumer after = *before;
+    struct repo_consumer_row row;
+    int rc;
+
+    merge(&after.model, &args->input->model, args->set);
+    after.updated_ms = write->now_ms;
+    rc = encode(&after, record, &row, err);
+    if (rc == 0 && !repo_same_bytes(old_record, &row.record))
+        rc = touch(write, REPO_TOUCH_CONSUMER, args->scope, args->id, err);
+    if (rc == 0)
+        rc = change_names(&write->txn, args->scope, &before->model, &after.model, err);
+    if (rc == 0)
+        rc = put_row(&write->txn, args->scope, args->id, &row, err);
+    return rc == 0 ? repo_consumer_export(&row, args->arena, args->ret, err) : rc;
+}
+
+static int update(struct repo_write *write, void *context, struct error *err)
+{
+    const struct consumer_args *args = context;
+    struct repo_consumer_row row;
+    struct repo_consumer before;
+    struct buffer record;
+    struct arena scratch;
+    int rc = repo_scope_check(&write->txn, args->scope, err);
+
+    if (rc == 0)
+        rc = repo_consumer_load(&write->txn, args->scope, args->id, &row, err);
+    if (rc != 0)
+        return rc;
+    arena_init(&scratch, REPO_ROW_MAX_BYTES * (size_t)2);
+    buffer_init(&record, RECORD_MAX_BYTES);
+    rc = repo_consumer_export(&row, &scratch, &before, err);
+    if (rc == 0)
+        rc = update_merged(write, args, &before, &row.record, &record, err);
+    buffer_finish(&record);
+    arena_finish(&scratch);
+    return rc;
+}
+
+int repo_consumer_update(struct repo *repo, const struct repo_scope *scope, const struct uuid *id,
+                         const struct repo_consumer *input, unsigned set, struct arena *arena,
+                         struct repo_consumer *ret, struct repo_commit *commit, struct error *err)
+{
+    struct consumer_args args = {
+        .scope = scope, .id = id, .input = input, .set = set, .arena = arena, .ret = ret};
+
+    return repo_write(repo_lmdb(repo), update, &args, REPO_WRITE_SHARED, commit, err);
+}
+
+/* ---- deleting ---- */
+
+/* Loads a consumer as a copy in `scratch` that outlives writes. */
+static int load_copy(const struct repo_txn *txn, const struct repo_scope *scope,
+                     const struct uuid *id, struct arena *scratch, struct repo_consumer *ret,
+                     struct error *err)
+{
+    struct repo_consumer_row row;
+    int rc = repo_scope_check(txn, scope, err);
+
+    if (rc == 0)
+        rc = repo_consumer_load(txn, scope, id, &row, err);
+    return rc == 0 ? repo_consumer_export(&row, scratch, ret, err) : rc;
+}
+
+static int remove_loaded(struct repo_write *write, const struct consumer_args *args,
+                         const struct repo_consumer *consumer, struct error *err)
+{
+    struct repo_bytes key = repo_consumer_key(args->scope, args->id);
+    size_t n_keys = 0;
+    int rc = repo_keys_delete(&write->txn, args->scope, args->id, &n_keys, err);
+
+    if (rc == 0)
+        rc = release_names(&write->txn, args->scope, &consumer->model, err);
+    if (rc == 0)
+        rc = repo_del(&write->txn, TABLE_CONSUMERS, &key, err);
+    if (rc == 0)
+        rc = repo_counts_add(&write->txn, args->scope, -1, -(int64_t)n_keys, err);
+    return rc == 0 ? touch(write, REPO_TOUCH_CONSUMER, args->scope, args->id, err) : rc;
+}
+
+static int delete_consumer(struct repo_write *write, void *context, struct error *err)
+{
+    const struct consumer_args *args = context;
+    struct repo_consumer consumer;
+    struct arena scratch;
+    int rc;
+
+    arena_init(&scratch, REPO_ROW_MAX_BYTES * (size_t)2);
+    rc = load_copy(&write->txn, args->scope, args->id, &scratch, &consumer, err);
+    if (rc == 0)
+        rc = remove_loaded(write, args, &consumer, err);
+    arena_finish(&scratch);
+    return rc;
+}
+
+int repo_consumer_delete(struct repo *repo, const struct repo_scope *scope, const struct uuid *id,
+                         struct repo_commit *commit, struct error *err)
+{
+    struct consumer_args args = {.scope = scope, .id = id};
+
+    return repo_write(repo_lmdb(repo), delete_consumer, &args, REPO_WRITE_SHARED, commit, err);
+}
+
+/* ---- moving ---- */
+
+struct move_args {
+    struct repo_scope from;
+    struct repo_scope to;
+    const struct uuid *id;
+};
+
+/* Names and row; the record has no scope inside and is the same in the target. */
+static int move_row(struct repo_write *write, const struct move_args *args,
+                    const struct repo_consumer *consumer, struct error *err)
+{
+    struct repo_bytes key = repo_consumer_key(&args->from, args->id);
+    struct repo_consumer_row row;
+    struct buffer record;
+    int rc;
+
+    buffer_init(&record, RECORD_MAX_BYTES);
+    rc = encode(consumer, &record, &row, err);
+    if (rc == 0)
+        rc = take_names(&write->txn, &args->to, &consumer->model, err);
+    if (rc == 0)
+        rc = release_names(&write->txn, &args->from, &consumer->model, err);
+    if (rc == 0)
+        rc = put_row(&write->txn, &args->to, args->id, &row, err);
+    if (rc == 0)
+        rc = repo_del(&write->txn, TABLE_CONSUMERS, &key, err);
+    buffer_finish(&record);
+    return rc;
+}
+
+static int move_loaded(struct repo_write *write, const struct move_args *args,
+                       const struct repo_consumer *consumer, struct error *err)
+{
+    size_t n_keys = 0;
+    int rc = move_row(write, args, consumer, err);
+
+    if (rc == 0)
+        rc = repo_keys_move(&write->txn, &args->from, &args->to, args->id, &n_keys, err);
+    if (rc == 0)
+        rc = repo_counts_add(&write->txn, &args->from, -1, -(int64_t)n_keys, err);
+    if (rc == 0)
+        rc = repo_counts_add(&write->txn, &args->to, 1, (int64_t)n_keys, err);
+    if (rc == 0)
+        rc = touch(write, REPO_TOUCH_CONSUMER, &args->from, args->id, err);
+    return rc == 0 ? touch(write, REPO_TOUCH_CONSUMER_WHOLE, &args->to, args->id, err) : rc;
+}
+
+static int check_target(const struct repo_txn *txn, const struct uuid *id, struct error *err)
+{
+    struct repo_realm_row row;
+    int rc = repo_realm_load(txn, id, "target_realm_id", &row, err);
+
+    return rc == E_NOT_FOUND ? error_set_field(err, E_MISSING_REFERENCE, "target_realm_id",
+                                               "target_realm_id names no realm; create it first")
+                             : rc;
+}
+
+static int move(struct repo_write *write, void *context, struct error *err)
+{
+    const struct move_args *args = context;
+    struct repo_consumer consumer;
+    struct arena scratch;
+    int rc;
+
+    arena_init(&scratch, REPO_ROW_MAX_BYTES * (size_t)2);
+    rc = load_copy(&write->txn, &args->from, args->id, &scratch, &consumer, err);
+    if (rc == 0)
+        rc = check_target(&write->txn, &args->to.id, err);
+    if (rc == 0 && !repo_scope_equal(&args->from, &args->to)) {
+        consumer.updated_ms = write->now_ms;
+        rc = move_loaded(write, args, &consumer, err);
+    }
+    arena_finish(&scratch);
+    return rc;
+}
+
+int repo_consumer_move(struct repo *repo, const struct uuid *realm_id, const struct uuid *id,
+                       const struct uuid *target_realm_id, struct repo_commit *commit,
+                       struct error *err)
+{
+    struct move_args args = {.from = {.kind = REPO_SCOPE_REALM, .id = *realm_id},
+                             .to = {.kind = REPO_SCOPE_REALM, .id = *target_realm_id},
+                             .id = id};
+
+    return repo_write(repo_lmdb(repo), move, &args, REPO_WRITE_SHARED, commit, err);
+}

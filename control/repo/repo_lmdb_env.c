@@ -1,0 +1,333 @@
+/* repo_lmdb_env.c - the data directory: its lock, the LMDB environment, what meta says.
+ *
+ *     <dir>/lock                    flock by the one process that uses the directory; holds its pid
+ *     <dir>/control.mdb/data.mdb    the environment
+ *     <dir>/new-epoch               put there after restoring a backup: this start begins another
+ *                                   history, so that hosts that saw later versions notice
+ *
+ * Failure modes: a second process is refused (E_LOCKED), a file of another format is refused
+ * (E_FORMAT) and left as it is.
+ */
+#include "control/repo/repo_lmdb.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <openssl/crypto.h>
+
+enum { REPO_PATH_MAX = 4096, MAX_READERS = 1024 };
+
+/* Address space, not memory: a growing file never needs another map, which could not be changed
+ * under running readers. */
+static const size_t map_max_bytes = (size_t)64 << 30;
+
+static const char *const table_names[TABLES] = {
+    [TABLE_META] = "meta",     [TABLE_REALMS] = "realms", [TABLE_CONSUMERS] = "consumers",
+    [TABLE_NAMES] = "names",   [TABLE_KEYS] = "keys",     [TABLE_SECRETS] = "secrets",
+    [TABLE_COUNTS] = "counts", [TABLE_GROUPS] = "groups", [TABLE_TOKENS] = "tokens",
+    [TABLE_LOG] = "log",
+};
+
+static int make_dir(const char *path, struct error *err)
+{
+    if (mkdir(path, 0700) == 0 || errno == EEXIST)
+        return 0;
+    return error_set_errno(err, errno, "cannot create the directory %s", path);
+}
+
+static int join_path(char path[REPO_PATH_MAX], const char *dir, const char *name, struct error *err)
+{
+    int length = snprintf(path, REPO_PATH_MAX, "%s/%s", dir, name);
+
+    if (length < 0 || length >= REPO_PATH_MAX)
+        return error_set(err, E_INVALID, "the data directory's path is too long");
+    return 0;
+}
+
+/* ---- the lock ---- */
+
+static int locked_by_another(int fd, const char *dir, struct error *err)
+{
+    char pid[32] = "";
+    ssize_t length = pread(fd, pid, sizeof(pid) - 1, 0);
+
+    pid[length > 0 ? (size_t)length : 0] = '\0';
+    pid[strcspn(pid, "\n")] = '\0';
+    return error_set(err, E_LOCKED,
+                     "the data directory %s is in use by process %s; stop it or choose another "
+                     "directory",
+                     dir, pid[0] != '\0' ? pid : "(unknown)");
+}
+
+static int write_pid(int fd, const char *path, struct error *err)
+{
+    if (ftruncate(fd, 0) != 0 || dprintf(fd, "%ld\n", (long)getpid()) < 0)
+        return error_set_errno(err, errno, "cannot write the lock file %s", path);
+    return 0;
+}
+
+int repo_env_lock(const char *dir, int *ret_fd, struct error *err)
+{
+    char path[REPO_PATH_MAX];
+    int rc = make_dir(dir, err);
+    int fd;
+
+    if (rc == 0)
+        rc = join_path(path, dir, "lock", err);
+    if (rc != 0)
+        return rc;
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return error_set_errno(err, errno, "cannot open the lock file %s", path);
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+        rc = errno == EWOULDBLOCK ? locked_by_another(fd, dir, err)
+                                  : error_set_errno(err, errno, "cannot lock %s", path);
+    else
+        rc = write_pid(fd, path, err);
+    if (rc != 0) {
+        close(fd);
+        return rc;
+    }
+    *ret_fd = fd;
+    return 0;
+}
+
+/* ---- meta ---- */
+
+static struct repo_bytes meta_key(const char *name)
+{
+    return repo_key_with((struct repo_bytes){.size = 0}, name, strlen(name));
+}
+
+int repo_state_read(const struct repo_txn *txn, struct repo_state *ret, struct error *err)
+{
+    struct repo_bytes key = meta_key("state");
+    struct repo_reader reader;
+    MDB_val value;
+    int rc = repo_get(txn, TABLE_META, &key, &value, err);
+
+    if (rc == E_NOT_FOUND)
+        return repo_corrupt("its state row is missing", err);
+    if (rc != 0)
+        return rc;
+    reader = repo_reader_on(&value);
+    ret->version = repo_read_u64(&reader);
+    ret->oldest = repo_read_u64(&reader);
+    ret->time_ms = (int64_t)repo_read_u64(&reader);
+    ret->next_number = repo_read_u32(&reader);
+    ret->last_id = repo_read_uuid(&reader);
+    if (!reader.ok || ret->oldest > ret->version || ret->next_number == 0)
+        return repo_corrupt("its state row is wrong", err);
+    return 0;
+}
+
+int repo_state_write(const struct repo_txn *txn, const struct repo_state *state, struct error *err)
+{
+    struct repo_bytes key = meta_key("state");
+    struct buffer out;
+    int rc;
+
+    buffer_init(&out, 256);
+    rc = repo_append_u64(&out, state->version);
+    if (rc == 0)
+        rc = repo_append_u64(&out, state->oldest);
+    if (rc == 0)
+        rc = repo_append_u64(&out, (uint64_t)state->time_ms);
+    if (rc == 0)
+        rc = repo_append_u32(&out, state->next_number);
+    if (rc == 0)
+        rc = repo_append_uuid(&out, &state->last_id);
+    rc = rc == 0 ? repo_put(txn, TABLE_META, &key, out.data, out.size, err)
+                 : repo_encode_error(rc, "the state", err);
+    buffer_finish(&out);
+    return rc;
+}
+
+/* The identity: format, epoch, digest key. */
+static int identity_put(const struct repo_lmdb *repo, const struct repo_txn *txn, struct error *err)
+{
+    struct repo_bytes key = meta_key("identity");
+    struct buffer out;
+    int rc;
+
+    buffer_init(&out, 256);
+    rc = repo_append_u32(&out, REPO_LMDB_FORMAT);
+    if (rc == 0)
+        rc = repo_append_uuid(&out, &repo->epoch);
+    if (rc == 0)
+        rc = buffer_append(&out, repo->digest_secret, DIGEST_KEY_BYTES);
+    rc = rc == 0 ? repo_put(txn, TABLE_META, &key, out.data, out.size, err)
+                 : repo_encode_error(rc, "the identity", err);
+    if (out.data != NULL)
+        OPENSSL_cleanse(out.data, out.size);
+    buffer_finish(&out);
+    return rc;
+}
+
+static int no_randomness(struct error *err)
+{
+    return error_set(err, E_IO, "the system gives no random bytes");
+}
+
+static int identity_create(struct repo_lmdb *repo, const struct repo_txn *txn, struct error *err)
+{
+    const struct repo_state state = {.time_ms = repo->clock.wall_ms(repo->clock.context),
+                                     .next_number = 1};
+    int rc;
+
+    if (uuid_generate(&repo->epoch) != 0 ||
+        getrandom(repo->digest_secret, DIGEST_KEY_BYTES, 0) != DIGEST_KEY_BYTES)
+        return no_randomness(err);
+    rc = identity_put(repo, txn, err);
+    return rc == 0 ? repo_state_write(txn, &state, err) : rc;
+}
+
+static int identity_read(struct repo_lmdb *repo, const MDB_val *value, struct error *err)
+{
+    struct repo_reader reader = repo_reader_on(value);
+    const uint32_t format = repo_read_u32(&reader);
+    const uint8_t *secret;
+
+    if (reader.ok && format != REPO_LMDB_FORMAT)
+        return error_set(err, E_FORMAT,
+                         "the control store has format %u, this program knows %d; use the program "
+                         "version that wrote it",
+                         format, REPO_LMDB_FORMAT);
+    repo->epoch = repo_read_uuid(&reader);
+    secret = repo_read_bytes(&reader, DIGEST_KEY_BYTES);
+    if (secret == NULL)
+        return repo_corrupt("its identity row is cut short", err);
+    memcpy(repo->digest_secret, secret, DIGEST_KEY_BYTES);
+    return 0;
+}
+
+/* Another history begins: cursors of the former one are of no use. The digest key stays, because
+ * every stored digest was made with it. */
+static int identity_renew(struct repo_lmdb *repo, const struct repo_txn *txn, struct error *err)
+{
+    if (uuid_generate(&repo->epoch) != 0)
+        return no_randomness(err);
+    return identity_put(repo, txn, err);
+}
+
+static int identity_load(struct repo_lmdb *repo, const struct repo_txn *txn, bool renew,
+                         struct error *err)
+{
+    struct repo_bytes key = meta_key("identity");
+    MDB_val value;
+    int rc = repo_get(txn, TABLE_META, &key, &value, err);
+
+    if (rc == E_NOT_FOUND)
+        return identity_create(repo, txn, err);
+    if (rc == 0)
+        rc = identity_read(repo, &value, err);
+    return rc == 0 && renew ? identity_renew(repo, txn, err) : rc;
+}
+
+/* ---- the environment ---- */
+
+/* Half of the allowed address space at most: threads and buffers need the rest. */
+static size_t map_bytes(void)
+{
+    const size_t granularity = (size_t)1 << 20;
+    struct rlimit limit;
+    size_t half;
+
+    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return map_max_bytes;
+    half = (size_t)limit.rlim_cur / 2 / granularity * granularity;
+    return half < map_max_bytes ? half : map_max_bytes;
+}
+
+static int env_open(struct repo_lmdb *repo, const char *path, struct error *err)
+{
+    int rc = mdb_env_create(&repo->env);
+
+    if (rc != 0) {
+        repo->env = NULL;
+        return repo_lmdb_error(rc, "to start", err);
+    }
+    rc = mdb_env_set_mapsize(repo->env, map_bytes());
+    if (rc == 0)
+        rc = mdb_env_set_maxreaders(repo->env, MAX_READERS);
+    if (rc == 0)
+        rc = mdb_env_set_maxdbs(repo->env, TABLES);
+    if (rc == 0)
+        rc = mdb_env_open(repo->env, path, MDB_NOTLS | MDB_NORDAHEAD, 0600);
+    if (rc != 0) {
+        (void)repo_lmdb_error(rc, "to open", err);
+        return error_context(err, "%s", path);
+    }
+    return 0;
+}
+
+static int tables_open(struct repo_lmdb *repo, const struct repo_txn *txn, struct error *err)
+{
+    for (int i = 0; i < TABLES; i++) {
+        int rc = mdb_dbi_open(txn->handle, table_names[i], MDB_CREATE, &repo->tables[i]);
+
+        if (rc != 0)
+            return repo_lmdb_error(rc, "to open a table", err);
+    }
+    return 0;
+}
+
+static int env_prepare(struct repo_lmdb *repo, bool new_epoch, struct error *err)
+{
+    struct repo_txn txn = {.repo = repo};
+    int rc = mdb_txn_begin(repo->env, NULL, 0, &txn.handle);
+
+    if (rc != 0)
+        return repo_lmdb_error(rc, "to begin writing", err);
+    rc = tables_open(repo, &txn, err);
+    if (rc == 0)
+        rc = identity_load(repo, &txn, new_epoch, err);
+    if (rc != 0) {
+        mdb_txn_abort(txn.handle);
+        return rc;
+    }
+    return repo_lmdb_error(mdb_txn_commit(txn.handle), "to commit", err);
+}
+
+int repo_env_open(struct repo_lmdb *repo, const char *dir, struct error *err)
+{
+    char marker[REPO_PATH_MAX];
+    char path[REPO_PATH_MAX];
+    bool new_epoch = false;
+    int rc = join_path(path, dir, "control.mdb", err);
+
+    if (rc == 0)
+        rc = join_path(marker, dir, "new-epoch", err);
+    if (rc == 0)
+        rc = make_dir(path, err);
+    if (rc == 0)
+        rc = env_open(repo, path, err);
+    if (rc == 0) {
+        new_epoch = access(marker, F_OK) == 0;
+        rc = env_prepare(repo, new_epoch, err);
+    }
+    if (rc == 0 && new_epoch && unlink(marker) != 0)
+        rc = error_set_errno(err, errno, "cannot remove %s", marker);
+    if (rc == 0)
+        digest_key_init(&repo->digest_key, repo->digest_secret);
+    return rc;
+}
+
+void repo_env_close(struct repo_lmdb *repo)
+{
+    for (size_t i = 0; i < repo->pool.count; i++)
+        mdb_txn_abort(repo->pool.idle[i]);
+    repo->pool.count = 0;
+    if (repo->env != NULL)
+        mdb_env_close(repo->env);
+    repo->env = NULL;
+    digest_key_wipe(&repo->digest_key);
+    OPENSSL_cleanse(repo->digest_secret, sizeof(repo->digest_secret));
+}

@@ -1,0 +1,287 @@
+/* repo_lmdb_groups.c - a control plane's consumer groups: names with tags.
+ *
+ * Rows by (control plane, id); names unique within the control plane. Feeds carry group names
+ * inside consumers and realms only, so these writes spend no version.
+ */
+#include "control/repo/repo_lmdb.h"
+
+#include <string.h>
+
+static struct repo_scope scope_of(const struct uuid *control_plane_id)
+{
+    return (struct repo_scope){.kind = REPO_SCOPE_CP, .id = *control_plane_id};
+}
+
+static struct repo_bytes key_of(const struct uuid *control_plane_id, const struct uuid *id)
+{
+    const struct repo_scope scope = scope_of(control_plane_id);
+
+    return repo_key_with_id(repo_key_scope(&scope), id);
+}
+
+static struct repo_name name_of(const struct uuid *control_plane_id, const char *text)
+{
+    const struct repo_scope scope = scope_of(control_plane_id);
+
+    return (struct repo_name){
+        .namespace = repo_key_scope(&scope), .kind = REPO_NAME_GROUP, .text = text};
+}
+
+/* ---- rows ---- */
+
+static int row_append(const struct repo_group *group, struct buffer *out)
+{
+    int rc = repo_append_u64(out, (uint64_t)group->created_ms);
+
+    if (rc == 0)
+        rc = repo_append_u64(out, (uint64_t)group->updated_ms);
+    if (rc == 0)
+        rc = repo_append_u32(out, (uint32_t)group->tags.count);
+    if (rc == 0)
+        rc = buffer_append(out, group->name, strlen(group->name) + 1);
+    for (size_t i = 0; rc == 0 && i < group->tags.count; i++)
+        rc = buffer_append(out, group->tags.items[i], strlen(group->tags.items[i]) + 1);
+    return rc;
+}
+
+static bool within_limits(const struct repo_group *group)
+{
+    if (group->name == NULL || group->name[0] == '\0' || strlen(group->name) > MODEL_LABEL_MAX ||
+        group->tags.count > MODEL_LABELS_MAX)
+        return false;
+    for (size_t i = 0; i < group->tags.count; i++) {
+        if (strlen(group->tags.items[i]) > MODEL_LABEL_MAX)
+            return false;
+    }
+    return true;
+}
+
+/* The next NUL-terminated string; NULL when it is cut short. */
+static const char *read_string(struct repo_reader *reader)
+{
+    const size_t length = strnlen((const char *)reader->at, reader->left);
+
+    if (length == reader->left) {
+        reader->ok = false;
+        return NULL;
+    }
+    return (const char *)repo_read_bytes(reader, length + 1);
+}
+
+/* The strings are copied into the arena. */
+static int row_export(const struct uuid *id, const MDB_val *value, struct arena *arena,
+                      struct repo_group *ret, struct error *err)
+{
+    struct repo_reader reader = repo_reader_on(value);
+    const char *tags[MODEL_LABELS_MAX];
+    struct repo_group group = {.id = *id};
+
+    group.created_ms = (int64_t)repo_read_u64(&reader);
+    group.updated_ms = (int64_t)repo_read_u64(&reader);
+    group.tags = (struct model_strings){.items = tags, .count = repo_read_u32(&reader)};
+    group.name = read_string(&reader);
+    for (size_t i = 0; reader.ok && i < group.tags.count && i < MODEL_LABELS_MAX; i++)
+        tags[i] = read_string(&reader);
+    if (!reader.ok || group.tags.count > MODEL_LABELS_MAX)
+        return repo_corrupt("a group's row is cut short", err);
+    group.name = arena_string(arena, group.name);
+    if (group.name == NULL)
+        return repo_no_memory(err);
+    *ret = group;
+    return repo_strings_export(&group.tags, arena, &ret->tags, err);
+}
+
+static int load(const struct repo_txn *txn, const struct uuid *control_plane_id,
+                const struct uuid *id, struct arena *arena, struct repo_group *ret,
+                struct error *err)
+{
+    struct repo_bytes key = key_of(control_plane_id, id);
+    MDB_val value;
+    int rc = repo_get(txn, TABLE_GROUPS, &key, &value, err);
+
+    if (rc == E_NOT_FOUND)
+        return repo_not_found("id", "consumer group", id, err);
+    return rc == 0 ? row_export(id, &value, arena, ret, err) : rc;
+}
+
+/* ---- reading ---- */
+
+static int decode(const struct repo_txn *txn, void *context, const struct uuid *id,
+                  const MDB_val *value, struct arena *arena, void *ret, struct error *err)
+{
+    (void)txn;
+    (void)context;
+    return row_export(id, value, arena, ret, err);
+}
+
+int repo_group_list(struct repo *repo, const struct uuid *control_plane_id,
+                    const struct repo_page *page, struct arena *arena, struct repo_group **ret,
+                    size_t *ret_count, struct repo_page_info *ret_info, struct error *err)
+{
+    const struct repo_scope scope = scope_of(control_plane_id);
+    const struct repo_page_query query = {.table = TABLE_GROUPS,
+                                          .prefix = repo_key_scope(&scope),
+                                          .row_size = sizeof(struct repo_group),
+                                          .decode = decode};
+    struct repo_page_result result;
+    struct repo_txn txn;
+    int rc = repo_read_begin(repo_lmdb(repo), &txn, err);
+
+    if (rc != 0)
+        return rc;
+    rc = repo_page_read(&txn, &query, page, arena, &result, err);
+    repo_read_end(&txn);
+    if (rc != 0)
+        return rc;
+    *ret = result.rows;
+    *ret_count = result.count;
+    *ret_info = result.info;
+    return 0;
+}
+
+int repo_group_get(struct repo *repo, const struct uuid *control_plane_id, const struct uuid *id,
+                   struct arena *arena, struct repo_group *ret, struct error *err)
+{
+    struct repo_txn txn;
+    int rc = repo_read_begin(repo_lmdb(repo), &txn, err);
+
+    if (rc != 0)
+        return rc;
+    rc = load(&txn, control_plane_id, id, arena, ret, err);
+    repo_read_end(&txn);
+    return rc;
+}
+
+/* ---- writing ---- */
+
+struct group_args {
+    const struct uuid *control_plane_id;
+    const struct uuid *id; /* update, delete */
+    const struct repo_group *input;
+    unsigned set; /* update */
+    struct arena *arena;
+    struct repo_group *ret;
+};
+
+static int put(const struct repo_txn *txn, const struct group_args *args,
+               const struct repo_group *group, struct error *err)
+{
+    struct repo_bytes key = key_of(args->control_plane_id, &group->id);
+    struct buffer out;
+    int rc = within_limits(group) ? 0 : E_INVALID;
+
+    buffer_init(&out, REPO_ROW_MAX_BYTES);
+    if (rc == 0)
+        rc = row_append(group, &out);
+    rc = repo_encode_error(rc, "the consumer group", err);
+    if (rc == 0)
+        rc = repo_put(txn, TABLE_GROUPS, &key, out.data, out.size, err);
+    if (rc == 0) {
+        const MDB_val value = {.mv_size = out.size, .mv_data = out.data};
+
+        rc = row_export(&group->id, &value, args->arena, args->ret, err);
+    }
+    buffer_finish(&out);
+    return rc;
+}
+
+static int create(struct repo_write *write, void *context, struct error *err)
+{
+    const struct group_args *args = context;
+    const struct repo_name name = name_of(args->control_plane_id, args->input->name);
+    struct repo_group group = *args->input;
+    int rc = repo_new_id(write, &group.id, err);
+
+    if (rc != 0)
+        return rc;
+    group.created_ms = group.updated_ms = write->now_ms;
+    rc = repo_name_take(&write->txn, &name, &group.id, err);
+    return rc == 0 ? put(&write->txn, args, &group, err) : rc;
+}
+
+int repo_group_create(struct repo *repo, const struct uuid *control_plane_id,
+                      const struct repo_group *input, struct arena *arena, struct repo_group *ret,
+                      struct error *err)
+{
+    struct group_args args = {
+        .control_plane_id = control_plane_id, .input = input, .arena = arena, .ret = ret};
+
+    return repo_write(repo_lmdb(repo), create, &args, REPO_WRITE_SHARED, NULL, err);
+}
+
+static int update_loaded(struct repo_write *write, const struct group_args *args,
+                         struct repo_group *group, struct error *err)
+{
+    const struct repo_name name = name_of(args->control_plane_id, group->name);
+    int rc;
+
+    if (args->set & REPO_SET_NAME)
+        group->name = args->input->name;
+    if (args->set & REPO_SET_TAGS)
+        group->tags = args->input->tags;
+    group->updated_ms = write->now_ms;
+    rc = repo_name_change(&write->txn, &name, group->name, &group->id, err);
+    return rc == 0 ? put(&write->txn, args, group, err) : rc;
+}
+
+static int update(struct repo_write *write, void *context, struct error *err)
+{
+    const struct group_args *args = context;
+    struct repo_group group = {.name = NULL};
+    struct arena scratch;
+    int rc;
+
+    arena_init(&scratch, REPO_ROW_MAX_BYTES);
+    rc = load(&write->txn, args->control_plane_id, args->id, &scratch, &group, err);
+    if (rc == 0)
+        rc = update_loaded(write, args, &group, err);
+    arena_finish(&scratch);
+    return rc;
+}
+
+int repo_group_update(struct repo *repo, const struct uuid *control_plane_id, const struct uuid *id,
+                      const struct repo_group *input, unsigned set, struct arena *arena,
+                      struct repo_group *ret, struct error *err)
+{
+    struct group_args args = {.control_plane_id = control_plane_id,
+                              .id = id,
+                              .input = input,
+                              .set = set,
+                              .arena = arena,
+                              .ret = ret};
+
+    return repo_write(repo_lmdb(repo), update, &args, REPO_WRITE_SHARED, NULL, err);
+}
+
+static int delete_loaded(const struct repo_txn *txn, const struct group_args *args,
+                         const struct repo_group *group, struct error *err)
+{
+    const struct repo_name name = name_of(args->control_plane_id, group->name);
+    struct repo_bytes key = key_of(args->control_plane_id, args->id);
+    int rc = repo_name_release(txn, &name, err);
+
+    return rc == 0 ? repo_del(txn, TABLE_GROUPS, &key, err) : rc;
+}
+
+static int delete_group(struct repo_write *write, void *context, struct error *err)
+{
+    const struct group_args *args = context;
+    struct repo_group group = {.name = NULL};
+    struct arena scratch;
+    int rc;
+
+    arena_init(&scratch, REPO_ROW_MAX_BYTES);
+    rc = load(&write->txn, args->control_plane_id, args->id, &scratch, &group, err);
+    if (rc == 0)
+        rc = delete_loaded(&write->txn, args, &group, err);
+    arena_finish(&scratch);
+    return rc;
+}
+
+int repo_group_delete(struct repo *repo, const struct uuid *control_plane_id, const struct uuid *id,
+                      struct error *err)
+{
+    struct group_args args = {.control_plane_id = control_plane_id, .id = id};
+
+    return repo_write(repo_lmdb(repo), delete_group, &args, REPO_WRITE_SHARED, NULL, err);
+}

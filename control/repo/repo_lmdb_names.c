@@ -1,0 +1,210 @@
+/* repo_lmdb_names.c - what must be unique, how much there is, and identifiers.
+ *
+ * One table holds every unique name: namespace (a scope, or the organisation), kind, SHA-256 of the
+ * text -> id of the owner. The hash keeps keys short and evenly spread; two texts with one hash
+ * would be a SHA-256 collision, so the text itself is not compared.
+ *
+ * Failure modes: a taken name is E_CONFLICT with its field; the message gives the owner's id, never
+ * the text (a custom id can be personal data).
+ */
+#include "control/repo/repo_lmdb.h"
+
+#include <string.h>
+
+struct repo_bytes repo_namespace_organisation(void)
+{
+    struct repo_bytes key = {.bytes = {REPO_SCOPE_CP + 2}, .size = 1};
+    static const struct uuid nil;
+
+    return repo_key_with_id(key, &nil);
+}
+
+struct repo_bytes repo_name_key(const struct repo_bytes *namespace, enum repo_name_kind kind,
+                                const uint8_t hash[DIGEST_BYTES])
+{
+    const uint8_t letter = (uint8_t)kind;
+    struct repo_bytes key = repo_key_with(*namespace, &letter, sizeof(letter));
+
+    return repo_key_with(key, hash, DIGEST_BYTES);
+}
+
+static struct repo_bytes key_of(const struct repo_name *name)
+{
+    uint8_t hash[DIGEST_BYTES];
+
+    digest_sha256(name->text, strlen(name->text), hash);
+    return repo_name_key(&name->namespace, name->kind, hash);
+}
+
+static const char *field_of(enum repo_name_kind kind)
+{
+    switch (kind) {
+    case REPO_NAME_USERNAME:
+        return "username";
+    case REPO_NAME_CUSTOM_ID:
+        return "custom_id";
+    case REPO_NAME_REALM:
+    case REPO_NAME_GROUP:
+    case REPO_NAME_TOKEN:
+        break;
+    }
+    return "name";
+}
+
+static int read_owner(const MDB_val *value, struct uuid *ret, struct error *err)
+{
+    struct repo_reader reader = repo_reader_on(value);
+
+    *ret = repo_read_uuid(&reader);
+    return reader.ok ? 0 : repo_corrupt("a name's row is cut short", err);
+}
+
+int repo_name_take(const struct repo_txn *txn, const struct repo_name *name, const struct uuid *id,
+                   struct error *err)
+{
+    char text[UUID_TEXT_SIZE];
+    struct repo_bytes key;
+    struct uuid owner;
+    MDB_val existing;
+    int rc;
+
+    if (name->text == NULL)
+        return 0;
+    key = key_of(name);
+    rc = repo_put_new(txn, TABLE_NAMES, &key, id->bytes, UUID_BYTES, &existing, err);
+    if (rc != E_CONFLICT)
+        return rc;
+    rc = read_owner(&existing, &owner, err);
+    if (rc != 0)
+        return rc;
+    return error_set_field(err, E_CONFLICT, field_of(name->kind),
+                           "this %s is taken by %s; choose another one", field_of(name->kind),
+                           uuid_format(&owner, text));
+}
+
+int repo_name_release(const struct repo_txn *txn, const struct repo_name *name, struct error *err)
+{
+    struct repo_bytes key;
+    int rc;
+
+    if (name->text == NULL)
+        return 0;
+    key = key_of(name);
+    rc = repo_del(txn, TABLE_NAMES, &key, err);
+    return rc == E_NOT_FOUND ? repo_corrupt("a name is missing in its index", err) : rc;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+int repo_name_change(const struct repo_txn *txn, const struct repo_name *before, const char *after,
+                     const struct uuid *id, struct error *err)
+{
+    const struct repo_name next = {
+        .namespace = before->namespace, .kind = before->kind, .text = after};
+    int rc;
+
+    if (same_text(before->text, after))
+        return 0;
+    rc = repo_name_take(txn, &next, id, err);
+    return rc == 0 ? repo_name_release(txn, before, err) : rc;
+}
+
+int repo_name_find(const struct repo_txn *txn, const struct repo_name *name, struct uuid *ret,
+                   struct error *err)
+{
+    struct repo_bytes key = key_of(name);
+    MDB_val value;
+    int rc = repo_get(txn, TABLE_NAMES, &key, &value, err);
+
+    return rc == 0 ? read_owner(&value, ret, err) : rc;
+}
+
+/* ---- counters ---- */
+
+int repo_counts_get(const struct repo_txn *txn, const struct repo_scope *scope,
+                    struct repo_counts *ret, struct error *err)
+{
+    struct repo_bytes key = repo_key_scope(scope);
+    struct repo_reader reader;
+    MDB_val value;
+    int rc = repo_get(txn, TABLE_COUNTS, &key, &value, err);
+
+    *ret = (struct repo_counts){0};
+    if (rc == E_NOT_FOUND)
+        return 0;
+    if (rc != 0)
+        return rc;
+    reader = repo_reader_on(&value);
+    ret->consumers = repo_read_u64(&reader);
+    ret->keys = repo_read_u64(&reader);
+    return reader.ok ? 0 : repo_corrupt("a scope's counters are cut short", err);
+}
+
+static int counts_put(const struct repo_txn *txn, const struct repo_scope *scope,
+                      const struct repo_counts *counts, struct error *err)
+{
+    struct repo_bytes key = repo_key_scope(scope);
+    struct buffer out;
+    int rc;
+
+    buffer_init(&out, 256);
+    rc = repo_append_u64(&out, counts->consumers);
+    if (rc == 0)
+        rc = repo_append_u64(&out, counts->keys);
+    rc = rc == 0 ? repo_put(txn, TABLE_COUNTS, &key, out.data, out.size, err)
+                 : repo_encode_error(rc, "the counters", err);
+    buffer_finish(&out);
+    return rc;
+}
+
+int repo_counts_add(const struct repo_txn *txn, const struct repo_scope *scope, int64_t consumers,
+                    int64_t keys, struct error *err)
+{
+    struct repo_bytes key = repo_key_scope(scope);
+    struct repo_counts counts;
+    int rc = repo_counts_get(txn, scope, &counts, err);
+
+    if (rc != 0)
+        return rc;
+    if ((consumers < 0 && (uint64_t)-consumers > counts.consumers) ||
+        (keys < 0 && (uint64_t)-keys > counts.keys))
+        return repo_corrupt("a scope's counters disagree with its rows", err);
+    counts.consumers += (uint64_t)consumers;
+    counts.keys += (uint64_t)keys;
+    if (counts.consumers > 0 || counts.keys > 0)
+        return counts_put(txn, scope, &counts, err);
+    rc = repo_del(txn, TABLE_COUNTS, &key, err);
+    return rc == E_NOT_FOUND ? 0 : rc;
+}
+
+/* ---- identifiers ---- */
+
+/* The next greater identifier that is still a version 7 UUID: bytes 6 to 8 hold version, variant
+ * and random bits that stay. */
+static void successor(struct uuid *id)
+{
+    for (int i = UUID_BYTES - 1; i >= 0; i--) {
+        if (i >= 6 && i <= 8)
+            continue;
+        if (++id->bytes[i] != 0)
+            return;
+    }
+}
+
+int repo_new_id(struct repo_write *write, struct uuid *ret, struct error *err)
+{
+    struct uuid id;
+
+    if (uuid_generate(&id) != 0)
+        return error_set(err, E_IO, "the system gives no random bytes");
+    if (uuid_compare(&id, &write->state.last_id) <= 0) {
+        id = write->state.last_id;
+        successor(&id);
+    }
+    write->state.last_id = id;
+    *ret = id;
+    return 0;
+}

@@ -1,0 +1,320 @@
+/* repo_lmdb_rows.c - keys and values of the embedded store as bytes, and back.
+ *
+ * Values are a short head of our own (times, visibility) followed by the record of store/record.h,
+ * byte for byte as hosts store it, so that a snapshot copies and never encodes. Integers are
+ * little-endian in values; keys hold versions big-endian, so that their order is numeric.
+ *
+ * Failure modes: whatever was read from disk may be wrong; the reader checks bounds and its users
+ * answer E_CORRUPT.
+ */
+#include "control/repo/repo_lmdb.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <string.h>
+
+/* ---- errors with a sentence ---- */
+
+int repo_no_memory(struct error *err)
+{
+    return error_set(err, E_NO_MEMORY, NULL);
+}
+
+int repo_corrupt(const char *what, struct error *err)
+{
+    return error_set(err, E_CORRUPT,
+                     "the control store is damaged: %s; restore the data directory from a backup",
+                     what);
+}
+
+int repo_encode_error(int code, const char *what, struct error *err)
+{
+    if (code == 0)
+        return 0;
+    if (code == E_INVALID)
+        return error_set(err, code, "a value of %s is over its limit or not valid text", what);
+    return error_set(err, code, "cannot store %s: %s", what, error_text(code));
+}
+
+int repo_not_found(const char *field, const char *what, const struct uuid *id, struct error *err)
+{
+    char text[UUID_TEXT_SIZE];
+
+    return error_set_field(err, E_NOT_FOUND, field, "there is no %s %s", what,
+                           uuid_format(id, text));
+}
+
+/* ---- keys ---- */
+
+struct repo_bytes repo_key_with(struct repo_bytes key, const void *bytes, size_t size)
+{
+    assert(size <= sizeof(key.bytes) - key.size);
+    memcpy(key.bytes + key.size, bytes, size);
+    key.size += size;
+    return key;
+}
+
+struct repo_bytes repo_key_scope(const struct repo_scope *scope)
+{
+    struct repo_bytes key = {.bytes = {(uint8_t)(scope->kind + 1)}, .size = 1};
+
+    return repo_key_with_id(key, &scope->id);
+}
+
+struct repo_bytes repo_key_uuid(const struct uuid *id)
+{
+    return repo_key_with_id((struct repo_bytes){.size = 0}, id);
+}
+
+struct repo_bytes repo_key_version(uint64_t version)
+{
+    const uint64_t big = htobe64(version);
+
+    return repo_key_with((struct repo_bytes){.size = 0}, &big, sizeof(big));
+}
+
+bool repo_scope_equal(const struct repo_scope *a, const struct repo_scope *b)
+{
+    return a->kind == b->kind && uuid_equal(&a->id, &b->id);
+}
+
+/* ---- reading values ---- */
+
+struct repo_reader repo_reader_on(const MDB_val *value)
+{
+    return (struct repo_reader){.at = value->mv_data, .left = value->mv_size, .ok = true};
+}
+
+const uint8_t *repo_read_bytes(struct repo_reader *reader, size_t size)
+{
+    const uint8_t *bytes = reader->at;
+
+    if (!reader->ok || size > reader->left) {
+        reader->ok = false;
+        return NULL;
+    }
+    reader->at += size;
+    reader->left -= size;
+    return bytes;
+}
+
+static void read_into(struct repo_reader *reader, void *to, size_t size)
+{
+    const uint8_t *bytes = repo_read_bytes(reader, size);
+
+    if (bytes != NULL)
+        memcpy(to, bytes, size);
+}
+
+uint8_t repo_read_u8(struct repo_reader *reader)
+{
+    uint8_t value = 0;
+
+    read_into(reader, &value, sizeof(value));
+    return value;
+}
+
+uint32_t repo_read_u32(struct repo_reader *reader)
+{
+    uint32_t value = 0;
+
+    read_into(reader, &value, sizeof(value));
+    return le32toh(value);
+}
+
+uint64_t repo_read_u64(struct repo_reader *reader)
+{
+    uint64_t value = 0;
+
+    read_into(reader, &value, sizeof(value));
+    return le64toh(value);
+}
+
+struct uuid repo_read_uuid(struct repo_reader *reader)
+{
+    struct uuid id = {{0}};
+
+    read_into(reader, &id, sizeof(id));
+    return id;
+}
+
+struct repo_scope repo_read_scope(struct repo_reader *reader)
+{
+    uint8_t kind = repo_read_u8(reader);
+    struct repo_scope scope = {.kind =
+                                   kind == REPO_SCOPE_CP + 1 ? REPO_SCOPE_CP : REPO_SCOPE_REALM};
+
+    if (kind != REPO_SCOPE_CP + 1 && kind != REPO_SCOPE_REALM + 1)
+        reader->ok = false;
+    scope.id = repo_read_uuid(reader);
+    return scope;
+}
+
+/* ---- writing values ---- */
+
+int repo_append_u8(struct buffer *out, uint8_t value)
+{
+    return buffer_append(out, &value, sizeof(value));
+}
+
+int repo_append_u32(struct buffer *out, uint32_t value)
+{
+    const uint32_t little = htole32(value);
+
+    return buffer_append(out, &little, sizeof(little));
+}
+
+int repo_append_u64(struct buffer *out, uint64_t value)
+{
+    const uint64_t little = htole64(value);
+
+    return buffer_append(out, &little, sizeof(little));
+}
+
+int repo_append_uuid(struct buffer *out, const struct uuid *id)
+{
+    return buffer_append(out, id->bytes, UUID_BYTES);
+}
+
+int repo_append_scope(struct buffer *out, const struct repo_scope *scope)
+{
+    const struct repo_bytes key = repo_key_scope(scope);
+
+    return buffer_append(out, key.bytes, key.size);
+}
+
+/* ---- visibility ---- */
+
+enum { VISIBILITY_EXISTS = 1, VISIBILITY_ALL = 2 };
+
+int repo_append_visibility(struct buffer *out, const struct repo_visibility *visibility)
+{
+    const unsigned flags = (visibility->exists ? VISIBILITY_EXISTS : 0U) |
+                           (visibility->allow_all ? VISIBILITY_ALL : 0U);
+    int rc = repo_append_u8(out, (uint8_t)flags);
+
+    if (rc == 0)
+        rc = repo_append_u32(out, visibility->allowed_count);
+    if (rc == 0)
+        rc = repo_append_u32(out, (uint32_t)visibility->allowed_size);
+    if (rc == 0)
+        rc = buffer_append(out, visibility->allowed, visibility->allowed_size);
+    return rc;
+}
+
+struct repo_visibility repo_read_visibility(struct repo_reader *reader)
+{
+    const unsigned flags = repo_read_u8(reader);
+    struct repo_visibility visibility = {.exists = (flags & VISIBILITY_EXISTS) != 0,
+                                         .allow_all = (flags & VISIBILITY_ALL) != 0};
+
+    visibility.allowed_count = repo_read_u32(reader);
+    visibility.allowed_size = repo_read_u32(reader);
+    visibility.allowed = (const char *)repo_read_bytes(reader, visibility.allowed_size);
+    if (visibility.allowed == NULL)
+        return (struct repo_visibility){.exists = false};
+    if (visibility.allowed_size > 0 && visibility.allowed[visibility.allowed_size - 1] != '\0')
+        reader->ok = false;
+    return visibility;
+}
+
+bool repo_visible_to(const struct repo_visibility *visibility, const char *text)
+{
+    const char *item = visibility->allowed;
+    const char *end;
+
+    if (!visibility->exists || visibility->allow_all)
+        return visibility->exists;
+    for (end = item + visibility->allowed_size; item < end; item += strlen(item) + 1) {
+        if (strcmp(item, "*") == 0 || strcmp(item, text) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool repo_same_visibility(const struct repo_visibility *a, const struct repo_visibility *b)
+{
+    return a->exists == b->exists && a->allow_all == b->allow_all &&
+           a->allowed_size == b->allowed_size &&
+           (a->allowed_size == 0 || memcmp(a->allowed, b->allowed, a->allowed_size) == 0);
+}
+
+/* ---- rows ---- */
+
+bool repo_same_bytes(const MDB_val *a, const MDB_val *b)
+{
+    return a->mv_size == b->mv_size && memcmp(a->mv_data, b->mv_data, a->mv_size) == 0;
+}
+
+/* The rest of a value is its record. */
+static MDB_val read_record(struct repo_reader *reader)
+{
+    MDB_val record = {.mv_size = reader->left};
+
+    memcpy(&record.mv_data, &reader->at, sizeof(record.mv_data)); /* read-only all the same */
+    return record;
+}
+
+int repo_realm_row_read(const MDB_val *value, struct repo_realm_row *ret, struct error *err)
+{
+    struct repo_reader reader = repo_reader_on(value);
+
+    ret->created_ms = (int64_t)repo_read_u64(&reader);
+    ret->updated_ms = (int64_t)repo_read_u64(&reader);
+    ret->visibility = repo_read_visibility(&reader);
+    ret->record = read_record(&reader);
+    return reader.ok ? 0 : repo_corrupt("a realm's row is cut short", err);
+}
+
+int repo_consumer_row_read(const MDB_val *value, struct repo_consumer_row *ret, struct error *err)
+{
+    struct repo_reader reader = repo_reader_on(value);
+
+    ret->created_ms = (int64_t)repo_read_u64(&reader);
+    ret->updated_ms = (int64_t)repo_read_u64(&reader);
+    ret->record = read_record(&reader);
+    return reader.ok ? 0 : repo_corrupt("a consumer's row is cut short", err);
+}
+
+int repo_key_row_read(const MDB_val *value, struct repo_key_row *ret, struct error *err)
+{
+    struct repo_reader reader = repo_reader_on(value);
+
+    ret->created_ms = (int64_t)repo_read_u64(&reader);
+    ret->updated_ms = (int64_t)repo_read_u64(&reader);
+    ret->type = repo_read_u8(&reader) == REPO_KEY_LEGACY ? REPO_KEY_LEGACY : REPO_KEY_NEW;
+    read_into(&reader, ret->digest, DIGEST_BYTES);
+    return reader.ok ? 0 : repo_corrupt("a key's row is cut short", err);
+}
+
+static int append_times(struct buffer *out, int64_t created_ms, int64_t updated_ms)
+{
+    int rc = repo_append_u64(out, (uint64_t)created_ms);
+
+    return rc == 0 ? repo_append_u64(out, (uint64_t)updated_ms) : rc;
+}
+
+int repo_realm_row_append(const struct repo_realm_row *row, struct buffer *out)
+{
+    int rc = append_times(out, row->created_ms, row->updated_ms);
+
+    if (rc == 0)
+        rc = repo_append_visibility(out, &row->visibility);
+    return rc == 0 ? buffer_append(out, row->record.mv_data, row->record.mv_size) : rc;
+}
+
+int repo_consumer_row_append(const struct repo_consumer_row *row, struct buffer *out)
+{
+    int rc = append_times(out, row->created_ms, row->updated_ms);
+
+    return rc == 0 ? buffer_append(out, row->record.mv_data, row->record.mv_size) : rc;
+}
+
+int repo_key_row_append(const struct repo_key_row *row, struct buffer *out)
+{
+    int rc = append_times(out, row->created_ms, row->updated_ms);
+
+    if (rc == 0)
+        rc = repo_append_u8(out, (uint8_t)row->type);
+    return rc == 0 ? buffer_append(out, row->digest, DIGEST_BYTES) : rc;
+}

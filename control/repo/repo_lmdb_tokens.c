@@ -1,0 +1,237 @@
+/* repo_lmdb_tokens.c - access tokens of the control plane's own API.
+ *
+ * Only the SHA-256 of a token is kept (a token has 256 random bits, so a plain hash cannot be
+ * searched); it stands in "names" and leads to the row. These writes spend no version.
+ */
+#include "control/repo/repo_lmdb.h"
+
+#include <string.h>
+
+static struct repo_bytes index_key(const uint8_t hash[DIGEST_BYTES])
+{
+    const struct repo_bytes organisation = repo_namespace_organisation();
+
+    return repo_name_key(&organisation, REPO_NAME_TOKEN, hash);
+}
+
+/* ---- rows ---- */
+
+static int row_append(const struct repo_token *token, const uint8_t hash[DIGEST_BYTES],
+                      struct buffer *out)
+{
+    int rc = repo_append_u64(out, (uint64_t)token->created_ms);
+
+    if (rc == 0)
+        rc = repo_append_u8(out, (uint8_t)token->role);
+    if (rc == 0)
+        rc = repo_append_u8(out, token->has_control_plane ? 1 : 0);
+    if (rc == 0)
+        rc = repo_append_uuid(out, &token->control_plane_id);
+    if (rc == 0)
+        rc = buffer_append(out, hash, DIGEST_BYTES);
+    return rc == 0 ? buffer_append(out, token->name, strlen(token->name) + 1) : rc;
+}
+
+/* The name and the hash are borrowed. */
+static int row_read(const struct uuid *id, const MDB_val *value, struct repo_token *ret,
+                    const uint8_t **ret_hash, struct error *err)
+{
+    struct repo_reader reader = repo_reader_on(value);
+    struct repo_token token = {.id = *id};
+    unsigned role;
+
+    token.created_ms = (int64_t)repo_read_u64(&reader);
+    role = repo_read_u8(&reader);
+    token.role = (enum repo_role)role;
+    token.has_control_plane = repo_read_u8(&reader) != 0;
+    token.control_plane_id = repo_read_uuid(&reader);
+    *ret_hash = repo_read_bytes(&reader, DIGEST_BYTES);
+    token.name = (const char *)reader.at;
+    if (!reader.ok || role >= REPO_ROLES || reader.left == 0 || token.name[reader.left - 1] != '\0')
+        return repo_corrupt("a token's row is wrong", err);
+    *ret = token;
+    return 0;
+}
+
+static int row_export(const struct uuid *id, const MDB_val *value, struct arena *arena,
+                      struct repo_token *ret, struct error *err)
+{
+    struct repo_token token = {.name = NULL};
+    const uint8_t *hash;
+    int rc = row_read(id, value, &token, &hash, err);
+
+    if (rc != 0)
+        return rc;
+    token.name = arena_string(arena, token.name);
+    if (token.name == NULL)
+        return repo_no_memory(err);
+    *ret = token;
+    return 0;
+}
+
+static int load(const struct repo_txn *txn, const struct uuid *id, MDB_val *ret, struct error *err)
+{
+    struct repo_bytes key = repo_key_uuid(id);
+    int rc = repo_get(txn, TABLE_TOKENS, &key, ret, err);
+
+    return rc == E_NOT_FOUND ? repo_not_found("id", "token", id, err) : rc;
+}
+
+/* ---- reading ---- */
+
+static int decode(const struct repo_txn *txn, void *context, const struct uuid *id,
+                  const MDB_val *value, struct arena *arena, void *ret, struct error *err)
+{
+    (void)txn;
+    (void)context;
+    return row_export(id, value, arena, ret, err);
+}
+
+int repo_token_list(struct repo *repo, const struct repo_page *page, struct arena *arena,
+                    struct repo_token **ret, size_t *ret_count, struct repo_page_info *ret_info,
+                    struct error *err)
+{
+    const struct repo_page_query query = {
+        .table = TABLE_TOKENS, .row_size = sizeof(struct repo_token), .decode = decode};
+    struct repo_page_result result;
+    struct repo_txn txn;
+    int rc = repo_read_begin(repo_lmdb(repo), &txn, err);
+
+    if (rc != 0)
+        return rc;
+    rc = repo_page_read(&txn, &query, page, arena, &result, err);
+    repo_read_end(&txn);
+    if (rc != 0)
+        return rc;
+    *ret = result.rows;
+    *ret_count = result.count;
+    *ret_info = result.info;
+    return 0;
+}
+
+static int find(const struct repo_txn *txn, const uint8_t hash[DIGEST_BYTES], struct arena *arena,
+                struct repo_token *ret, struct error *err)
+{
+    struct repo_bytes key = index_key(hash);
+    struct repo_reader reader;
+    struct uuid id;
+    MDB_val value;
+    int rc = repo_get(txn, TABLE_NAMES, &key, &value, err);
+
+    if (rc == E_NOT_FOUND)
+        return error_set(err, rc, "the token is not known");
+    if (rc != 0)
+        return rc;
+    reader = repo_reader_on(&value);
+    id = repo_read_uuid(&reader);
+    if (!reader.ok)
+        return repo_corrupt("a token's index is cut short", err);
+    rc = load(txn, &id, &value, err);
+    return rc == 0 ? row_export(&id, &value, arena, ret, err) : rc;
+}
+
+int repo_token_find(struct repo *repo, const uint8_t hash[DIGEST_BYTES], struct arena *arena,
+                    struct repo_token *ret, struct error *err)
+{
+    struct repo_txn txn;
+    int rc = repo_read_begin(repo_lmdb(repo), &txn, err);
+
+    if (rc != 0)
+        return rc;
+    rc = find(&txn, hash, arena, ret, err);
+    repo_read_end(&txn);
+    return rc;
+}
+
+/* ---- writing ---- */
+
+struct token_args {
+    const struct repo_token *input;
+    const uint8_t *hash; /* DIGEST_BYTES */
+    const struct uuid *id;
+    struct arena *arena;
+    struct repo_token *ret;
+};
+
+static int take_hash(const struct repo_txn *txn, const uint8_t hash[DIGEST_BYTES],
+                     const struct uuid *id, struct error *err)
+{
+    struct repo_bytes key = index_key(hash);
+    MDB_val existing;
+    int rc = repo_put_new(txn, TABLE_NAMES, &key, id->bytes, UUID_BYTES, &existing, err);
+
+    return rc == E_CONFLICT ? error_set_field(err, rc, "secret", "this token exists already") : rc;
+}
+
+static int put(const struct repo_txn *txn, const struct token_args *args,
+               const struct repo_token *token, struct error *err)
+{
+    struct repo_bytes key = repo_key_uuid(&token->id);
+    struct buffer out;
+    int rc =
+        strlen(token->name) <= MODEL_NAME_MAX && (unsigned)token->role < REPO_ROLES ? 0 : E_INVALID;
+
+    buffer_init(&out, REPO_ROW_MAX_BYTES);
+    if (rc == 0)
+        rc = row_append(token, args->hash, &out);
+    rc = repo_encode_error(rc, "the token", err);
+    if (rc == 0)
+        rc = repo_put(txn, TABLE_TOKENS, &key, out.data, out.size, err);
+    if (rc == 0) {
+        const MDB_val value = {.mv_size = out.size, .mv_data = out.data};
+
+        rc = row_export(&token->id, &value, args->arena, args->ret, err);
+    }
+    buffer_finish(&out);
+    return rc;
+}
+
+static int create(struct repo_write *write, void *context, struct error *err)
+{
+    const struct token_args *args = context;
+    struct repo_token token = *args->input;
+    int rc = repo_new_id(write, &token.id, err);
+
+    if (rc != 0)
+        return rc;
+    token.created_ms = write->now_ms;
+    rc = take_hash(&write->txn, args->hash, &token.id, err);
+    return rc == 0 ? put(&write->txn, args, &token, err) : rc;
+}
+
+int repo_token_create(struct repo *repo, const struct repo_token *input,
+                      const uint8_t hash[DIGEST_BYTES], struct arena *arena, struct repo_token *ret,
+                      struct error *err)
+{
+    struct token_args args = {.input = input, .hash = hash, .arena = arena, .ret = ret};
+
+    return repo_write(repo_lmdb(repo), create, &args, REPO_WRITE_SHARED, NULL, err);
+}
+
+static int delete_token(struct repo_write *write, void *context, struct error *err)
+{
+    const struct token_args *args = context;
+    struct repo_bytes key = repo_key_uuid(args->id);
+    struct repo_bytes index;
+    struct repo_token token;
+    const uint8_t *hash;
+    MDB_val value;
+    int rc = load(&write->txn, args->id, &value, err);
+
+    if (rc == 0)
+        rc = row_read(args->id, &value, &token, &hash, err);
+    if (rc != 0)
+        return rc;
+    index = index_key(hash);
+    rc = repo_del(&write->txn, TABLE_NAMES, &index, err);
+    if (rc == E_NOT_FOUND)
+        return repo_corrupt("a token is missing in its index", err);
+    return rc == 0 ? repo_del(&write->txn, TABLE_TOKENS, &key, err) : rc;
+}
+
+int repo_token_delete(struct repo *repo, const struct uuid *id, struct error *err)
+{
+    struct token_args args = {.id = id};
+
+    return repo_write(repo_lmdb(repo), delete_token, &args, REPO_WRITE_SHARED, NULL, err);
+}

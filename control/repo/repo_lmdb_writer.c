@@ -1,0 +1,272 @@
+/* repo_lmdb_writer.c - the one thread that writes, and its group commit.
+ *
+ * LMDB has one writer and ties its transaction to a thread, and a synced commit costs about half a
+ * millisecond however little it carries. So callers queue their writes and sleep; the thread takes
+ * all that wait, runs each in a nested transaction with a version of its own, and commits them
+ * together. While that commit runs the next batch gathers: no timer, no added delay.
+ *
+ *     caller: repo_write() --> queue --> thread: [child, child, ...] --> commit, sync
+ *                                                --> listener --> callers wake
+ *
+ * Failure modes: a write that fails aborts its child alone. A commit that fails fails every write
+ * of the batch, and the in-memory state goes back to what is on disk.
+ */
+#include "control/repo/repo_lmdb.h"
+
+#include <string.h>
+
+enum {
+    BATCH_MAX = 256,      /* bounds the delay of the first in a batch: some 10 ms */
+    TRIM_MARGIN = 64,     /* log entries dropped per commit beyond those it adds */
+    TOUCHED_MAX = 1 << 20 /* bytes of one log entry: a realm that names 1,024 planes needs 38 KiB */
+};
+
+/* One caller's request; lives on its stack until `done`. */
+struct repo_job {
+    repo_write_fn run;
+    void *args;
+    enum repo_write_mode mode;
+    struct error *err;
+    int rc;
+    uint64_t version; /* 0: spent none */
+    bool done;
+    pthread_cond_t finished;
+    struct repo_job *next;
+};
+
+/* ---- the callers' side ---- */
+
+static void enqueue(struct repo_writer *writer, struct repo_job *job)
+{
+    if (writer->last != NULL)
+        writer->last->next = job;
+    else
+        writer->first = job;
+    writer->last = job;
+    pthread_cond_signal(&writer->wanted);
+}
+
+int repo_write(struct repo_lmdb *repo, repo_write_fn run, void *args, enum repo_write_mode mode,
+               struct repo_commit *commit, struct error *err)
+{
+    struct repo_writer *writer = &repo->writer;
+    struct repo_job job = {.run = run, .args = args, .mode = mode, .err = err};
+
+    pthread_cond_init(&job.finished, NULL); /* cannot fail on Linux */
+    pthread_mutex_lock(&writer->lock);
+    if (writer->stopping) {
+        job.rc = error_set(err, E_CANCELED, "the control store is being closed");
+    } else {
+        enqueue(writer, &job);
+        while (!job.done)
+            pthread_cond_wait(&job.finished, &writer->lock);
+    }
+    pthread_mutex_unlock(&writer->lock);
+    pthread_cond_destroy(&job.finished);
+    if (job.rc == 0 && commit != NULL)
+        commit->version = job.version;
+    return job.rc;
+}
+
+/* ---- the thread's side ---- */
+
+/* Waits for work and unhooks a batch; NULL: stop, and nothing is left to do. */
+static struct repo_job *take_batch(struct repo_writer *writer)
+{
+    struct repo_job *batch;
+    struct repo_job *last;
+
+    pthread_mutex_lock(&writer->lock);
+    while (writer->first == NULL && !writer->stopping)
+        pthread_cond_wait(&writer->wanted, &writer->lock);
+    batch = last = writer->first;
+    if (batch != NULL) {
+        for (int n = 1; n < BATCH_MAX && last->next != NULL; n++) {
+            if (batch->mode == REPO_WRITE_ALONE || last->next->mode == REPO_WRITE_ALONE)
+                break;
+            last = last->next;
+        }
+        writer->first = last->next;
+        if (writer->first == NULL)
+            writer->last = NULL;
+        last->next = NULL;
+    }
+    pthread_mutex_unlock(&writer->lock);
+    return batch;
+}
+
+/* Runs one write inside `handle`; *state moves on only when it succeeds. */
+static int run_job(struct repo_lmdb *repo, struct repo_job *job, MDB_txn *handle,
+                   struct repo_state *state)
+{
+    struct repo_write write = {.txn = {.repo = repo, .handle = handle}, .state = *state};
+
+    write.now_ms = repo->clock.wall_ms(repo->clock.context);
+    buffer_init(&write.touched, TOUCHED_MAX);
+    job->rc = job->run(&write, job->args, job->err);
+    if (job->rc == 0)
+        job->rc = repo_log_append(&write, job->err);
+    if (job->rc == 0)
+        *state = write.state;
+    buffer_finish(&write.touched);
+    return job->rc;
+}
+
+static void accept(struct repo_job *job, struct repo_state *state, const struct repo_state *after)
+{
+    job->version = after->version > state->version ? after->version : 0;
+    *state = *after;
+}
+
+static void run_child(struct repo_lmdb *repo, struct repo_job *job, MDB_txn *parent,
+                      struct repo_state *state)
+{
+    struct repo_state after = *state;
+    MDB_txn *child;
+
+    job->rc =
+        repo_lmdb_error(mdb_txn_begin(repo->env, parent, 0, &child), "to begin a write", job->err);
+    if (job->rc != 0)
+        return;
+    if (run_job(repo, job, child, &after) != 0) {
+        mdb_txn_abort(child);
+        return;
+    }
+    job->rc = repo_lmdb_error(mdb_txn_commit(child), "to end a write", job->err);
+    if (job->rc == 0)
+        accept(job, state, &after);
+}
+
+/* A write without company needs no nesting: when it fails, the whole transaction is dropped. */
+static void run_single(struct repo_lmdb *repo, struct repo_job *job, MDB_txn *handle,
+                       struct repo_state *state)
+{
+    struct repo_state after = *state;
+
+    if (run_job(repo, job, handle, &after) == 0)
+        accept(job, state, &after);
+}
+
+static bool any_succeeded(const struct repo_job *batch)
+{
+    for (const struct repo_job *job = batch; job != NULL; job = job->next) {
+        if (job->rc == 0)
+            return true;
+    }
+    return false;
+}
+
+static int commit_batch(struct repo_lmdb *repo, MDB_txn *handle, struct repo_state *state,
+                        struct error *err)
+{
+    struct repo_txn txn = {.repo = repo, .handle = handle};
+    size_t added = (size_t)(state->version - repo->writer.state.version);
+    int rc = 0;
+
+    if (added > 0)
+        rc = repo_log_trim(&txn, state, 2 * added + TRIM_MARGIN, err);
+    if (rc == 0)
+        rc = repo_state_write(&txn, state, err);
+    if (rc != 0) {
+        mdb_txn_abort(handle);
+        return rc;
+    }
+    return repo_lmdb_error(mdb_txn_commit(handle), "to commit", err);
+}
+
+/* What went wrong for all goes to those that had succeeded so far. */
+static void fail_batch(struct repo_job *batch, const struct error *cause)
+{
+    for (struct repo_job *job = batch; job != NULL; job = job->next) {
+        if (job->rc == 0)
+            job->rc = error_set(job->err, cause->code, "%s", cause->message);
+    }
+}
+
+static void notify(struct repo_lmdb *repo, uint64_t version)
+{
+    struct repo_listener *listener = &repo->listener;
+
+    pthread_mutex_lock(&listener->lock);
+    if (listener->call != NULL)
+        listener->call(listener->context, version);
+    pthread_mutex_unlock(&listener->lock);
+}
+
+static void run_batch(struct repo_lmdb *repo, struct repo_job *batch)
+{
+    struct repo_state state = repo->writer.state;
+    struct error err = ERROR_INIT;
+    MDB_txn *handle;
+
+    if (repo_lmdb_error(mdb_txn_begin(repo->env, NULL, 0, &handle), "to begin writing", &err) !=
+        0) {
+        fail_batch(batch, &err);
+        return;
+    }
+    if (batch->next == NULL) {
+        run_single(repo, batch, handle, &state);
+    } else {
+        for (struct repo_job *job = batch; job != NULL; job = job->next)
+            run_child(repo, job, handle, &state);
+    }
+    if (!any_succeeded(batch)) {
+        mdb_txn_abort(handle);
+        return;
+    }
+    if (commit_batch(repo, handle, &state, &err) != 0) {
+        fail_batch(batch, &err);
+        return;
+    }
+    if (state.version > repo->writer.state.version)
+        notify(repo, state.version);
+    repo->writer.state = state;
+}
+
+static void finish_batch(struct repo_writer *writer, struct repo_job *batch)
+{
+    pthread_mutex_lock(&writer->lock);
+    while (batch != NULL) {
+        struct repo_job *next = batch->next; /* once done, the job is its caller's again */
+
+        batch->done = true;
+        pthread_cond_signal(&batch->finished);
+        batch = next;
+    }
+    pthread_mutex_unlock(&writer->lock);
+}
+
+static void *writer_main(void *context)
+{
+    struct repo_lmdb *repo = context;
+    struct repo_job *batch;
+
+    while ((batch = take_batch(&repo->writer)) != NULL) {
+        run_batch(repo, batch);
+        finish_batch(&repo->writer, batch);
+    }
+    return NULL;
+}
+
+int repo_writer_start(struct repo_lmdb *repo, const struct repo_state *state, struct error *err)
+{
+    struct repo_writer *writer = &repo->writer;
+    int rc;
+
+    writer->state = *state;
+    rc = pthread_create(&writer->thread, NULL, writer_main, repo);
+    if (rc != 0)
+        return error_set_errno(err, rc, "cannot start the control store's writer thread");
+    return 0;
+}
+
+void repo_writer_stop(struct repo_lmdb *repo)
+{
+    struct repo_writer *writer = &repo->writer;
+
+    pthread_mutex_lock(&writer->lock);
+    writer->stopping = true;
+    pthread_cond_signal(&writer->wanted);
+    pthread_mutex_unlock(&writer->lock);
+    (void)pthread_join(writer->thread, NULL); /* fails only for a thread that is not ours */
+}

@@ -1,0 +1,184 @@
+/* auth.c - identification and the role matrix.
+ *
+ * Tokens are 256 random bits (or the administrator's own choice of at least 16 characters), so a
+ * plain hash is enough to store them, and finding one by its hash tells an attacker nothing about
+ * the token.
+ */
+#include "control/rest/auth.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <openssl/crypto.h>
+
+#include "control/rest/rest_base64.h"
+
+enum { SECRET_BYTES = 32, TOKEN_FILE_MAX = 4096 };
+
+const char *const auth_role_names[REPO_ROLES + 1] = {
+    [REPO_ROLE_ORG_ADMIN] = "org-admin",
+    [REPO_ROLE_CONTROL_PLANE_ADMIN] = "control-plane-admin",
+    [REPO_ROLE_VIEWER] = "viewer",
+    [REPO_ROLE_DATA_PLANE] = "data-plane",
+};
+
+#define ADMIN  (1U << REPO_ROLE_ORG_ADMIN)
+#define CP     (1U << REPO_ROLE_CONTROL_PLANE_ADMIN)
+#define VIEWER (1U << REPO_ROLE_VIEWER)
+#define DATA   (1U << REPO_ROLE_DATA_PLANE)
+
+static const unsigned allowed_roles[AUTH_ACCESSES] = {
+    [AUTH_PUBLIC] = ADMIN | CP | VIEWER | DATA,
+    [AUTH_REALMS_READ] = ADMIN | CP | VIEWER,
+    [AUTH_REALMS_WRITE] = ADMIN | CP,
+    [AUTH_CORE_READ] = ADMIN | CP | VIEWER,
+    [AUTH_CORE_WRITE] = ADMIN | CP,
+    [AUTH_TOKENS] = ADMIN,
+    [AUTH_HOSTS] = ADMIN | CP | VIEWER,
+    [AUTH_AUTHENTICATE] = ADMIN | CP | DATA,
+    [AUTH_SYNC] = DATA,
+};
+
+bool auth_allows(const struct auth_identity *identity, enum auth_access access,
+                 const struct uuid *control_plane)
+{
+    if ((allowed_roles[access] & 1U << identity->role) == 0)
+        return false;
+    return control_plane == NULL || !identity->has_control_plane ||
+           uuid_equal(control_plane, &identity->control_plane_id);
+}
+
+static int check_token_file(int fd, const char *path, struct error *err)
+{
+    struct stat status;
+
+    if (fstat(fd, &status) != 0)
+        return error_set_errno(err, errno, "admin token file '%s'", path);
+    if ((status.st_mode & (S_IRWXO | S_IWGRP)) != 0)
+        return error_set(err, E_CONFIG,
+                         "admin token file '%s' is open to others; chmod 0600 (or 0640) it", path);
+    return 0;
+}
+
+/* The first line of the file, hashed. */
+static int read_token(int fd, const char *path, uint8_t hash[DIGEST_BYTES], struct error *err)
+{
+    char text[TOKEN_FILE_MAX];
+    ssize_t size = read(fd, text, sizeof(text));
+    size_t length;
+    int rc = 0;
+
+    if (size < 0)
+        return error_set_errno(err, errno, "reading admin token file '%s'", path);
+    for (length = 0; length < (size_t)size && text[length] > ' ' && text[length] < 0x7f; length++)
+        ;
+    if (length < AUTH_TOKEN_MIN)
+        rc = error_set(err, E_CONFIG,
+                       "admin token file '%s' holds fewer than %d printable characters; "
+                       "openssl rand -hex 32 > FILE makes a good one",
+                       path, AUTH_TOKEN_MIN);
+    else
+        digest_sha256(text, length, hash);
+    OPENSSL_cleanse(text, sizeof(text));
+    return rc;
+}
+
+int auth_init(struct auth *auth, const char *admin_token_file, struct error *err)
+{
+    int fd = open(admin_token_file, O_RDONLY | O_CLOEXEC);
+    int rc;
+
+    if (fd < 0)
+        return error_set_errno(err, errno, "admin token file '%s'", admin_token_file);
+    rc = check_token_file(fd, admin_token_file, err);
+    if (rc == 0)
+        rc = read_token(fd, admin_token_file, auth->admin_hash, err);
+    (void)close(fd); /* only read from */
+    return rc;
+}
+
+/* The token of an Authorization header, or NULL. */
+static const char *bearer_token(const char *header)
+{
+    static const char scheme[] = "Bearer ";
+
+    if (strncasecmp(header, scheme, sizeof(scheme) - 1) != 0)
+        return NULL;
+    header += sizeof(scheme) - 1;
+    return header + strspn(header, " ");
+}
+
+static int identify_token(const struct auth *auth, struct arena *arena, const char *token,
+                          struct auth_identity *ret, struct error *err)
+{
+    uint8_t hash[DIGEST_BYTES];
+    struct repo_token found;
+    int rc;
+
+    digest_sha256(token, strlen(token), hash);
+    if (CRYPTO_memcmp(hash, auth->admin_hash, sizeof(hash)) == 0) {
+        *ret = (struct auth_identity){.role = REPO_ROLE_ORG_ADMIN};
+        return 0;
+    }
+    rc = auth->repo->ops->token_find(auth->repo, hash, arena, &found, err);
+    if (rc == E_NOT_FOUND)
+        return error_set(err, E_UNAUTHORIZED, "The token is not valid.");
+    if (rc != 0)
+        return rc;
+    *ret = (struct auth_identity){.role = found.role,
+                                  .token_id = found.id,
+                                  .has_control_plane = found.has_control_plane,
+                                  .control_plane_id = found.control_plane_id};
+    return 0;
+}
+
+static int identify_certificate(const struct http_request *request, struct auth_identity *ret,
+                                struct error *err)
+{
+    char name[UUID_TEXT_SIZE];
+    int rc = http_client_name(request, name, sizeof(name));
+
+    if (rc == E_NOT_FOUND)
+        return error_set(err, E_UNAUTHORIZED, "A bearer token is needed.");
+    if (rc != 0 || !uuid_parse(name, &ret->control_plane_id))
+        return error_set(err, E_UNAUTHORIZED,
+                         "The client certificate is not valid here: its common name must be a "
+                         "control plane's UUID, and its issuer the configured authority.");
+    ret->role = REPO_ROLE_DATA_PLANE;
+    ret->has_control_plane = true;
+    return 0;
+}
+
+int auth_identify(const struct auth *auth, struct http_request *request, struct auth_identity *ret,
+                  struct error *err)
+{
+    const char *header = http_header(request, "Authorization");
+    const char *token;
+
+    if (header == NULL)
+        return identify_certificate(request, ret, err);
+    token = bearer_token(header);
+    if (token == NULL)
+        return error_set(err, E_UNAUTHORIZED, "The Authorization header is not 'Bearer TOKEN'.");
+    return identify_token(auth, &request->arena, token, ret, err);
+}
+
+int auth_generate_secret(const char *prefix, char ret[AUTH_SECRET_SIZE])
+{
+    uint8_t bytes[SECRET_BYTES];
+    char text[BASE64URL_LENGTH(SECRET_BYTES) + 1];
+
+    if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
+        return E_IO;
+    base64url_encode(bytes, sizeof(bytes), text);
+    (void)snprintf(ret, AUTH_SECRET_SIZE, "%s%s", prefix, text); /* fits: see AUTH_PREFIX_MAX */
+    OPENSSL_cleanse(bytes, sizeof(bytes));
+    OPENSSL_cleanse(text, sizeof(text));
+    return 0;
+}

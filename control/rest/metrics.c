@@ -1,0 +1,187 @@
+#include "control/rest/metrics.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+
+/* Upper bounds in microseconds: from a lookup to a wait for the slowest host. */
+static const int64_t bounds_us[] = {500,   1000,   2500,   5000,    10000,   25000,
+                                    50000, 100000, 250000, 1000000, 5000000, 60000000};
+enum { BUCKETS = sizeof(bounds_us) / sizeof(bounds_us[0]) };
+
+/* Every status that the server gives; the last one stands for what a newer one may add. */
+static const unsigned statuses[] = {200, 201, 202, 204, 400, 401, 403, 404, 405,
+                                    409, 413, 415, 500, 501, 503, 507, 0};
+enum { STATUSES = sizeof(statuses) / sizeof(statuses[0]) };
+
+struct route_counters {
+    struct metrics_route route;
+    atomic_uint_fast64_t by_status[STATUSES];
+    atomic_uint_fast64_t buckets[BUCKETS + 1];
+    atomic_uint_fast64_t sum_us;
+};
+
+struct metrics {
+    size_t count; /* with the last one, for requests without a route */
+    struct route_counters routes[];
+};
+
+int metrics_create(const struct metrics_route *routes, size_t count, struct metrics **ret)
+{
+    struct metrics *metrics =
+        calloc(1, sizeof(*metrics) + (count + 1) * sizeof(metrics->routes[0]));
+
+    if (metrics == NULL)
+        return E_NO_MEMORY;
+    metrics->count = count + 1;
+    for (size_t i = 0; i < count; i++)
+        metrics->routes[i].route = routes[i];
+    metrics->routes[count].route = (struct metrics_route){"", "none"};
+    *ret = metrics;
+    return 0;
+}
+
+void metrics_destroy(struct metrics *metrics)
+{
+    free(metrics);
+}
+
+static void add(atomic_uint_fast64_t *counter, uint64_t value)
+{
+    (void)atomic_fetch_add_explicit(counter, value, memory_order_relaxed);
+}
+
+static uint64_t get(atomic_uint_fast64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+void metrics_count(struct metrics *metrics, int route, unsigned status, int64_t duration_us)
+{
+    size_t index = route < 0 ? metrics->count - 1 : (size_t)route;
+    struct route_counters *counters = &metrics->routes[index];
+    size_t at = 0;
+    size_t bucket = 0;
+
+    while (at < STATUSES - 1 && statuses[at] != status)
+        at++;
+    while (bucket < BUCKETS && duration_us > bounds_us[bucket])
+        bucket++;
+    add(&counters->by_status[at], 1);
+    add(&counters->buckets[bucket], 1);
+    add(&counters->sum_us, (uint64_t)duration_us);
+}
+
+static int render_requests(struct metrics *metrics, struct buffer *out)
+{
+    int rc = buffer_append_string(
+        out, "# HELP realm_control_http_requests_total Requests answered, by route and status.\n"
+             "# TYPE realm_control_http_requests_total counter\n");
+
+    for (size_t i = 0; i < metrics->count; i++) {
+        struct route_counters *counters = &metrics->routes[i];
+
+        for (size_t j = 0; j < STATUSES && rc == 0; j++) {
+            uint64_t count = get(&counters->by_status[j]);
+
+            if (count > 0)
+                rc = buffer_printf(
+                    out,
+                    "realm_control_http_requests_total{method=\"%s\",route=\"%s\",status=\"%u\"} "
+                    "%llu\n",
+                    counters->route.method, counters->route.pattern, statuses[j],
+                    (unsigned long long)count);
+        }
+    }
+    return rc;
+}
+
+static int render_route_durations(struct route_counters *counters, struct buffer *out)
+{
+    static const char name[] = "realm_control_http_request_duration_seconds";
+    const struct metrics_route *route = &counters->route;
+    uint64_t below = 0;
+    int rc = 0;
+
+    for (size_t i = 0; i < BUCKETS && rc == 0; i++) {
+        below += get(&counters->buckets[i]);
+        rc = buffer_printf(out, "%s_bucket{method=\"%s\",route=\"%s\",le=\"%g\"} %llu\n", name,
+                           route->method, route->pattern, (double)bounds_us[i] / 1e6,
+                           (unsigned long long)below);
+    }
+    below += get(&counters->buckets[BUCKETS]);
+    if (rc == 0)
+        rc = buffer_printf(out,
+                           "%s_bucket{method=\"%s\",route=\"%s\",le=\"+Inf\"} %llu\n"
+                           "%s_sum{method=\"%s\",route=\"%s\"} %.6f\n"
+                           "%s_count{method=\"%s\",route=\"%s\"} %llu\n",
+                           name, route->method, route->pattern, (unsigned long long)below, name,
+                           route->method, route->pattern, (double)get(&counters->sum_us) / 1e6,
+                           name, route->method, route->pattern, (unsigned long long)below);
+    return rc;
+}
+
+static int render_durations(struct metrics *metrics, struct buffer *out)
+{
+    int rc = buffer_append_string(
+        out, "# HELP realm_control_http_request_duration_seconds Time from a request's first line "
+             "to the start of its answer.\n"
+             "# TYPE realm_control_http_request_duration_seconds histogram\n");
+
+    for (size_t i = 0; i < metrics->count && rc == 0; i++) {
+        /* Not every route is in use everywhere; the sum tells whether one ever was. */
+        if (get(&metrics->routes[i].sum_us) > 0)
+            rc = render_route_durations(&metrics->routes[i], out);
+    }
+    return rc;
+}
+
+static int render_state(const struct metrics_state *state, struct buffer *out)
+{
+    const struct {
+        const char *name;
+        const char *type;
+        const char *help;
+        uint64_t value;
+    } rows[] = {
+        {"connections", "gauge", "Open HTTP connections.", state->http.connections},
+        {"requests_in_progress", "gauge", "Requests in progress, feed streams included.",
+         state->http.requests},
+        {"requests_queued", "gauge", "Requests waiting for a worker.", state->http.queued},
+        {"requests_refused_total", "counter", "Requests answered 503 for lack of room.",
+         state->http.refused_busy},
+        {"followers", "gauge", "Hosts connected to the feed.", state->feed.followers},
+        {"feed_transactions_total", "counter", "Transactions sent to hosts.",
+         state->feed.transactions_sent},
+        {"feed_bytes_total", "counter", "Bytes sent in feeds.", state->feed.bytes_sent},
+        {"feed_snapshots_built_total", "counter", "Snapshots built.", state->feed.snapshots_built},
+        {"feed_resyncs_total", "counter", "Hosts told to take a snapshot.",
+         state->feed.resyncs_sent},
+        {"version", "gauge", "Newest version in the repository.", state->version},
+    };
+    int rc = buffer_printf(out,
+                           "# HELP realm_control_build_info Always 1; the label is the version.\n"
+                           "# TYPE realm_control_build_info gauge\n"
+                           "realm_control_build_info{version=\"%s\"} 1\n",
+                           REALMSTORE_VERSION);
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]) && rc == 0; i++)
+        rc = buffer_printf(out,
+                           "# HELP realm_control_%s %s\n# TYPE realm_control_%s %s\n"
+                           "realm_control_%s %llu\n",
+                           rows[i].name, rows[i].help, rows[i].name, rows[i].type, rows[i].name,
+                           (unsigned long long)rows[i].value);
+    return rc;
+}
+
+int metrics_render(struct metrics *metrics, const struct metrics_state *state, struct buffer *out)
+{
+    int rc = render_state(state, out);
+
+    if (rc == 0)
+        rc = render_requests(metrics, out);
+    if (rc == 0)
+        rc = render_durations(metrics, out);
+    return rc;
+}

@@ -1,0 +1,158 @@
+/* rest_consumers.c - /v1/realms/{realmId}/consumers. */
+#include "control/rest/rest_entities.h"
+#include "control/rest/rest_routes.h"
+
+const char *const rest_consumer_types[MODEL_CONSUMER_TYPES + 1] = {
+    [MODEL_CONSUMER_PROXY] = "proxy",
+    [MODEL_CONSUMER_DEVELOPER] = "developer",
+    [MODEL_CONSUMER_ADMIN] = "admin",
+    [MODEL_CONSUMER_APPLICATION] = "application",
+};
+
+#define AT(member) offsetof(struct repo_consumer, member)
+
+static const struct form_field consumer_fields[] = {
+    {"username", FORM_STRING, FORM_REQUIRED, REPO_SET_USERNAME, AT(model.username), 1,
+     REST_NAME_MAX, NULL},
+    {"custom_id", FORM_STRING, FORM_NULLABLE, REPO_SET_CUSTOM_ID, AT(model.custom_id), 1,
+     REST_NAME_MAX, NULL},
+    {"type", FORM_CHOICE, 0, REPO_SET_TYPE, AT(model.type), 0, 0, rest_consumer_types},
+    {"tags", FORM_STRINGS, FORM_NULLABLE, REPO_SET_TAGS, AT(model.tags), 1, REST_LABEL_MAX, NULL},
+    {"consumer_groups", FORM_STRINGS, FORM_NULLABLE, REPO_SET_GROUPS, AT(model.groups), 1,
+     REST_LABEL_MAX, NULL},
+};
+static const struct form consumer_form = {consumer_fields,
+                                          sizeof(consumer_fields) / sizeof(consumer_fields[0])};
+
+struct move_form {
+    struct uuid target;
+};
+
+static const struct form_field move_fields[] = {
+    {"target_realm_id", FORM_UUID, FORM_REQUIRED, 0, offsetof(struct move_form, target), 0, 0,
+     NULL},
+};
+static const struct form move_form = {move_fields, 1};
+
+json_t *rest_consumer_json(const struct repo_consumer *consumer)
+{
+    const struct model_consumer *model = &consumer->model;
+
+    return json_pack("{s:o, s:s?, s:s?, s:s, s:o, s:o, s:o, s:o}", "id", json_of_uuid(&model->id),
+                     "username", model->username, "custom_id", model->custom_id, "type",
+                     rest_consumer_types[model->type], "tags", json_of_strings(&model->tags),
+                     "consumer_groups", json_of_strings(&model->groups), "created_at",
+                     json_of_time(consumer->created_ms), "updated_at",
+                     json_of_time(consumer->updated_ms));
+}
+
+static struct repo_scope realm_scope(const struct rest_call *call)
+{
+    return (struct repo_scope){REPO_SCOPE_REALM, call->params[0].id};
+}
+
+/* Konnect spells equality in two ways. */
+static const char *filter_value(struct rest_call *call, const char *plain, const char *with_eq)
+{
+    const char *value = rest_query_get(call, plain);
+
+    return value != NULL ? value : rest_query_get(call, with_eq);
+}
+
+int rest_consumer_list(struct rest_call *call)
+{
+    static const char *const filters[] = {"filter[username]", "filter[username][eq]",
+                                          "filter[custom_id]", "filter[custom_id][eq]", NULL};
+    struct repo *repo = call->rest->repo;
+    const struct repo_scope scope = realm_scope(call);
+    const struct repo_consumer_filter filter = {filter_value(call, filters[0], filters[1]),
+                                                filter_value(call, filters[2], filters[3])};
+    struct repo_page_info info = {0};
+    struct repo_consumer *consumers = NULL;
+    struct repo_page page;
+    size_t count = 0;
+    json_t *data;
+    int rc;
+
+    rest_page_read(call, filters, &page);
+    rc = rest_verdict(call);
+    if (rc == 0)
+        rc = repo->ops->consumer_list(repo, &scope, &page, &filter, call->arena, &consumers, &count,
+                                      &info, &call->error);
+    if (rc != 0)
+        return rc;
+    data = json_array();
+    for (size_t i = 0; i < count; i++)
+        rest_append(&data, rest_consumer_json(&consumers[i]));
+    return rest_page_reply(call, &page, &info, data, count > 0 ? &consumers[0].model.id : NULL,
+                           count > 0 ? &consumers[count - 1].model.id : NULL);
+}
+
+int rest_consumer_create(struct rest_call *call)
+{
+    struct repo *repo = call->rest->repo;
+    const struct repo_scope scope = realm_scope(call);
+    struct repo_consumer input = {0};
+    struct repo_consumer consumer;
+    int rc;
+
+    (void)form_read(call, &consumer_form, false, &input);
+    rc = rest_verdict(call);
+    if (rc == 0)
+        rc = repo->ops->consumer_create(repo, &scope, &input, call->arena, &consumer, &call->commit,
+                                        &call->error);
+    return rc != 0 ? rc : rest_reply(call, REST_CREATED, rest_consumer_json(&consumer));
+}
+
+int rest_consumer_get(struct rest_call *call)
+{
+    struct repo *repo = call->rest->repo;
+    const struct repo_scope scope = realm_scope(call);
+    struct repo_consumer consumer;
+    int rc = repo->ops->consumer_get(repo, &scope, &call->params[1].id, call->arena, &consumer,
+                                     &call->error);
+
+    return rc != 0 ? rc : rest_reply(call, REST_OK, rest_consumer_json(&consumer));
+}
+
+int rest_consumer_update(struct rest_call *call)
+{
+    struct repo *repo = call->rest->repo;
+    const struct repo_scope scope = realm_scope(call);
+    struct repo_consumer input = {0};
+    struct repo_consumer consumer;
+    unsigned set = form_read(call, &consumer_form, true, &input);
+    int rc = rest_verdict(call);
+
+    if (rc == 0)
+        rc = repo->ops->consumer_update(repo, &scope, &call->params[1].id, &input, set, call->arena,
+                                        &consumer, &call->commit, &call->error);
+    return rc != 0 ? rc : rest_reply(call, REST_OK, rest_consumer_json(&consumer));
+}
+
+int rest_consumer_delete(struct rest_call *call)
+{
+    struct repo *repo = call->rest->repo;
+    const struct repo_scope scope = realm_scope(call);
+    int rc =
+        repo->ops->consumer_delete(repo, &scope, &call->params[1].id, &call->commit, &call->error);
+
+    return rc != 0 ? rc : rest_reply(call, REST_NO_CONTENT, NULL);
+}
+
+int rest_consumer_move(struct rest_call *call)
+{
+    struct repo *repo = call->rest->repo;
+    struct move_form input = {0};
+    int rc;
+
+    (void)form_read(call, &move_form, false, &input);
+    rc = rest_verdict(call);
+    if (rc == 0)
+        rc = repo->ops->consumer_move(repo, &call->params[0].id, &call->params[1].id, &input.target,
+                                      &call->commit, &call->error);
+    if (rc != 0)
+        return rc;
+    return rest_reply(call, REST_CREATED,
+                      json_pack("{s:o}", "realm_id", json_of_uuid(&input.target)));
+}

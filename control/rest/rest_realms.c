@@ -1,0 +1,198 @@
+/* rest_realms.c - /v1/realms, and authentication on demand. */
+#include <string.h>
+
+#include "control/rest/rest_entities.h"
+#include "control/rest/rest_routes.h"
+
+enum { TTL_MIN = 5, TTL_DEFAULT = 10, TTL_MAX = 525600 }; /* minutes; a year */
+
+#define AT(member) offsetof(struct repo_realm, member)
+
+static const struct form_field realm_fields[] = {
+    {"name", FORM_STRING, FORM_REQUIRED, REPO_SET_NAME, AT(model.name), 1, REST_NAME_MAX, NULL},
+    {"ttl", FORM_UINT32, 0, REPO_SET_TTL, AT(model.ttl_min), TTL_MIN, TTL_MAX, NULL},
+    {"negative_ttl", FORM_UINT32, 0, REPO_SET_NEGATIVE_TTL, AT(model.negative_ttl_min), TTL_MIN,
+     TTL_MAX, NULL},
+    {"consumer_groups", FORM_STRINGS, FORM_NULLABLE, REPO_SET_GROUPS, AT(model.groups), 1,
+     REST_LABEL_MAX, NULL},
+    {"allowed_control_planes", FORM_CONTROL_PLANES, FORM_NULLABLE, REPO_SET_ALLOWED,
+     AT(allowed_control_planes), 1, 0, NULL},
+    {"allow_all_control_planes", FORM_BOOLEAN, 0, REPO_SET_ALLOW_ALL, AT(allow_all_control_planes),
+     0, 0, NULL},
+};
+static const struct form realm_form = {realm_fields,
+                                       sizeof(realm_fields) / sizeof(realm_fields[0])};
+
+static json_t *realm_json(const struct repo_realm *realm)
+{
+    return json_pack("{s:o, s:s, s:i, s:i, s:o, s:o, s:b, s:o, s:o}", "id",
+                     json_of_uuid(&realm->model.id), "name", realm->model.name, "ttl",
+                     (int)realm->model.ttl_min, "negative_ttl", (int)realm->model.negative_ttl_min,
+                     "consumer_groups", json_of_strings(&realm->model.groups),
+                     "allowed_control_planes", json_of_strings(&realm->allowed_control_planes),
+                     "allow_all_control_planes", (int)realm->allow_all_control_planes, "created_at",
+                     json_of_time(realm->created_ms), "updated_at",
+                     json_of_time(realm->updated_ms));
+}
+
+int rest_realm_list(struct rest_call *call)
+{
+    struct repo *repo = call->rest->repo;
+    struct repo_page_info info = {0};
+    struct repo_realm *realms = NULL;
+    struct repo_page page;
+    size_t count = 0;
+    json_t *data;
+    int rc;
+
+    rest_page_read(call, NULL, &page);
+    rc = rest_verdict(call);
+    if (rc == 0)
+        rc = repo->ops->realm_list(repo, &page, call->arena, &realms, &count, &info, &call->error);
+    if (rc != 0)
+        return rc;
+    data = json_array();
+    for (size_t i = 0; i < count; i++)
+        rest_append(&data, realm_json(&realms[i]));
+    return rest_page_reply(call, &page, &info, data, count > 0 ? &realms[0].model.id : NULL,
+                           count > 0 ? &realms[count - 1].model.id : NULL);
+}
+
+int rest_realm_create(struct rest_call *call)
+{
+    struct repo *repo = call->rest->repo;
+    struct repo_realm input = {.model = {.ttl_min = TTL_DEFAULT, .negative_ttl_min = TTL_DEFAULT}};
+    struct repo_realm realm;
+    int rc;
+
+    (void)form_read(call, &realm_form, false, &input);
+    rc = rest_verdict(call);
+    if (rc == 0)
+        rc =
+            repo->ops->realm_create(repo, &input, call->arena, &realm, &call->commit, &call->error);
+    return rc != 0 ? rc : rest_reply(call, REST_CREATED, realm_json(&realm));
+}
+
+int rest_realm_get(struct rest_call *call)
+{
+    struct repo *repo = call->rest->repo;
+    struct repo_realm realm;
+    int rc = repo->ops->realm_get(repo, &call->params[0].id, call->arena, &realm, &call->error);
+
+    return rc != 0 ? rc : rest_reply(call, REST_OK, realm_json(&realm));
+}
+
+int rest_realm_update(struct rest_call *call)
+{
+    struct repo *repo = call->rest->repo;
+    struct repo_realm input = {0};
+    struct repo_realm realm;
+    unsigned set = form_read(call, &realm_form, true, &input);
+    int rc = rest_verdict(call);
+
+    if (rc == 0)
+        rc = repo->ops->realm_update(repo, &call->params[0].id, &input, set, call->arena, &realm,
+                                     &call->commit, &call->error);
+    return rc != 0 ? rc : rest_reply(call, REST_OK, realm_json(&realm));
+}
+
+int rest_realm_delete(struct rest_call *call)
+{
+    struct repo *repo = call->rest->repo;
+    bool force = rest_query_flag(call, "force");
+    int rc = rest_verdict(call);
+
+    if (rc == 0)
+        rc = repo->ops->realm_delete(repo, &call->params[0].id, force, &call->commit, &call->error);
+    if (rc == E_NOT_EMPTY) {
+        (void)rest_invalid(call, "query", "force", "required",
+                           "must be true to delete a realm that has consumers");
+        return error_set(&call->error, rc, "The realm still has consumers.");
+    }
+    return rc != 0 ? rc : rest_reply(call, REST_NO_CONTENT, NULL);
+}
+
+/* ---- authentication on demand ---- */
+
+struct auth_form {
+    const char *secret;
+};
+
+static const struct form_field auth_fields[] = {
+    {"secret", FORM_BYTES, FORM_REQUIRED, 0, offsetof(struct auth_form, secret), 1, 0, NULL},
+    {"meta", FORM_ANY, 0, 0, 0, 0, 0, NULL},
+};
+static const struct form auth_form = {auth_fields, sizeof(auth_fields) / sizeof(auth_fields[0])};
+
+static bool names_control_plane(const struct repo_realm *realm, const struct uuid *control_plane)
+{
+    char text[UUID_TEXT_SIZE];
+
+    if (realm->allow_all_control_planes)
+        return true;
+    (void)uuid_format(control_plane, text);
+    for (size_t i = 0; i < realm->allowed_control_planes.count; i++) {
+        const char *allowed = realm->allowed_control_planes.items[i];
+
+        if (strcmp(allowed, "*") == 0 || strcmp(allowed, text) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The realm, if the caller may use it; a host is not told of realms that are not for it. */
+static int usable_realm(struct rest_call *call, struct repo_realm *ret)
+{
+    struct repo *repo = call->rest->repo;
+    int rc = repo->ops->realm_get(repo, &call->params[0].id, call->arena, ret, &call->error);
+
+    if (rc == 0 && call->identity.role == REPO_ROLE_DATA_PLANE &&
+        !names_control_plane(ret, &call->identity.control_plane_id))
+        return error_set(&call->error, E_NOT_FOUND, NULL);
+    return rc;
+}
+
+/* The realm's groups and the consumer's, each once. */
+static json_t *group_names(const struct model_strings *realm, const struct model_strings *own)
+{
+    json_t *names = json_of_strings(realm);
+
+    for (size_t i = 0; i < own->count; i++) {
+        bool known = false;
+
+        for (size_t j = 0; j < realm->count && !known; j++)
+            known = strcmp(realm->items[j], own->items[i]) == 0;
+        if (!known)
+            rest_append(&names, json_string(own->items[i]));
+    }
+    return names;
+}
+
+int rest_realm_authenticate(struct rest_call *call)
+{
+    struct repo *repo = call->rest->repo;
+    const struct repo_scope scope = {REPO_SCOPE_REALM, call->params[0].id};
+    struct auth_form input = {NULL};
+    struct repo_consumer consumer;
+    struct repo_realm realm;
+    struct repo_key key;
+    int rc;
+
+    (void)form_read(call, &auth_form, false, &input);
+    rc = rest_verdict(call);
+    if (rc == 0)
+        rc = usable_realm(call, &realm);
+    if (rc == 0 && strlen(input.secret) > MODEL_SECRET_MAX)
+        rc = error_set(&call->error, E_NOT_FOUND, NULL); /* as hosts have it */
+    if (rc == 0)
+        rc = repo->ops->authenticate(repo, &scope, input.secret, strlen(input.secret),
+                                     clock_wall_ms(), call->arena, &consumer, &key, &call->error);
+    if (rc != 0)
+        return rc;
+    return rest_reply(
+        call, REST_OK,
+        json_pack("{s:o, s:i, s:i, s:o, s:{s:o}}", "consumer", rest_consumer_json(&consumer), "ttl",
+                  (int)realm.model.ttl_min, "negative_ttl", (int)realm.model.negative_ttl_min,
+                  "consumer_group_names", group_names(&realm.model.groups, &consumer.model.groups),
+                  "credential", "id", json_of_uuid(&key.model.id)));
+}

@@ -1,0 +1,190 @@
+#include "control/rest/sync_http.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "control/rest/rest_form.h"
+#include "control/rest/rest_routes.h"
+
+enum { HOST_MAX = 255, AGENT_MAX = 64 };
+
+/* A host speaks for the control plane that its credentials are bound to and for no other. */
+static int check_control_plane(struct rest_call *call, const struct uuid *id)
+{
+    if (uuid_equal(id, &call->identity.control_plane_id))
+        return 0;
+    return error_set(&call->error, E_PERMISSION,
+                     "These credentials are bound to another control plane.");
+}
+
+/* ---- feed ---- */
+
+static void check_text(struct rest_call *call, const char *name, const char *text, size_t max)
+{
+    if (text[0] == 0)
+        (void)rest_invalid(call, "query", name, "min_length", "must not be empty");
+    else if (strlen(text) > max)
+        (void)rest_invalid(call, "query", name, "max_length", "must be at most %zu bytes long",
+                           max);
+    else if (!rest_is_plain_text(text))
+        (void)rest_invalid(call, "query", name, "no_control_characters",
+                           "must be without control characters");
+}
+
+static void read_cursor(struct rest_call *call, struct model_cursor *ret)
+{
+    bool has_version = rest_query_get(call, "version") != NULL;
+    bool has_epoch = rest_query_uuid(call, "epoch", false, &ret->epoch);
+
+    ret->version = (uint64_t)rest_query_integer(call, "version", 0, 0, INT64_MAX);
+    if (has_epoch != has_version)
+        (void)rest_invalid(call, "query", has_epoch ? "version" : "epoch", "dependent_fields",
+                           "epoch and version go together");
+}
+
+static int read_follower(struct rest_call *call, struct follower_options *ret)
+{
+    int rc;
+
+    (void)rest_query_uuid(call, "control_plane_id", true, &ret->control_plane_id);
+    ret->host = rest_query_get(call, "host");
+    if (ret->host == NULL)
+        (void)rest_invalid(call, "query", "host", "required", "is required");
+    else
+        check_text(call, "host", ret->host, HOST_MAX);
+    ret->agent = rest_query_get(call, "agent");
+    if (ret->agent != NULL)
+        check_text(call, "agent", ret->agent, AGENT_MAX);
+    read_cursor(call, &ret->cursor);
+    rc = rest_verdict(call);
+    return rc != 0 ? rc : check_control_plane(call, &ret->control_plane_id);
+}
+
+static void wake_stream(void *context)
+{
+    http_stream_wake(context);
+}
+
+static ssize_t read_stream(void *context, char *bytes, size_t max)
+{
+    return feed_follower_read(context, bytes, max);
+}
+
+static void close_stream(void *context)
+{
+    feed_follower_destroy(context);
+}
+
+/* Closes the gap between being let in and being known to feed_revoke(). */
+static int check_credentials_again(struct rest_call *call)
+{
+    struct auth_identity identity;
+
+    return auth_identify(call->rest->auth, call->request, &identity, &call->error);
+}
+
+int sync_http_feed(struct rest_call *call)
+{
+    struct follower_options options = {.wake = wake_stream, .credential = call->identity.token_id};
+    struct http_source source = {.read = read_stream, .close = close_stream};
+    struct http_stream *stream;
+    struct follower *follower;
+    int rc = read_follower(call, &options);
+
+    if (rc != 0)
+        return rc;
+    stream = http_stream_create(call->request);
+    if (stream == NULL)
+        return error_set(&call->error, E_NO_MEMORY, NULL);
+    options.context = stream;
+    rc = feed_follower_create(call->rest->feed, &options, &follower, &call->error);
+    if (rc == 0) {
+        rc = check_credentials_again(call);
+        if (rc != 0)
+            feed_follower_destroy(follower);
+    }
+    if (rc != 0) {
+        http_stream_cancel(stream);
+        return rc;
+    }
+    source.context = follower;
+    http_stream_start(stream, "application/x-ndjson", &source);
+    return REST_ANSWERED;
+}
+
+/* ---- snapshot ---- */
+
+static int add_cursor_headers(struct rest_call *call, const struct model_cursor *cursor)
+{
+    char epoch[UUID_TEXT_SIZE];
+    char version[24];
+    int rc =
+        http_answer_header(call->request, "Realmstore-Epoch", uuid_format(&cursor->epoch, epoch));
+
+    (void)snprintf(version, sizeof(version), "%" PRIu64, cursor->version); /* always fits */
+    if (rc == 0)
+        rc = http_answer_header(call->request, "Realmstore-Version", version);
+    return rc;
+}
+
+int sync_http_snapshot(struct rest_call *call)
+{
+    struct feed_snapshot snapshot;
+    struct uuid id;
+    int rc;
+
+    (void)rest_query_uuid(call, "control_plane_id", true, &id);
+    rc = rest_verdict(call);
+    if (rc == 0)
+        rc = check_control_plane(call, &id);
+    if (rc == 0)
+        rc = feed_snapshot_get(call->rest->feed, &id, &snapshot, &call->error);
+    if (rc != 0)
+        return rc;
+    rc = add_cursor_headers(call, &snapshot.cursor);
+    if (rc != 0) {
+        (void)close(snapshot.fd); /* only read from */
+        return error_set(&call->error, rc, NULL);
+    }
+    http_answer_file(call->request, "application/vnd.realmstore.snapshot", snapshot.fd,
+                     snapshot.size);
+    return REST_ANSWERED;
+}
+
+/* ---- acknowledgement ---- */
+
+struct ack_form {
+    struct uuid control_plane_id;
+    const char *host;
+    struct model_cursor applied;
+};
+
+static const struct form_field ack_fields[] = {
+    {"control_plane_id", FORM_UUID, FORM_REQUIRED, 0, offsetof(struct ack_form, control_plane_id),
+     0, 0, NULL},
+    {"host", FORM_BYTES, FORM_REQUIRED, 0, offsetof(struct ack_form, host), 1, HOST_MAX, NULL},
+    {"epoch", FORM_UUID, FORM_REQUIRED, 0, offsetof(struct ack_form, applied.epoch), 0, 0, NULL},
+    {"version", FORM_UINT64, FORM_REQUIRED, 0, offsetof(struct ack_form, applied.version), 0, 0,
+     NULL},
+};
+static const struct form ack_form = {ack_fields, sizeof(ack_fields) / sizeof(ack_fields[0])};
+
+int sync_http_ack(struct rest_call *call)
+{
+    struct ack_form ack = {0};
+    int rc;
+
+    (void)form_read(call, &ack_form, false, &ack);
+    rc = rest_verdict(call);
+    if (rc == 0)
+        rc = check_control_plane(call, &ack.control_plane_id);
+    if (rc == 0)
+        rc =
+            feed_ack(call->rest->feed, &ack.control_plane_id, ack.host, &ack.applied, &call->error);
+    if (rc == E_NOT_FOUND)
+        return error_set(&call->error, E_CONFLICT,
+                         "No feed of this host is connected: nothing to acknowledge against.");
+    return rc != 0 ? rc : rest_reply(call, REST_NO_CONTENT, NULL);
+}
