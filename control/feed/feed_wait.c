@@ -219,7 +219,8 @@ int feed_wait(struct feed *feed, uint64_t version, int64_t timeout_ms,
     rc = feed->stopping ? E_CANCELED : gather_ids(feed, &ids, &n_ids);
     pthread_mutex_unlock(&feed->lock);
     if (rc != 0)
-        return error_set(err, rc, NULL);
+        return error_set(err, rc, "%s",
+                         rc == E_CANCELED ? "the feed is being stopped" : error_text(rc));
     rc = filter_ids(feed, version, ids, &n_ids, err);
     if (rc == 0 && begin(feed, &request, ids, n_ids) != 0)
         rc = error_set(err, E_NO_MEMORY, NULL);

@@ -254,7 +254,7 @@ static void change_that_was_undone_at_once_counts_as_applied(void **state)
     assert_ends(&wait, 2, 2, "");
 }
 
-static void stop_ends_every_wait(void **state)
+static void stop_ends_every_wait_and_refuses_new_ones(void **state)
 {
     struct wait wait;
 
@@ -263,8 +263,9 @@ static void stop_ends_every_wait(void **state)
     start_wait(&wait, repo_fixture_version(f), LONG_MS);
     feed_stop(feed);
     assert_ends(&wait, 2, 0, "edge-1 edge-2 ");
-    start_wait(&wait, repo_fixture_version(f), LONG_MS);
-    assert_ends(&wait, 2, 0, "edge-1 edge-2 ");
+    assert_int_equal(feed_wait(feed, repo_fixture_version(f), LONG_MS, note_end, &wait, &err),
+                     E_CANCELED);
+    assert_int_equal(calls(&wait), 1);
 }
 
 static void visibility_change_concerns_both_sides(void **state)
@@ -395,7 +396,7 @@ int main(void)
         TEST(host_that_disconnects_is_late_and_one_that_comes_is_not_counted),
         TEST(host_that_comes_back_with_the_version_has_applied_it),
         TEST(change_that_was_undone_at_once_counts_as_applied),
-        TEST(stop_ends_every_wait),
+        TEST(stop_ends_every_wait_and_refuses_new_ones),
         TEST(visibility_change_concerns_both_sides),
         TEST(many_waits_end_with_their_own_versions),
         TEST(only_connected_hosts_can_acknowledge),
