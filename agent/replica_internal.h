@@ -9,12 +9,6 @@
 #include "agent/replica.h"
 #include "sync/session.h"
 
-/* When a kind of line was written last, and how many were left out since. */
-struct log_pace {
-    int64_t written_ms; /* boot time; 0: never */
-    unsigned left_out;
-};
-
 struct replica {
     struct replica_options options; /* its borrowed strings are replaced by the copies below */
     struct config_source config;    /* owned */

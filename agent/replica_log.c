@@ -2,33 +2,6 @@
  * minute, with the number of times it was left out. */
 #include "agent/replica_internal.h"
 
-#include <stdio.h>
-
-#include "base/clock.h"
-
-/* Time for another line of this kind? *ret_left_out: how many were kept back since the last. */
-static bool pace_due(struct log_pace *pace, bool news, unsigned *ret_left_out)
-{
-    int64_t now_ms = clock_boot_ms();
-
-    if (!news && pace->written_ms != 0 && now_ms - pace->written_ms < REPLICA_LOG_INTERVAL_MS) {
-        pace->left_out++;
-        return false;
-    }
-    *ret_left_out = pace->left_out;
-    *pace = (struct log_pace){.written_ms = now_ms};
-    return true;
-}
-
-/* " (N more since the last line)" or nothing. */
-static const char *left_out_text(unsigned left_out, char *text, size_t size)
-{
-    text[0] = 0;
-    if (left_out > 0)
-        (void)snprintf(text, size, " (%u more since the last such line)", left_out);
-    return text;
-}
-
 #define SAY(replica, level, url, ...)                                                              \
     log_fields((replica)->options.log, (level),                                                    \
                (const struct log_field[]){{"region", (replica)->config.region}, {"url", (url)}},   \
@@ -61,14 +34,14 @@ void replica_log_connected(struct replica *replica, const struct session_hello *
 {
     struct model_cursor cursor = apply_cursor(replica->apply);
     bool news = replica->trouble_pace.written_ms > replica->connected_pace.written_ms;
-    char text[64];
+    char text[LOG_LEFT_OUT_SIZE];
     unsigned left_out;
 
-    if (!pace_due(&replica->connected_pace, news, &left_out))
+    if (!log_pace_due(&replica->connected_pace, news ? 0 : REPLICA_LOG_INTERVAL_MS, &left_out))
         return;
     SAY(replica, LOG_LEVEL_INFO, NULL,
         "connected: the source is at version %" PRIu64 ", the store at %" PRIu64 "%s",
-        hello->version, cursor.version, left_out_text(left_out, text, sizeof(text)));
+        hello->version, cursor.version, log_left_out(left_out, text));
 }
 
 /* What an operator can do, for the failures that do not go away by themselves. */
@@ -91,15 +64,16 @@ void replica_log_trouble(struct replica *replica, const struct session_failure *
 {
     int code = failure->err->code;
     bool act = advice(code)[0] != 0;
-    char text[64];
+    bool news = code != replica->trouble_code;
+    char text[LOG_LEFT_OUT_SIZE];
     unsigned left_out;
 
-    if (!pace_due(&replica->trouble_pace, code != replica->trouble_code, &left_out))
+    if (!log_pace_due(&replica->trouble_pace, news ? 0 : REPLICA_LOG_INTERVAL_MS, &left_out))
         return;
     replica->trouble_code = code;
     SAY(replica, act ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, failure->url,
         "%s%s; the last good copy serves, retrying in %" PRIu32 " ms%s", failure->err->message,
-        advice(code), failure->delay_ms, left_out_text(left_out, text, sizeof(text)));
+        advice(code), failure->delay_ms, log_left_out(left_out, text));
 }
 
 void replica_log_resync(const struct replica *replica, enum session_resync reason)
@@ -121,20 +95,19 @@ void replica_log_loaded(const struct replica *replica, const struct apply_result
 
 void replica_log_reader(struct replica *replica, const struct source_readers *readers)
 {
-    char text[64];
+    char text[LOG_LEFT_OUT_SIZE];
     unsigned left_out;
 
     if (readers->cleared > 0)
         SAY(replica, LOG_LEVEL_INFO, NULL, "cleared the slots of %u readers that died",
             readers->cleared);
     if (readers->oldest_lag_txns <= REPLICA_READER_LAG_MAX ||
-        !pace_due(&replica->reader_pace, false, &left_out))
+        !log_pace_due(&replica->reader_pace, REPLICA_LOG_INTERVAL_MS, &left_out))
         return;
     SAY(replica, LOG_LEVEL_WARNING, NULL,
         "process %d keeps a snapshot open that is %" PRIu64
         " commits old; the store grows until it ends%s",
-        (int)readers->oldest_pid, readers->oldest_lag_txns,
-        left_out_text(left_out, text, sizeof(text)));
+        (int)readers->oldest_pid, readers->oldest_lag_txns, log_left_out(left_out, text));
 }
 
 void replica_log_closed(const struct replica *replica)

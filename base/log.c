@@ -1,6 +1,7 @@
 #include "base/log.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -161,4 +162,27 @@ void log_fields(const struct log *log, enum log_level level, const struct log_fi
     va_start(args, format);
     log_va(log, level, fields, n_fields, format, args);
     va_end(args);
+}
+
+bool log_pace_due(struct log_pace *pace, int64_t interval_ms, unsigned *ret_left_out)
+{
+    int64_t now_ms = clock_boot_ms();
+    int64_t written_ms = atomic_load(&pace->written_ms);
+
+    /* Of several threads at once, one writes. */
+    if ((interval_ms > 0 && written_ms != 0 && now_ms - written_ms < interval_ms) ||
+        !atomic_compare_exchange_strong(&pace->written_ms, &written_ms, now_ms)) {
+        atomic_fetch_add(&pace->left_out, 1);
+        return false;
+    }
+    *ret_left_out = atomic_exchange(&pace->left_out, 0);
+    return true;
+}
+
+const char *log_left_out(unsigned left_out, char text[LOG_LEFT_OUT_SIZE])
+{
+    text[0] = 0;
+    if (left_out > 0)
+        (void)snprintf(text, LOG_LEFT_OUT_SIZE, " (%u more since the last such line)", left_out);
+    return text;
 }

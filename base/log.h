@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
@@ -35,6 +36,20 @@ void log_write(const struct log *log, enum log_level level, const char *format, 
 /* The same with fields, which stand as members in JSON and as name=value in text. */
 void log_fields(const struct log *log, enum log_level level, const struct log_field *fields,
                 size_t n_fields, const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+/* Keeps one kind of line from filling the log: when it was written last, and how many were left out
+ * since. Zeroed at first. May be used by several threads. */
+struct log_pace {
+    _Atomic int64_t written_ms; /* boot time; 0: never */
+    _Atomic unsigned left_out;
+};
+
+/* Whether `interval_ms` have passed since the last line of this kind (0: write it in any case). If
+ * not, it is counted; if so, *ret_left_out is how many were left out before this one. */
+bool log_pace_due(struct log_pace *pace, int64_t interval_ms, unsigned *ret_left_out);
+/* " (N more since the last such line)", or nothing for 0; returns `text`. */
+enum { LOG_LEFT_OUT_SIZE = 64 };
+const char *log_left_out(unsigned left_out, char text[LOG_LEFT_OUT_SIZE]);
 
 #define log_error(log, ...)   log_write((log), LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(log, ...) log_write((log), LOG_LEVEL_WARNING, __VA_ARGS__)

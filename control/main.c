@@ -29,6 +29,7 @@ struct control {
     struct feed *feed;
     struct metrics *metrics;
     struct http_server *http;
+    struct log_pace failure_pace;
     struct rest rest;
     char *tls_cert_pem;
     char *tls_key_pem;
@@ -145,6 +146,7 @@ static int start_http(struct control *control, struct error *err)
                                   .feed = control->feed,
                                   .auth = &control->auth,
                                   .metrics = control->metrics,
+                                  .failure_pace = &control->failure_pace,
                                   .http = control->http,
                                   .region = control->config.region,
                                   .log = &control->log};

@@ -14,6 +14,7 @@
 #include "control/rest/rest_routes.h"
 
 enum {
+    FAILURE_LOG_INTERVAL_MS = 1000,
     WAIT_DEFAULT_MS = 5000,
     WAIT_MAX_MS = 60000,
     VIOLATIONS_MAX = 100 /* of one request; a body can have 100,000 unknown members */
@@ -151,10 +152,16 @@ static void log_failure(const struct rest_call *call, int code, unsigned status)
         {"route", call->route != NULL ? call->route->pattern : NULL},
     };
 
-    if (status >= 500)
-        log_fields(call->rest->log, LOG_LEVEL_ERROR, fields, sizeof(fields) / sizeof(fields[0]),
-                   "request failed with %u: %s", status,
-                   call->error.message[0] != 0 ? call->error.message : error_text(code));
+    char text[LOG_LEFT_OUT_SIZE];
+    unsigned left_out;
+
+    /* A full disk fails every change: the metrics count them, the log says it once a second. */
+    if (status < 500 || !log_pace_due(call->rest->failure_pace, FAILURE_LOG_INTERVAL_MS, &left_out))
+        return;
+    log_fields(call->rest->log, LOG_LEVEL_ERROR, fields, sizeof(fields) / sizeof(fields[0]),
+               "request failed with %u: %s%s", status,
+               call->error.message[0] != 0 ? call->error.message : error_text(code),
+               log_left_out(left_out, text));
 }
 
 static void answer_error(struct rest_call *call, int code)

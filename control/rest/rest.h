@@ -23,6 +23,7 @@ struct rest {
     struct http_server *http; /* for its figures; may be NULL */
     const char *region;
     const struct log *log;
+    struct log_pace *failure_pace; /* of lines about requests that failed; borrowed */
 };
 
 /* http_handler_fn and http_observer_fn; `context` is a struct rest, only read. */

@@ -70,6 +70,7 @@ static void start_http(struct fixture *fixture, const struct fixture_options *op
                                   .feed = fixture->feed,
                                   .auth = &fixture->auth,
                                   .metrics = fixture->metrics,
+                                  .failure_pace = &fixture->failure_pace,
                                   .http = fixture->http,
                                   .region = "us",
                                   .log = &fixture->log};

@@ -31,6 +31,7 @@ struct fixture {
     struct feed *feed;
     struct metrics *metrics;
     struct http_server *http;
+    struct log_pace failure_pace;
     struct rest rest;
 };
 

@@ -173,6 +173,22 @@ static void log_lines_cannot_be_forged_and_obey_the_level(void **state)
     (void)close(ends[1]);
 }
 
+static void log_pace_counts_what_it_leaves_out(void **state)
+{
+    struct log_pace pace = {0};
+    char text[LOG_LEFT_OUT_SIZE];
+    unsigned left_out = 99;
+
+    (void)state;
+    assert_true(log_pace_due(&pace, 1000000000, &left_out));
+    assert_int_equal(left_out, 0);
+    assert_string_equal(log_left_out(left_out, text), "");
+    for (int i = 0; i < 3; i++)
+        assert_false(log_pace_due(&pace, 1000000000, &left_out));
+    assert_true(log_pace_due(&pace, 0, &left_out));
+    assert_string_equal(log_left_out(left_out, text), " (3 more since the last such line)");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -184,6 +200,7 @@ int main(void)
         cmocka_unit_test(iso_times_round_trip_and_impossible_dates_are_refused),
         cmocka_unit_test(digest_is_hmac_sha256),
         cmocka_unit_test(error_context_stands_in_front_and_is_cut_when_too_long),
+        cmocka_unit_test(log_pace_counts_what_it_leaves_out),
         cmocka_unit_test(log_lines_cannot_be_forged_and_obey_the_level),
     };
 
