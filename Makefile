@@ -62,6 +62,7 @@ help:
 	@echo 'make demo       install what is missing, build, show the whole path on loopback'
 	@echo 'make test       install what is missing, build, run every test (T=pattern: some of them)'
 	@echo 'make asan       the same tests under AddressSanitizer and UBSan'
+	@echo 'make fuzz       the fuzz targets, FUZZ_SECONDS=60 each'
 	@echo 'make bench      figures as ratios against their peers (N=1000000: size)'
 	@echo 'make lint       warnings as errors, format, static analysis, folder rules, exports, shell'
 	@echo 'make install    PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'

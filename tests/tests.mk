@@ -39,6 +39,7 @@ deps:
 test:
 	@packaging/deps.sh test
 	@$(MAKE) --no-print-directory -j$(TEST_JOBS) all unit-tests
+	@$(FUZZ_MAKE)
 	@TEST_JOBS=$(TEST_JOBS) tests/run $(BUILD) '$(T)'
 
 # The sanitizers' own allocator and maps need address space that RLIMIT_AS tests cannot give.
@@ -55,7 +56,7 @@ tsan:
 # ---- lint ----
 
 C_FILES := $(wildcard base/*.[ch] store/*.[ch] sync/*.[ch] agent/*.[ch] control/*.[ch] control/*/*.[ch] tools/*.[ch] \
-             include/*.h docs/examples/*.c bench/*.[ch] tests/unit/*.[ch] tests/lib/*.[ch] tests/helpers/*.[ch])
+             include/*.h docs/examples/*.c bench/*.[ch] tests/unit/*.[ch] tests/lib/*.[ch] tests/helpers/*.[ch] tests/fuzz/*.[ch])
 
 lint:
 	@packaging/deps.sh lint
@@ -70,3 +71,24 @@ demo:
 	@packaging/deps.sh demo
 	@$(MAKE) --no-print-directory -j$(TEST_JOBS) all
 	@packaging/demo.sh $(BUILD)
+
+# ---- fuzzing: clang's libFuzzer; a slice of it belongs to the tests ----
+
+FUZZ_SECONDS ?= 60
+FUZZ_BUILD := build/fuzz
+FUZZ_MAKE = $(MAKE) --no-print-directory -j$(TEST_JOBS) BUILD=$(FUZZ_BUILD) CC=clang OPT='-O1 -g' \
+  SAN='-fsanitize=address,undefined -fno-sanitize-recover=undefined' \
+  CFLAGS='-fsanitize=fuzzer-no-link -Wno-format-nonliteral' fuzz-programs
+FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
+
+$(BUILD)/tests/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(call archives,agent control tools sync store base)
+	@mkdir -p $(@D)
+	$(call SAY,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS_agent) $(LIBS_control)
+
+.PHONY: fuzz fuzz-programs
+fuzz-programs: $(FUZZ_BIN)
+fuzz:
+	@packaging/deps.sh test
+	@$(FUZZ_MAKE)
+	@tests/fuzz/run $(FUZZ_BUILD) $(FUZZ_SECONDS)
