@@ -51,7 +51,7 @@ asan:
 tsan:
 	@packaging/deps.sh test
 	@$(MAKE) --no-print-directory -j$(TEST_JOBS) BUILD=$(TSAN_BUILD) OPT='-O1 -g' SAN=-fsanitize=thread all unit-tests
-	@REALMSTORE_SANITIZED=1 TEST_JOBS=$(TEST_JOBS) tests/run $(TSAN_BUILD) '$(if $(T),$(T),test_)'
+	@REALMSTORE_SANITIZED=1 TSAN_OPTIONS=die_after_fork=0 TEST_JOBS=$(TEST_JOBS) tests/run $(TSAN_BUILD) '$(if $(T),$(T),test_)'
 
 # ---- lint ----
 
