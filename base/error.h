@@ -22,13 +22,16 @@
     X(E_PERMISSION, -6, "permission denied")                                                       \
     X(E_READ_ONLY_MOUNT, -7, "the store is on a read-only mount, where reader slots do not work")  \
     X(E_FORKED, -8, "the store was opened before fork; open it again in the child")                \
-    X(E_READERS_FULL, -9, "no free reader slot in the store")                                      \
-    X(E_PID_COLLISION, -10, "another process with the same pid (another PID namespace?) reads")    \
+    X(E_READERS_FULL, -9,                                                                          \
+      "no free reader slot in the store; `realmctl readers` names the holders")                    \
+    X(E_PID_COLLISION, -10,                                                                        \
+      "a process with our pid, in another PID namespace, has our reader slot")                     \
     X(E_NOT_READY, -11, "the store has no complete copy of this source yet")                       \
     X(E_IO, -12, "input/output error")                                                             \
     X(E_BUSY, -13, "snapshots are still open")                                                     \
     X(E_MAP_RESIZED, -14, "the store grew beyond this reader's map; end all snapshots, retry")     \
     X(E_UNSUPPORTED, -15, "not supported here")                                                    \
+    X(E_OVERTAKEN, -16, "the snapshot outlived the retention time; begin another one")             \
     X(E_NOT_FOUND, -100, "not found")                                                              \
     X(E_CONFLICT, -101, "already exists")                                                          \
     X(E_NOT_EMPTY, -102, "not empty")                                                              \

@@ -5,11 +5,21 @@
  *  - Open the store once per process, and after fork(). A child that uses its parent's store gets
  *    RS_E_FORKED. Opening one directory twice in one process makes LMDB lose its locks: don't.
  *  - Everything that a lookup gives is borrowed from the map and dies at rs_end(): copy what stays.
- *  - A snapshot that stays open keeps the pages of its version from being used again and makes the
- *    file grow. Begin and end around one request; it costs tens of nanoseconds.
- *  - This mode ("slots") writes one slot of the store's lock file. The process must be in the
- *    reader group, and a read-only mount is refused (RS_E_READ_ONLY_MOUNT), because LMDB would
- *    drop its protection there without a word.
+ *  - A snapshot is for one request: begin and end around it; it costs tens of nanoseconds.
+ *  - There are two modes of reading. "Slots" writes one slot of the store's lock file: the process
+ *    must be in the reader group, a read-only mount is refused, and a snapshot that stays open
+ * keeps its pages from being used again, so that the file grows. "Retained" writes nothing and
+ * works on a read-only mount, in another PID namespace and with read permission alone: the agent
+ * keeps pages for a retention time (retention_ms, 1 s by default), whether anybody reads them or
+ * not. A snapshot lives no longer than that, and the library finds out: rs_lookup() checks before
+ * it answers, and rs_check() tells whether what was borrowed may still be read.
+ *  - What remains in retained mode: a thread that is stopped (SIGSTOP, the freezer, a starved
+ *    machine) inside one call of rs_lookup(), or between rs_check() and the use of a string, for
+ *    longer than half the retention time goes on in pages that the agent may have used again. In
+ *    rs_lookup() the answer is then found out and looked up again, but on the way there LMDB may
+ *    meet a page that makes no sense and die (SIGSEGV, SIGBUS, SIGABRT). Processes that are stopped
+ *    as a matter of course use slots, or a longer retention time. Copy what you need, then call
+ *    rs_check(), then use the copies.
  *  - RS_STALE carries an answer. Whether to serve it is the caller's policy, not ours.
  *
  * LIFE CYCLE
@@ -25,7 +35,9 @@
  *     rs_consumer consumer;
  *     rc = rs_lookup(snapshot, sources, 2, key, key_size, &consumer);
  *     if (rc == RS_FOUND)
- *         printf("%s\n", rs_consumer_username(&consumer));
+ *         snprintf(name, sizeof(name), "%s", rs_consumer_username(&consumer));
+ *     if (rs_check(snapshot) == 0)                                // the copy is good
+ *         printf("%s\n", name);
  *     rs_end(snapshot);
  *
  *     rs_close(store);
@@ -78,15 +90,19 @@ enum {
     RS_E_FORMAT = -4,     /* written by another format version; update the library or the agent */
     RS_E_CORRUPT = -5,    /* truncated, damaged, or not a store; `realmctl verify` tells more */
     RS_E_PERMISSION = -6, /* this user may not read the store; see the reader group */
-    RS_E_READ_ONLY_MOUNT = -7, /* slots mode needs to write the lock file */
+    RS_E_READ_ONLY_MOUNT = -7, /* slots need to write the lock file, and the agent retains nothing
+                                * or the retained mode was not allowed */
     RS_E_FORKED = -8,          /* opened in the parent process */
     RS_E_READERS_FULL = -9,   /* all reader slots are taken; `realmctl readers` names the holders */
-    RS_E_PID_COLLISION = -10, /* a reader with our pid in another PID namespace holds the lock */
+    RS_E_PID_COLLISION = -10, /* a reader with our pid in another PID namespace holds the lock;
+                               * RS_MODE_RETAINED needs none */
     RS_E_NOT_READY = -11, /* the source has never been copied completely: no answer is possible */
     RS_E_IO = -12,
     RS_E_BUSY = -13,
     RS_E_MAP_RESIZED = -14,
-    RS_E_UNSUPPORTED = -15
+    RS_E_UNSUPPORTED = -15, /* retained mode, but the agent's retention_ms is 0 */
+    RS_E_OVERTAKEN = -16 /* retained mode: the snapshot is older than the agent keeps pages; end it
+                          * and begin another one */
 };
 
 /* Text of a code, answers included; never NULL, static. Thread-safe. */
@@ -94,20 +110,29 @@ RS_API const char *rs_strerror(int code);
 
 /* ---- opening ---- */
 
+typedef enum rs_mode {
+    RS_MODE_AUTO = 0,    /* slots, or retained where a source has no slot for us: read-only mount,
+                          * lock file not writable, pid taken in another namespace, table full */
+    RS_MODE_SLOTS = 1,   /* slots or nothing */
+    RS_MODE_RETAINED = 2 /* never writes anything */
+} rs_mode;
+
 typedef struct rs_options {
     size_t size;   /* sizeof(rs_options) of the caller: lets later versions add members */
     char *message; /* NULL, or where a failing rs_open() puts what, where, why and what to do */
     size_t message_size; /* bytes at message, 256 is plenty; cut and NUL-terminated */
+    rs_mode mode;
 } rs_options;
 
 /* clang-format off */
-#define RS_OPTIONS_INIT {sizeof(rs_options), NULL, 0}
+#define RS_OPTIONS_INIT {sizeof(rs_options), NULL, 0, RS_MODE_AUTO}
 /* clang-format on */
 
 /* Opens the store at `dir` read-only. `options` may be NULL. The store is created by realm-agent;
  * it need not be complete yet (lookups then give RS_E_NOT_READY). On success *ret is owned by the
  * caller until rs_close(). Codes: NO_MEMORY, INVALID, NO_STORE, FORMAT, CORRUPT, PERMISSION,
- * READ_ONLY_MOUNT, IO. */
+ * READ_ONLY_MOUNT, READERS_FULL, PID_COLLISION, UNSUPPORTED (retained mode, and the agent retains
+ * nothing), OVERTAKEN (its pages changed faster than they could be opened), IO. */
 RS_API int rs_open(rs_store **ret, const char *dir, const rs_options *options);
 
 /* Closes; every snapshot must have ended. NULL is allowed. In a forked child it frees the library's
@@ -125,6 +150,11 @@ RS_API int rs_begin(rs_store *store, rs_snapshot **ret);
 
 /* Ends it; all that was borrowed from it is gone. NULL is allowed. */
 RS_API void rs_end(rs_snapshot *snapshot);
+
+/* Whether everything that was read from the snapshot until now was right: 0, or RS_E_OVERTAKEN when
+ * the agent may have used its pages again, so that strings borrowed from it, and copies of them
+ * made since, are void. Always 0 with slots. INVALID, FORKED. No system call. */
+RS_API int rs_check(const rs_snapshot *snapshot);
 
 /* ---- lookup ---- */
 
@@ -162,10 +192,15 @@ typedef struct rs_consumer {
  *    pushed configuration, they stay.
  *  - RS_E_NOT_READY: a source that had to be asked has no complete copy yet, or the store knows no
  *    region of this name. Not a "no".
+ *  - RS_E_OVERTAKEN (retained mode): the snapshot has answered from this source before, and is now
+ *    older than half the retention time or overtaken by the agent; or it was overtaken several
+ * times within this call. End it, begin another one. Before the first answer of a source the
+ * library does that by itself. Not a "no".
  *
  * Other codes: INVALID; CORRUPT (the record under this key is damaged); what opening the source
  * gave (CORRUPT, FORMAT, PERMISSION, IO, ...); READERS_FULL, PID_COLLISION, MAP_RESIZED (end all
- * snapshots and try again), NO_MEMORY and IO when a source is first used in the snapshot. No
+ * snapshots and try again), UNSUPPORTED (the agent was started again with retention_ms 0),
+ * NO_MEMORY and IO when a source is first used in the snapshot. No
  * allocation and no system call once the snapshot's memory has served before. */
 RS_API int rs_lookup(rs_snapshot *snapshot, const rs_source *sources, size_t n, const void *key,
                      size_t key_size, rs_consumer *ret);
@@ -217,7 +252,9 @@ typedef struct rs_source_status {
 
 typedef struct rs_status_info {
     uint8_t control_plane_id[16];
-    int64_t agent_pid; /* 0: no agent runs */
+    int64_t agent_pid;    /* 0: no agent runs */
+    int64_t retention_ms; /* how long the agent keeps pages for retained readers; 0: it does not */
+    rs_mode mode; /* RS_MODE_RETAINED when a source is read so by this process, else SLOTS */
     size_t n_sources;
     rs_source_status sources[RS_SOURCES_MAX];
 } rs_status_info;

@@ -171,16 +171,20 @@ int env_open_writer(const char *dir, size_t map_bytes, gid_t gid, struct env *re
     return rc != 0 ? rc : open_for_writing(dir, map_bytes, gid, 0, 0, ret, err);
 }
 
-int env_open_reader(const char *dir, struct env *ret, struct error *err)
+static int open_for_reading(const char *dir, unsigned flags, struct env *ret, uint64_t *ret_txn_id,
+                            struct error *err)
 {
     struct env env = {.mdb = NULL};
-    int rc = env_check_slots(dir, err);
+    MDB_envinfo info;
+    int rc = env_check_file(dir, err);
 
-    if (rc == 0)
-        rc = env_check_file(dir, err);
     if (rc != 0)
         return rc;
-    rc = open_fitting(dir, MDB_RDONLY, 0, &env.mdb);
+    rc = open_fitting(dir, flags, 0, &env.mdb);
+    if (rc == 0) {
+        (void)mdb_env_info(env.mdb, &info); /* fails for NULL only */
+        *ret_txn_id = info.me_last_txnid;
+    }
     if (rc == 0)
         rc = open_tables(&env, MDB_RDONLY, 0);
     if (rc != 0) {
@@ -190,6 +194,20 @@ int env_open_reader(const char *dir, struct env *ret, struct error *err)
     }
     *ret = env;
     return 0;
+}
+
+int env_open_reader(const char *dir, struct env *ret, struct error *err)
+{
+    uint64_t txn_id; /* the slot protects it */
+    int rc = env_check_slots(dir, err);
+
+    return rc != 0 ? rc : open_for_reading(dir, MDB_RDONLY, ret, &txn_id, err);
+}
+
+int env_open_retained(const char *dir, struct env *ret, uint64_t *ret_txn_id, struct error *err)
+{
+    *ret_txn_id = 0;
+    return open_for_reading(dir, MDB_RDONLY | MDB_NOLOCK, ret, ret_txn_id, err);
 }
 
 void env_close(struct env *env)

@@ -4,7 +4,8 @@
  * traps are closed here, before mdb_env_open() can fall into them:
  *
  *   - a data file shorter than its newest meta page says is refused (LMDB would die by SIGBUS);
- *   - a read-only mount is refused (LMDB would read without a slot, unprotected);
+ *   - a read-only mount is refused (LMDB would read without a slot, unprotected) unless the caller
+ *     asks for just that;
  *   - a reader never creates the lock file (the agent could not open it any more).
  */
 #ifndef RS_STORE_ENV_H
@@ -35,6 +36,9 @@ int env_open_writer(const char *dir, size_t map_bytes, gid_t gid, struct env *re
 /* Opens an existing one for reading through slots. E_NOT_FOUND: it is gone (the agent removed it).
  */
 int env_open_reader(const char *dir, struct env *ret, struct error *err);
+/* The same without a slot: nothing is written and no lock file is used (retained.h). *ret_txn_id is
+ * the oldest transaction that opening may have read, also upon failure; 0: none. */
+int env_open_retained(const char *dir, struct env *ret, uint64_t *ret_txn_id, struct error *err);
 void env_close(struct env *env); /* a closed one: no effect */
 
 /* Syncs what was written and makes later commits synced. */

@@ -112,6 +112,20 @@ int generation_open_reader(const char *source_dir, uint32_t number, struct gener
     return rc != 0 ? rc : finish_open(dir, number, &generation, ret, err);
 }
 
+int generation_open_retained(const char *source_dir, uint32_t number, struct generation *ret,
+                             uint64_t *ret_txn_id, struct error *err)
+{
+    struct generation generation = {.number = 0};
+    char name[GENERATION_NAME_SIZE];
+    char dir[PATH_MAX];
+    int rc = files_join(dir, source_dir, generation_name(number, name), err);
+
+    *ret_txn_id = 0;
+    if (rc == 0)
+        rc = env_open_retained(dir, &generation.env, ret_txn_id, err);
+    return rc != 0 ? rc : finish_open(dir, number, &generation, ret, err);
+}
+
 int generation_open_writer(const char *source_dir, uint32_t number, size_t map_bytes, gid_t gid,
                            struct generation *ret, struct error *err)
 {

@@ -30,6 +30,9 @@ uint32_t generation_parse(const char *name);
 /* Open source_dir/g-NNNNNN. E_NOT_FOUND: it is gone. E_CORRUPT, E_FORMAT, and what env.h says. */
 int generation_open_reader(const char *source_dir, uint32_t number, struct generation *ret,
                            struct error *err);
+/* Without a reader slot (retained.h); *ret_txn_id as env_open_retained() has it. */
+int generation_open_retained(const char *source_dir, uint32_t number, struct generation *ret,
+                             uint64_t *ret_txn_id, struct error *err);
 int generation_open_writer(const char *source_dir, uint32_t number, size_t map_bytes, gid_t gid,
                            struct generation *ret, struct error *err);
 /* Closes the environment and wipes the digest key; none open: no effect. */

@@ -31,6 +31,7 @@ SAME_CODE(E_IO);
 SAME_CODE(E_BUSY);
 SAME_CODE(E_MAP_RESIZED);
 SAME_CODE(E_UNSUPPORTED);
+SAME_CODE(E_OVERTAKEN);
 _Static_assert((int)RS_SOURCES_MAX == (int)STATUS_SLOTS, "a status entry for every slot");
 _Static_assert(sizeof(((rs_source_status *)0)->region) == STATUS_REGION_SIZE, "regions fit");
 
@@ -88,17 +89,27 @@ bool reader_is_forked(const rs_store *store)
 
 /* ---- opening ---- */
 
-/* Nothing can be read through slots when the whole store is mounted read-only; say so even while it
- * is empty. */
-static int check_mount(const char *dir, struct error *err)
+/* Nothing can be read through slots when the whole store is mounted read-only, and nothing without
+ * them when the agent retains nothing; say so even while the store is empty. */
+static int check_mode(const rs_store *store, struct error *err)
 {
+    bool retains = status_retention_ms(&store->view->page->status) > 0;
     struct statvfs fs;
 
-    if (statvfs(dir, &fs) == 0 && (fs.f_flag & ST_RDONLY) != 0)
+    if (store->mode == RS_MODE_RETAINED && !retains)
+        return error_set(err, E_UNSUPPORTED,
+                         "%s: the agent retains nothing for readers without slots: set its "
+                         "retention_ms, or use slots",
+                         store->dir);
+    if (store->mode == RS_MODE_RETAINED || (store->mode == RS_MODE_AUTO && retains))
+        return 0;
+    if (statvfs(store->dir, &fs) == 0 && (fs.f_flag & ST_RDONLY) != 0)
         return error_set(err, E_READ_ONLY_MOUNT,
-                         "%s is on a read-only mount, where reader slots cannot be taken: mount "
-                         "it read-write for this process",
-                         dir);
+                         "%s is on a read-only mount, where reader slots cannot be taken: mount it "
+                         "read-write for this process%s",
+                         store->dir,
+                         retains ? ", or use the retained mode"
+                                 : ", or set the agent's retention_ms for reading without slots");
     return 0; /* what else may be wrong with it shows when it is opened */
 }
 
@@ -128,9 +139,9 @@ static int open_dir(rs_store *store, const char *dir, struct error *err)
     memcpy(store->dir, dir, strlen(dir) + 1);
     rc = watch_fork(store, err);
     if (rc == 0)
-        rc = check_mount(dir, err);
-    if (rc == 0)
         rc = view_refresh(store, err);
+    if (rc == 0)
+        rc = check_mode(store, err);
     return rc != 0 ? rc : check_any_opens(store->view);
 }
 
@@ -147,12 +158,15 @@ int reader_open(rs_store **ret, const char *dir, const rs_options *options,
     rs_store *store;
     int rc;
 
-    if (ret == NULL || dir == NULL || (options != NULL && options->size < sizeof(*options)))
+    if (ret == NULL || dir == NULL ||
+        (options != NULL && (options->size < sizeof(*options) || options->mode < RS_MODE_AUTO ||
+                             options->mode > RS_MODE_RETAINED)))
         return RS_E_INVALID;
     store = calloc(1, sizeof(*store));
     if (store == NULL)
         return RS_E_NO_MEMORY;
     store->clock = *clock;
+    store->mode = options != NULL ? options->mode : RS_MODE_AUTO;
     (void)pthread_mutex_init(&store->mutex, NULL); /* cannot fail with default attributes */
     rc = open_dir(store, dir, &err);
     if (rc != 0) {
@@ -269,6 +283,7 @@ void rs_end(rs_snapshot *snapshot)
             mdb_txn_reset(snapshot->txns[i]);
         snapshot->active &= ~(1u << i);
     }
+    snapshot->answered = 0;
     (void)pthread_mutex_lock(&store->mutex);
     store->n_in_use--;
     if (snapshot->view == store->view) {
@@ -285,11 +300,20 @@ static int begin_txn(MDB_env *env, MDB_txn **txn)
     int rc;
 
     if (*txn != NULL)
-        return mdb_txn_renew(*txn);
+        return env_code(mdb_txn_renew(*txn));
     rc = mdb_txn_begin(env, NULL, MDB_RDONLY, txn);
     if (rc != 0)
         *txn = NULL;
-    return rc;
+    return env_code(rc);
+}
+
+static int begin_source(rs_snapshot *snapshot, unsigned source)
+{
+    const struct opened *opened = snapshot->view->sources[source].opened;
+
+    if (opened->retained)
+        return retained_begin_source(snapshot, source);
+    return begin_txn(opened->generation.env.mdb, &snapshot->txns[source]);
 }
 
 static void forget_realms(rs_snapshot *snapshot)
@@ -302,11 +326,11 @@ static void forget_realms(rs_snapshot *snapshot)
 static int grow_map(rs_snapshot *snapshot, MDB_env *env)
 {
     rs_store *store = snapshot->store;
-    int rc = MDB_MAP_RESIZED;
+    int rc = E_MAP_RESIZED;
 
     (void)pthread_mutex_lock(&store->mutex);
     if (store->n_in_use == 1) {
-        rc = mdb_env_set_mapsize(env, 0);
+        rc = env_code(mdb_env_set_mapsize(env, 0));
         forget_realms(snapshot);
         for (rs_snapshot *idle = store->idle; idle != NULL; idle = idle->next)
             forget_realms(idle);
@@ -317,22 +341,19 @@ static int grow_map(rs_snapshot *snapshot, MDB_env *env)
 
 int reader_txn(rs_snapshot *snapshot, unsigned source, MDB_txn **ret)
 {
-    MDB_env *env = snapshot->view->sources[source].opened->generation.env.mdb;
-    MDB_txn **txn = &snapshot->txns[source];
-    int rc = 0;
-
     if ((snapshot->active & 1u << source) == 0) {
-        rc = begin_txn(env, txn);
-        if (rc == MDB_MAP_RESIZED) {
-            rc = grow_map(snapshot, env);
+        int rc = begin_source(snapshot, source);
+
+        if (rc == E_MAP_RESIZED) {
+            rc = grow_map(snapshot, snapshot->view->sources[source].opened->generation.env.mdb);
             if (rc == 0)
-                rc = begin_txn(env, txn);
+                rc = begin_source(snapshot, source);
         }
         if (rc != 0)
-            return env_code(rc);
+            return rc;
         snapshot->active |= 1u << source;
     }
-    *ret = *txn;
+    *ret = snapshot->txns[source];
     return 0;
 }
 
@@ -372,6 +393,8 @@ int rs_status(rs_store *store, rs_status_info *ret)
         memset(ret, 0, sizeof(*ret));
         memcpy(ret->control_plane_id, info.control_plane_id.bytes, UUID_BYTES);
         ret->agent_pid = info.agent_pid;
+        ret->retention_ms = status_retention_ms(page);
+        ret->mode = store->view->retained ? RS_MODE_RETAINED : RS_MODE_SLOTS;
         for (unsigned i = 0; i < STATUS_SLOTS; i++) {
             if (info.slots[i].region[0] != 0)
                 fill_status(page, i, &store->clock, &info.slots[i],

@@ -38,6 +38,7 @@ struct opened {
     struct generation generation;
     dev_t device; /* of data.mdb: a directory of the same number may be another one */
     ino_t inode;
+    bool retained; /* read without a slot */
     struct digest_key digest_key;
 };
 
@@ -55,6 +56,7 @@ struct view {
     uint64_t switches; /* of the page, when the view was made */
     bool faulty;       /* a source could not be opened: worth another try later */
     int64_t retry_at_ms;
+    bool retained; /* some source is read without a slot */
     unsigned n_sources;
     struct view_source sources[STATUS_SLOTS];
 };
@@ -77,11 +79,14 @@ struct rs_snapshot {
     struct rs_snapshot *next;    /* while idle */
     MDB_txn *txns[STATUS_SLOTS]; /* NULL: never begun */
     uint32_t active;             /* bit i: txns[i] is begun */
+    uint32_t answered; /* bit i: something that txns[i] gave may be in the caller's hands */
+    int64_t begun_ms[STATUS_SLOTS]; /* boot clock; of retained ones */
     struct realm_entry realms[REALM_CACHE_ENTRIES];
 };
 
 struct rs_store {
     char dir[PATH_MAX];
+    rs_mode mode;
     struct clock clock;
     const volatile unsigned char *alive; /* one byte of a page that fork() wipes; 1 in the opener */
     pid_t pid;                           /* of the opener, where the kernel cannot wipe; else 0 */
@@ -111,6 +116,17 @@ void view_release(rs_store *store, struct view *view); /* NULL allowed */
 
 /* The snapshot's transaction in one source of its view, begun if need be. */
 int reader_txn(rs_snapshot *snapshot, unsigned source, MDB_txn **ret);
+
+/* ---- reader_retained.c: sources that are read without a slot ---- */
+
+/* Begins the source's transaction. E_MAP_RESIZED, E_OVERTAKEN, ... */
+int retained_begin_source(rs_snapshot *snapshot, unsigned source);
+/* Before pages are read: drops transactions that are too old to go on with. E_OVERTAKEN: one of
+ * them has answered already. E_UNSUPPORTED: the agent does not retain any more. */
+int retained_before(rs_snapshot *snapshot);
+/* After pages were read: *ret_repeat says that what was read is void and was dropped, so that it
+ * can be read again. E_OVERTAKEN as above. */
+int retained_after(rs_snapshot *snapshot, bool *ret_repeat);
 
 /* ---- rs_consumer from the inside ---- */
 

@@ -320,17 +320,12 @@ static int ask_all(struct lookup *lookup, const rs_source *sources, size_t n)
     return lookup->miss_is_stale ? RS_STALE : RS_NOT_FOUND;
 }
 
-int rs_lookup(rs_snapshot *snapshot, const rs_source *sources, size_t n, const void *key,
-              size_t key_size, rs_consumer *ret)
+static int look_up_once(rs_snapshot *snapshot, const rs_source *sources, size_t n, const void *key,
+                        size_t key_size, struct consumer_view *ret)
 {
     struct lookup lookup;
     int rc;
 
-    if (snapshot == NULL || ret == NULL || (sources == NULL && n > 0) ||
-        (key == NULL && key_size > 0))
-        return RS_E_INVALID;
-    if (key_size == 0 || key_size > MODEL_SECRET_MAX)
-        n = 0; /* no key is like that: a "no" that needs no source */
     /* The digests, a kilobyte, stay as they are until `computed` says otherwise. */
     lookup.snapshot = snapshot;
     lookup.key = key;
@@ -341,8 +336,54 @@ int rs_lookup(rs_snapshot *snapshot, const rs_source *sources, size_t n, const v
     lookup.miss_age_ms = 0;
     memset(&lookup.answer, 0, sizeof(lookup.answer));
     rc = ask_all(&lookup, sources, n);
+    if (rc >= 0)
+        *ret = lookup.answer;
+    return rc;
+}
+
+/* Without slots an answer, and a failure too, may come from pages that the agent has used again:
+ * what was overtaken is looked up again on fresh transactions. */
+static int look_up_retained(rs_snapshot *snapshot, const rs_source *sources, size_t n,
+                            const void *key, size_t key_size, struct consumer_view *ret)
+{
+    enum { ATTEMPTS = 4 };
+
+    for (int i = 0; i < ATTEMPTS; i++) {
+        bool repeat = false;
+        int answer;
+        int rc = retained_before(snapshot);
+
+        if (rc != 0)
+            return rc;
+        answer = look_up_once(snapshot, sources, n, key, key_size, ret);
+        rc = retained_after(snapshot, &repeat);
+        if (rc != 0)
+            return rc;
+        if (!repeat) {
+            snapshot->answered |= answer >= 0 ? snapshot->active : 0;
+            return answer;
+        }
+    }
+    return E_OVERTAKEN;
+}
+
+int rs_lookup(rs_snapshot *snapshot, const rs_source *sources, size_t n, const void *key,
+              size_t key_size, rs_consumer *ret)
+{
+    struct consumer_view answer;
+    int rc;
+
+    if (snapshot == NULL || ret == NULL || (sources == NULL && n > 0) ||
+        (key == NULL && key_size > 0))
+        return RS_E_INVALID;
+    if (key_size == 0 || key_size > MODEL_SECRET_MAX)
+        n = 0; /* no key is like that: a "no" that needs no source */
+    if (snapshot->view->retained)
+        rc = look_up_retained(snapshot, sources, n, key, key_size, &answer);
+    else
+        rc = look_up_once(snapshot, sources, n, key, key_size, &answer);
     if (rc < 0)
         return reader_code(rc);
-    memcpy(ret, &lookup.answer, sizeof(lookup.answer));
+    memcpy(ret, &answer, sizeof(answer));
     return rc;
 }

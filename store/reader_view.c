@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "store/files.h"
+#include "store/retained.h"
 
 enum {
     FOLLOW_ATTEMPTS = 8,  /* switches of generations that we follow in one go */
@@ -82,7 +83,21 @@ static int stat_data(const char *source_dir, uint32_t number, struct stat *ret)
     return 0;
 }
 
-static int open_generation(const char *source_dir, uint32_t number, struct opened **ret,
+static int open_in_mode(const rs_store *store, const struct status *page, unsigned slot,
+                        const char *source_dir, uint32_t number, struct opened *opened,
+                        struct error *err)
+{
+    if (store->mode == RS_MODE_SLOTS)
+        return generation_open_reader(source_dir, number, &opened->generation, err);
+    if (store->mode == RS_MODE_AUTO)
+        return retained_open_if_needed(page, slot, source_dir, number, &opened->generation,
+                                       &opened->retained, err);
+    opened->retained = true;
+    return retained_open(page, slot, source_dir, number, &opened->generation, err);
+}
+
+static int open_generation(const rs_store *store, const struct status *page, unsigned slot,
+                           const char *source_dir, uint32_t number, struct opened **ret,
                            struct error *err)
 {
     struct opened *opened = calloc(1, sizeof(*opened));
@@ -92,7 +107,7 @@ static int open_generation(const char *source_dir, uint32_t number, struct opene
     if (opened == NULL)
         return error_set(err, E_NO_MEMORY, NULL);
     opened->refs = 1;
-    rc = generation_open_reader(source_dir, number, &opened->generation, err);
+    rc = open_in_mode(store, page, slot, source_dir, number, opened, err);
     if (rc == 0 && stat_data(source_dir, number, &file) != 0) {
         generation_close(&opened->generation);
         rc = error_set(err, E_NOT_FOUND, "%s: generation %u was removed", source_dir, number);
@@ -127,7 +142,7 @@ static struct opened *find_opened(const struct view *former, const char *region,
     return NULL;
 }
 
-static int open_source(const rs_store *store, const struct view *former,
+static int open_source(const rs_store *store, const struct view *former, const struct status *page,
                        const struct status_source *slot, struct view_source *source,
                        struct error *err)
 {
@@ -147,7 +162,7 @@ static int open_source(const rs_store *store, const struct view *former,
         source->opened->refs++;
         return 0;
     }
-    return open_generation(dir, slot->generation, &source->opened, err);
+    return open_generation(store, page, source->slot, dir, slot->generation, &source->opened, err);
 }
 
 /* One digest serves all sources with one digest key. */
@@ -187,7 +202,10 @@ static void open_sources(const rs_store *store, const struct view *former, struc
         if (info.slots[slot].region[0] == 0)
             continue;
         source->slot = slot;
-        source->error = open_source(store, former, &info.slots[slot], source, &reason);
+        source->error =
+            open_source(store, former, &view->page->status, &info.slots[slot], source, &reason);
+        if (source->opened != NULL && source->opened->retained)
+            view->retained = true;
         view->n_sources++;
         if (source->error == 0 || source->error == E_NOT_READY)
             continue;

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "store/files.h"
 
@@ -147,6 +148,8 @@ int source_open(struct store *store, const char *region, struct source **ret,
         return rc;
     }
     store_publish(store, source->slot, region, &source->live);
+    retention_start(source);
+    retention_wait_from_now(source);
     if (ret_discarded != NULL)
         *ret_discarded = discarded;
     *ret = source;
@@ -159,6 +162,7 @@ void source_close(struct source *source)
         return;
     source_abort(source);
     source_load_abort(source);
+    retention_stop(source);
     generation_close(&source->live);
     store_give_slot(source->store, source->slot);
     buffer_finish(&source->record);
@@ -210,6 +214,7 @@ void source_heard(struct source *source)
 struct reader_scan {
     struct source_readers *readers;
     uint64_t newest;
+    pid_t self; /* its slots hold what is retained */
 };
 
 /* mdb_reader_list() offers text only: "pid thread txnid" a line, "-" for a reader without a
@@ -220,8 +225,8 @@ static int scan_line(const char *line, void *context)
     unsigned long long txn;
     int pid;
 
-    if (sscanf(line, "%d", &pid) != 1)
-        return 0; /* the heading, or "(no active readers)" */
+    if (sscanf(line, "%d", &pid) != 1 || pid == scan->self)
+        return 0; /* the heading, "(no active readers)", or ourselves */
     scan->readers->in_use++;
     if (sscanf(line, "%*d %*s %llu", &txn) == 1 && txn < scan->newest &&
         scan->newest - txn >= scan->readers->oldest_lag_txns) {
@@ -234,7 +239,7 @@ static int scan_line(const char *line, void *context)
 int source_check_readers(struct source *source, struct source_readers *ret, struct error *err)
 {
     struct source_readers readers = {.cleared = 0};
-    struct reader_scan scan = {.readers = &readers};
+    struct reader_scan scan = {.readers = &readers, .self = getpid()};
     MDB_envinfo info;
     int cleared = 0;
     int rc;
@@ -247,6 +252,9 @@ int source_check_readers(struct source *source, struct source_readers *ret, stru
         scan.newest = info.me_last_txnid;
         if (mdb_reader_list(source->live.env.mdb, scan_line, &scan) < 0)
             return error_set(err, E_IO, "cannot list the reader slots");
+        retention_advance(source);
+        readers.retained = source->retention.n_held;
+        readers.retained_age_ms = retention_age_ms(source);
     }
     readers.cleared = (unsigned)cleared;
     *ret = readers;

@@ -38,7 +38,8 @@ struct store_options {
     const char *dir;
     const char *reader_group; /* name, or NULL for the process's own group */
     struct uuid control_plane_id;
-    size_t map_bytes; /* address space per generation; 0: 64 GiB */
+    size_t map_bytes;      /* address space per generation; 0: 64 GiB */
+    unsigned retention_ms; /* how long pages stay for readers without slots; 0: they are refused */
     struct clock clock;
 };
 
@@ -76,7 +77,8 @@ struct source_counts source_counts(const struct source *source);
 
 /* ---- live changes: one LMDB transaction ---- */
 
-/* E_NOT_READY without a generation. E_NO_SPACE, E_IO. */
+/* E_NOT_READY without a generation. E_NO_SPACE, E_IO. The first one after source_open() waits until
+ * the retention time has passed since then (store/retention.h). */
 int source_begin(struct source *source, struct error *err);
 /* Upserts. An unknown scope, or a key of an unknown consumer, is E_MISSING_REFERENCE: the source
  * sent an impossible transaction. After any error only source_abort() may follow. */
@@ -125,12 +127,15 @@ void source_set_state(struct source *source, enum source_state state);
 /* The control plane was heard just now: ages count from here. No LMDB, no system call. */
 void source_heard(struct source *source);
 
-/* Clears the slots of readers that died (mdb_reader_check) and reports the oldest live one. */
+/* Clears the slots of readers that died (mdb_reader_check) and reports the oldest live one; this
+ * process is not counted. Gives up what need not be retained any more. */
 struct source_readers {
     unsigned cleared;
     unsigned in_use;
     pid_t oldest_pid;         /* 0: none */
     uint64_t oldest_lag_txns; /* how many commits behind the newest its snapshot is */
+    unsigned retained;        /* transactions kept for readers without slots */
+    int64_t retained_age_ms;  /* of the oldest of them */
 };
 /* From the thread that commits. Without a generation all are 0. */
 int source_check_readers(struct source *source, struct source_readers *ret, struct error *err);

@@ -18,6 +18,8 @@ int source_begin(struct source *source, struct error *err)
     assert(source->tables.txn == NULL);
     if (source->live.number == 0)
         return error_set(err, E_NOT_READY, NULL);
+    retention_wait(source);
+    retention_advance(source); /* before the transaction may use pages again */
     rc = mdb_txn_begin(source->live.env.mdb, NULL, 0, &source->tables.txn);
     if (rc != 0) {
         source->tables.txn = NULL;

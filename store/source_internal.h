@@ -8,6 +8,7 @@
 
 #include "base/buffer.h"
 #include "store/generation.h"
+#include "store/retention.h"
 #include "store/source.h"
 #include "store/status.h"
 #include "store/tables.h"
@@ -17,6 +18,8 @@ struct store {
     gid_t gid; /* the reader group or FILES_NO_GROUP */
     struct uuid control_plane_id;
     size_t map_bytes;
+    unsigned retention_ms;
+    int64_t former_retention_ms; /* what an earlier agent promised to readers */
     struct clock clock;
     int lock_fd;
 
@@ -36,6 +39,7 @@ struct source {
     uint32_t last_number; /* the newest generation number ever given out */
 
     struct generation live;     /* number 0: nothing serves */
+    struct retention retention; /* of `live` */
     struct tables tables;       /* the open live transaction */
     struct layout_meta pending; /* live.meta as it will be after it */
     struct buffer record;       /* scratch */

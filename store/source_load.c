@@ -314,12 +314,14 @@ static void switch_generation(struct source *source)
     char former_name[GENERATION_NAME_SIZE];
     char former_dir[PATH_MAX];
 
+    retention_stop(source);
     source->live = load->next;
     OPENSSL_cleanse(load->next.digest_key, DIGEST_KEY_BYTES);
     buffer_finish(&load->pending);
     free(load);
     source->load = NULL;
     store_publish(source->store, source->slot, source->region, &source->live);
+    retention_start(source);
     if (former.number == 0)
         return;
     generation_name(former.number, former_name);

@@ -203,3 +203,33 @@ int64_t status_age_ms(const struct status *status, unsigned slot, const struct c
         age = clock->wall_ms(clock->context) - heard_wall;
     return age > 0 ? age : 0;
 }
+
+/* ---- retained transactions ---- */
+
+int64_t status_retention_ms(const struct status *status)
+{
+    return (int64_t)load(status, STATUS_AT_RETENTION);
+}
+
+/* Why comparing afterwards is enough. The agent, in one thread: (1) stores the word that gives a
+ * transaction up, (2) a fence, (3) releases the transaction, (4) lets LMDB write into its pages.
+ * The reader, in one thread: (a) reads pages, (b) a fence, (c) loads the word. Had (a) seen a byte
+ * of (4), the fences order (1) before (4) and (a) before (c), so (c) sees (1) and the transaction
+ * counts as overtaken. Both sides touch the same page cache, one by pwrite() and one through its
+ * map, which are coherent on every file system that LMDB supports. It is the reader's half of a
+ * sequence lock; ThreadSanitizer sees neither the kernel's stores nor the fence, and has nothing to
+ * say here. */
+bool status_overtaken(const struct status *status, unsigned slot, uint32_t generation,
+                      uint64_t txn_id)
+{
+    const uint64_t txn_mask = ((uint64_t)1 << STATUS_RETAINED_TXN_BITS) - 1;
+    uint64_t word;
+
+    atomic_thread_fence(memory_order_acquire);
+    word = load(status, status_slot_at(slot) + STATUS_AT_RETAINED);
+    if (status_replaced(status) || status_retention_ms(status) == 0)
+        return true; /* the agent writes another page, or retains nothing any more */
+    if ((word ^ status_retained_word(generation, 0)) & ~txn_mask)
+        return false; /* the agent writes another generation: nobody writes ours */
+    return (word & txn_mask) == 0 || txn_id < (word & txn_mask);
+}

@@ -27,7 +27,7 @@
 #include "base/uuid.h"
 
 enum {
-    STATUS_FORMAT = 1,
+    STATUS_FORMAT = 2,
     STATUS_SLOTS = 32,
     STATUS_REGION_SIZE = MODEL_REGION_MAX + 1,
     STATUS_HEAD_WORDS = 16,
@@ -78,6 +78,12 @@ bool status_read(const struct status *status, struct status_info *ret);
 /* Milliseconds since the slot's source was heard, never negative; -1: never. By the boot clock, or
  * by the wall clock when the host was started again since. */
 int64_t status_age_ms(const struct status *status, unsigned slot, const struct clock *clock);
+/* How long the agent keeps the pages of a version after it was replaced; 0: readers need slots. */
+int64_t status_retention_ms(const struct status *status);
+/* Whether pages of the transaction `txn_id` in the slot's `generation` may have been used again by
+ * now, or this page cannot tell. Called after the pages were read; status.c argues the order. */
+bool status_overtaken(const struct status *status, unsigned slot, uint32_t generation,
+                      uint64_t txn_id);
 
 /* ---- writing: the agent; calls are serialised by the caller ---- */
 
@@ -90,6 +96,12 @@ int status_open_writer(const char *dir, const struct uuid *control_plane_id, gid
 /* Publish one slot or the agent's pid; moves `switches` when region or generation changed. */
 void status_put_source(struct status *status, unsigned slot, const struct status_source *source);
 void status_put_agent(struct status *status, int64_t pid);
+/* Single words, right by themselves and outside the sequence lock. Any thread. */
+void status_put_retention(struct status *status, int64_t retention_ms);
+/* The oldest transaction of `generation` whose pages stay; 0: none is retained. On return no later
+ * write of this thread can be seen without this one. */
+void status_put_retained(struct status *status, unsigned slot, uint32_t generation,
+                         uint64_t txn_id);
 /* Makes the page durable. */
 int status_sync(struct status *status, struct error *err);
 
@@ -104,6 +116,7 @@ enum {
     STATUS_AT_CONTROL_PLANE = 5, /* 2 words */
     STATUS_AT_BOOT_ID = 7,       /* 2 words */
     STATUS_AT_AGENT_PID = 9,
+    STATUS_AT_RETENTION = 10,
 
     /* in a slot */
     STATUS_AT_REGION = 0, /* 8 words */
@@ -115,13 +128,22 @@ enum {
     STATUS_AT_HEARD_WALL = 14,
     STATUS_AT_REALMS = 15,
     STATUS_AT_CONSUMERS = 16,
-    STATUS_AT_KEYS = 17
+    STATUS_AT_KEYS = 17,
+    STATUS_AT_RETAINED = 18 /* status_retained_word() */
 };
 
 /* Maps the open file after checking size, magic and format; `path` is for messages. */
 int status_map(int fd, const char *path, bool writable, struct status *ret, struct error *err);
 uint64_t status_magic(void);
 uint64_t status_format_word(void);
+/* Generation and transaction in one word, so that neither is ever compared with the other's
+ * successor: 24 bits of the generation, 40 of the transaction (a thousand commits a second for 34
+ * years). */
+enum { STATUS_RETAINED_TXN_BITS = 40 };
+static inline uint64_t status_retained_word(uint32_t generation, uint64_t txn_id)
+{
+    return (uint64_t)generation << STATUS_RETAINED_TXN_BITS | txn_id;
+}
 static inline unsigned status_slot_at(unsigned slot)
 {
     return STATUS_HEAD_WORDS + slot * STATUS_SLOT_WORDS;

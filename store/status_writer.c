@@ -103,6 +103,20 @@ void status_put_agent(struct status *status, int64_t pid)
     write_end(status);
 }
 
+void status_put_retention(struct status *status, int64_t retention_ms)
+{
+    store(status, STATUS_AT_RETENTION, (uint64_t)retention_ms);
+    atomic_thread_fence(memory_order_seq_cst); /* before any later write into a page */
+}
+
+void status_put_retained(struct status *status, unsigned slot, uint32_t generation, uint64_t txn_id)
+{
+    assert(slot < STATUS_SLOTS);
+    store(status, status_slot_at(slot) + STATUS_AT_RETAINED,
+          status_retained_word(generation, txn_id));
+    atomic_thread_fence(memory_order_seq_cst); /* a release store orders what came before it only */
+}
+
 int status_sync(struct status *status, struct error *err)
 {
     if (msync(status->words, STATUS_BYTES, MS_SYNC) != 0)

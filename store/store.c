@@ -102,6 +102,8 @@ static int prepare(struct store *store, const struct store_options *options, str
                                 &store->status, &store->info, err);
     if (rc != 0)
         return rc;
+    store->former_retention_ms = status_retention_ms(&store->status);
+    status_put_retention(&store->status, store->retention_ms);
     mark_slots(store, SOURCE_DISCONNECTED);
     status_put_agent(&store->status, getpid());
     return 0;
@@ -116,6 +118,7 @@ int store_open(const struct store_options *options, struct store **ret, struct e
         return error_set(err, E_NO_MEMORY, NULL);
     store->control_plane_id = options->control_plane_id;
     store->map_bytes = options->map_bytes > 0 ? options->map_bytes : map_default_bytes;
+    store->retention_ms = options->retention_ms;
     store->clock = options->clock;
     store->lock_fd = -1;
     (void)pthread_mutex_init(&store->mutex, NULL); /* cannot fail with default attributes */

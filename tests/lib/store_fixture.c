@@ -80,6 +80,7 @@ struct store_options fixture_options(const struct fixture *fixture)
         .reader_group = fixture->group,
         .control_plane_id = fixture_control_plane(),
         .map_bytes = fixture->map_bytes,
+        .retention_ms = fixture->retention_ms,
         .clock = fixture->clock,
     };
 }

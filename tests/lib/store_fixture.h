@@ -19,6 +19,7 @@ struct fixture {
     char dir[PATH_MAX]; /* the store, inside it */
     const char *group;  /* reader group or NULL */
     size_t map_bytes;   /* 0: 64 GiB */
+    unsigned retention_ms;
     int64_t wall_ms;    /* what both clocks say */
     int64_t boot_ms;
     struct clock clock;    /* reads the two above */

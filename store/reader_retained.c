@@ -1,0 +1,100 @@
+/* reader_retained.c - reading without slots: when a transaction may be begun, used, believed.
+ *
+ * Three rules, each with a job of its own:
+ *
+ *   - a transaction older than half the retention time is not used: the other half is the time that
+ *     a thread may lose between this check and the end of its lookup without touching a recycled
+ *     page at all;
+ *   - what was read counts only if the status page says afterwards that the agent still retains it:
+ *     this finds every recycled page (status_overtaken() argues it);
+ *   - and only if, by our own clock, less than the retention time has passed: this holds even for a
+ *     page that nobody writes any more, because somebody deleted the file.
+ *
+ * A snapshot is one version of each source. So a transaction is replaced by a fresh one only while
+ * nothing that it gave was answered with; after that the snapshot is over (E_OVERTAKEN).
+ */
+#include "store/reader_internal.h"
+#include "store/retained.h"
+
+#include <string.h>
+
+static int64_t age_ms(const rs_snapshot *snapshot, unsigned source)
+{
+    const struct clock *clock = &snapshot->store->clock;
+
+    return clock->boot_ms(clock->context) - snapshot->begun_ms[source];
+}
+
+static bool is_retained(const rs_snapshot *snapshot, unsigned source)
+{
+    return (snapshot->active & 1u << source) != 0 &&
+           snapshot->view->sources[source].opened->retained;
+}
+
+static bool is_overtaken(const rs_snapshot *snapshot, unsigned source)
+{
+    const struct view_source *from = &snapshot->view->sources[source];
+    const struct status *page = &snapshot->view->page->status;
+
+    return status_overtaken(page, from->slot, from->opened->generation.number,
+                            mdb_txn_id(snapshot->txns[source])) ||
+           age_ms(snapshot, source) >= status_retention_ms(page);
+}
+
+static int drop(rs_snapshot *snapshot, unsigned source)
+{
+    if ((snapshot->answered & 1u << source) != 0)
+        return E_OVERTAKEN;
+    mdb_txn_reset(snapshot->txns[source]);
+    snapshot->active &= ~(1u << source);
+    /* The realms may have been read from recycled pages, under an id that stays. */
+    memset(snapshot->realms, 0, sizeof(snapshot->realms));
+    return 0;
+}
+
+int retained_begin_source(rs_snapshot *snapshot, unsigned source)
+{
+    const struct clock *clock = &snapshot->store->clock;
+
+    snapshot->begun_ms[source] = clock->boot_ms(clock->context); /* not later than it is true */
+    return retained_begin(snapshot->view->sources[source].opened->generation.env.mdb,
+                          &snapshot->txns[source]);
+}
+
+int retained_before(rs_snapshot *snapshot)
+{
+    int64_t retention_ms = status_retention_ms(&snapshot->view->page->status);
+    int rc = retention_ms > 0 ? 0 : E_UNSUPPORTED;
+
+    for (unsigned i = 0; i < snapshot->view->n_sources && rc == 0; i++) {
+        if (is_retained(snapshot, i) && age_ms(snapshot, i) > retention_ms / 2)
+            rc = drop(snapshot, i);
+    }
+    return rc;
+}
+
+int retained_after(rs_snapshot *snapshot, bool *ret_repeat)
+{
+    int rc = 0;
+
+    for (unsigned i = 0; i < snapshot->view->n_sources && rc == 0; i++) {
+        if (!is_retained(snapshot, i) || !is_overtaken(snapshot, i))
+            continue;
+        *ret_repeat = true;
+        rc = drop(snapshot, i);
+    }
+    return rc;
+}
+
+int rs_check(const rs_snapshot *snapshot)
+{
+    if (snapshot == NULL)
+        return RS_E_INVALID;
+    if (reader_is_forked(snapshot->store))
+        return RS_E_FORKED;
+    for (unsigned i = 0; i < snapshot->view->n_sources; i++) {
+        if (is_retained(snapshot, i) && is_overtaken(snapshot, i))
+            return RS_E_OVERTAKEN;
+    }
+    return 0;
+}

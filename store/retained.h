@@ -1,0 +1,29 @@
+/* retained.h - opening a generation without a reader slot, for the library and for realmctl.
+ *
+ * Nothing is written, no lock file is used: LMDB does not know of such a reader. It may trust what
+ * it read only after status_overtaken() said no (retention.h has the agent's half).
+ */
+#ifndef RS_STORE_RETAINED_H
+#define RS_STORE_RETAINED_H
+
+#include <stdbool.h>
+
+#include "store/generation.h"
+#include "store/status.h"
+
+/* E_UNSUPPORTED: the agent retains nothing. E_OVERTAKEN: it was each time. Else as
+ * generation_open_reader(). */
+int retained_open(const struct status *page, unsigned slot, const char *source_dir, uint32_t number,
+                  struct generation *ret, struct error *err);
+/* Through a slot, or without one where that is impossible and the agent retains; *ret_retained says
+ * which. Where neither goes, the code and reason are those of the slot. */
+int retained_open_if_needed(const struct status *page, unsigned slot, const char *source_dir,
+                            uint32_t number, struct generation *ret, bool *ret_retained,
+                            struct error *err);
+
+/* Begins or, if *txn is not NULL, renews a read transaction. Without slots LMDB takes the
+ * transaction's id and its roots from a meta page in two steps, between which two commits may
+ * rewrite the page; that is seen and repeated. E_MAP_RESIZED, E_OVERTAKEN, E_NO_MEMORY. */
+int retained_begin(MDB_env *mdb, MDB_txn **txn);
+
+#endif
