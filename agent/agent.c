@@ -160,6 +160,7 @@ static int open_store(struct agent *agent, struct error *err)
         .dir = agent->config->store_dir,
         .reader_group = agent->config->reader_group,
         .control_plane_id = agent->config->control_plane_id,
+        .retention_ms = agent->config->retention_ms,
         .clock = clock_system,
     };
 

@@ -146,17 +146,19 @@ static void keep_fixed_settings(struct agent *agent, struct config *next)
 
     if (!same_text(now->store_dir, next->store_dir) ||
         !same_text(now->reader_group, next->reader_group) ||
-        !same_text(now->host_name, next->host_name) ||
+        !same_text(now->host_name, next->host_name) || now->retention_ms != next->retention_ms ||
         !uuid_equal(&now->control_plane_id, &next->control_plane_id))
         log_warning(&agent->log,
-                    "store_dir, reader_group, control_plane_id and host_name change at "
-                    "the agent's next start only; the rest of the new configuration "
-                    "is used");
+                    "store_dir, reader_group, control_plane_id, host_name and retention_ms "
+                    "change at the agent's next start only; the rest of the new "
+                    "configuration is used");
 #define SWAP(member) (text = now->member, now->member = next->member, next->member = text)
     SWAP(store_dir);
     SWAP(reader_group);
     SWAP(host_name);
+    SWAP(retention);
 #undef SWAP
+    next->retention_ms = now->retention_ms;
     next->control_plane_id = now->control_plane_id;
 }
 

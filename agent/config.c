@@ -212,6 +212,7 @@ void config_free(struct config *config)
     free(config->control_plane);
     free(config->host_name);
     free(config->listen);
+    free(config->retention);
     free(config->log.level_name);
     free(config->log.format_name);
     free(config);

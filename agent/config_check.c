@@ -6,6 +6,7 @@
 #include "agent/config_internal.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -218,6 +219,23 @@ static int complete_control_plane(struct config *config, struct error *err)
     return 0;
 }
 
+static int complete_retention(struct config *config, struct error *err)
+{
+    unsigned long value;
+    char *end;
+
+    drop_empty(&config->retention);
+    if (set_default(&config->retention, CONFIG_DEFAULT_RETENTION, err) != 0)
+        return err->code;
+    value = strtoul(config->retention, &end, 10);
+    if (!isdigit((unsigned char)config->retention[0]) || *end != 0 ||
+        value > CONFIG_RETENTION_MAX_MS || (value != 0 && value < CONFIG_RETENTION_MIN_MS))
+        return error_set(err, E_CONFIG, "retention_ms: \"%s\" is not 0 (off) or %d to %d",
+                         config->retention, CONFIG_RETENTION_MIN_MS, CONFIG_RETENTION_MAX_MS);
+    config->retention_ms = (unsigned)value;
+    return 0;
+}
+
 int config_complete(struct config *config, struct error *err)
 {
     drop_empty(&config->store_dir);
@@ -227,7 +245,8 @@ int config_complete(struct config *config, struct error *err)
     if (set_default(&config->store_dir, CONFIG_DEFAULT_STORE_DIR, err) != 0 ||
         set_default(&config->listen, CONFIG_DEFAULT_LISTEN, err) != 0 ||
         complete_control_plane(config, err) != 0 || complete_host_name(config, err) != 0 ||
-        complete_log(&config->log, err) != 0 || listen_check(config->listen, err) != 0)
+        complete_log(&config->log, err) != 0 || complete_retention(config, err) != 0 ||
+        listen_check(config->listen, err) != 0)
         return err->code;
     return complete_sources(config, err);
 }

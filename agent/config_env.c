@@ -24,6 +24,7 @@ static const struct place config_places[] = {
     {"CONTROL_PLANE_ID", offsetof(struct config, control_plane)},
     {"HOST_NAME", offsetof(struct config, host_name)},
     {"LISTEN", offsetof(struct config, listen)},
+    {"RETENTION_MS", offsetof(struct config, retention)},
     {"LOG_LEVEL", offsetof(struct config, log.level_name)},
     {"LOG_FORMAT", offsetof(struct config, log.format_name)},
 };

@@ -50,6 +50,8 @@ struct source_metrics {
     uint64_t readers;
     uint64_t reader_lag; /* commits that the oldest reader is behind */
     uint64_t readers_cleared;
+    uint64_t retained; /* transactions kept for readers without slots */
+    int64_t retained_age_ms;
 };
 
 struct board_copy {

@@ -251,6 +251,8 @@ static void on_readers(void *context, const struct source_readers *readers)
     replica->metrics.readers = readers->in_use;
     replica->metrics.reader_lag = readers->oldest_lag_txns;
     replica->metrics.readers_cleared += readers->cleared;
+    replica->metrics.retained = readers->retained;
+    replica->metrics.retained_age_ms = readers->retained_age_ms;
     replica_log_reader(replica, readers);
     publish(replica);
 }

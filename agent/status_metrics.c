@@ -43,6 +43,8 @@ static const struct metric {
            "Commits that the oldest open snapshot of a reader is behind."),
     METRIC("readers_cleared_total", COUNTER, readers_cleared,
            "Reader slots of dead processes that were cleared."),
+    METRIC("retained_transactions", GAUGE, retained,
+           "Old versions that are kept for readers without slots."),
 #undef METRIC
 };
 
@@ -159,6 +161,21 @@ static int put_ages(const struct board_copy *board, int64_t boot_ms, struct buff
     return rc;
 }
 
+static int put_retained_ages(const struct board_copy *board, struct buffer *out)
+{
+    int rc = declare(out, "retained_age_seconds", "gauge",
+                     "Time since the oldest of those versions was the newest.");
+
+    for (size_t i = 0; i < CONFIG_SOURCES_MAX && rc == 0; i++) {
+        const struct source_metrics *source = &board->sources[i];
+
+        if (is_used(source))
+            rc = buffer_printf(out, "realm_agent_retained_age_seconds{region=\"%s\"} %.3f\n",
+                               source->region, (double)source->retained_age_ms / 1000);
+    }
+    return rc;
+}
+
 static int put_complete(const struct board_copy *board, struct buffer *out)
 {
     int rc = declare(out, "complete", "gauge", "1 when the source has a complete copy.");
@@ -185,6 +202,8 @@ int status_metrics(const struct board_copy *board, int64_t boot_ms, struct buffe
         rc = put_ages(board, boot_ms, out);
     for (size_t i = 0; i < sizeof(metrics) / sizeof(metrics[0]) && rc == 0; i++)
         rc = put_metric(board, &metrics[i], out);
+    if (rc == 0)
+        rc = put_retained_ages(board, out);
     if (rc == 0)
         rc = put_resyncs(board, out);
     if (rc == 0)

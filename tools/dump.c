@@ -126,8 +126,9 @@ static int dump_consumers(struct dump *dump, const struct tool_source *source, u
     return rc;
 }
 
-static int dump_source(struct dump *dump, const struct tool_source *source, struct error *err)
+static int dump_source(void *context, const struct tool_source *source, struct error *err)
 {
+    struct dump *dump = context;
     uint32_t wanted = MODEL_SCOPE_CP;
     int rc = dump_realms(dump, source, &wanted, err);
 
@@ -140,21 +141,23 @@ static int dump_source(struct dump *dump, const struct tool_source *source, stru
 
 /* ---- the command ---- */
 
+static void restart(void *context)
+{
+    struct dump *dump = context;
+
+    dump->found = false;
+    dump->records = 0;
+}
+
 static int dump_store(const struct tool *tool, struct dump *dump)
 {
+    const struct source_pass pass = {restart, dump_source, dump};
     struct error err = ERROR_INIT;
-    struct tool_sources sources;
-    int rc = sources_open(tool->store_dir, &sources, &err);
+    int rc;
 
-    if (rc != 0)
-        return tool_fail("%s", err.message);
     progress_begin(&dump->progress, "dump");
-    for (size_t i = 0; i < sources.n && rc == 0; i++) {
-        if (sources.items[i].generation.number != 0)
-            rc = dump_source(dump, &sources.items[i], &err);
-    }
+    rc = sources_walk(tool->store_dir, &pass, &err);
     progress_end(&dump->progress);
-    sources_close(&sources);
     if (rc != 0) /* without a message it was the output, which was told already */
         return err.code != 0 ? tool_fail("%s", err.message) : TOOL_UNKNOWN;
     if (dump->all || dump->found)

@@ -94,8 +94,9 @@ static bool is_match(const struct get *get, const struct record_consumer *consum
            strcasecmp(uuid_format(&consumer->id, id), get->name) == 0;
 }
 
-static int search(struct get *get, const struct tool_source *source, struct error *err)
+static int search(void *context, const struct tool_source *source, struct error *err)
 {
+    struct get *get = context;
     struct consumer_walk walk;
     int rc = consumer_walk_begin(&walk, source, MODEL_SCOPE_CP, err);
 
@@ -112,26 +113,27 @@ static int search(struct get *get, const struct tool_source *source, struct erro
     return rc;
 }
 
+static void restart(void *context)
+{
+    struct get *get = context;
+
+    get->seen = 0;
+    get->found = 0;
+}
+
 static int run(const struct tool *tool, int argc, char **argv)
 {
     struct get get = {.tool = tool};
+    const struct source_pass pass = {restart, search, &get};
     struct error err = ERROR_INIT;
-    struct tool_sources sources;
     int rc;
 
     if (argc != 2)
         return tool_misused(&command_get, "get takes one consumer");
     get.name = argv[1];
-    rc = sources_open(tool->store_dir, &sources, &err);
-    if (rc != 0)
-        return tool_fail("%s", err.message);
     progress_begin(&get.progress, "get");
-    for (size_t i = 0; i < sources.n && rc == 0; i++) {
-        if (sources.items[i].generation.number != 0)
-            rc = search(&get, &sources.items[i], &err);
-    }
+    rc = sources_walk(tool->store_dir, &pass, &err);
     progress_end(&get.progress);
-    sources_close(&sources);
     if (rc != 0)
         return tool_fail("%s", err.message);
     return get.found > 0 ? TOOL_YES : TOOL_NO;

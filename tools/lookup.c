@@ -12,6 +12,7 @@
 #include <openssl/crypto.h>
 
 #include "realmstore.h"
+#include "tools/capture.h"
 #include "tools/sources.h"
 #include "tools/tool.h"
 
@@ -85,8 +86,9 @@ static int read_key(char *key, size_t max, size_t *ret_size)
 
 /* ---- sources ---- */
 
-static int add_realms(struct source_list *list, const struct tool_source *source, struct error *err)
+static int add_realms(void *context, const struct tool_source *source, struct error *err)
 {
+    struct source_list *list = context;
     struct table_walk walk;
     int rc = walk_begin(&walk, source, TABLE_REALMS, NULL, err);
 
@@ -107,22 +109,21 @@ static int add_realms(struct source_list *list, const struct tool_source *source
     return rc;
 }
 
+static void forget_realms(void *context)
+{
+    struct source_list *list = context;
+
+    list->n = 0;
+}
+
 /* Every realm of the store in number order, then the control plane's own consumers. */
 static int add_all(const struct tool *tool, struct source_list *list)
 {
     const rs_source cp = {.scope = RS_SCOPE_CP};
+    const struct source_pass pass = {forget_realms, add_realms, list};
     struct error err = ERROR_INIT;
-    struct tool_sources sources;
-    int rc = sources_open(tool->store_dir, &sources, &err);
 
-    if (rc != 0)
-        return tool_fail("%s", err.message);
-    for (size_t i = 0; i < sources.n && rc == 0; i++) {
-        if (sources.items[i].generation.number != 0)
-            rc = add_realms(list, &sources.items[i], &err);
-    }
-    sources_close(&sources);
-    if (rc != 0)
+    if (sources_walk(tool->store_dir, &pass, &err) != 0)
         return tool_fail("%s", err.message);
     return add_source(list, &cp);
 }
@@ -197,25 +198,46 @@ static int print_text(int rc, rs_consumer *consumer)
     return 0;
 }
 
-static int ask(const struct tool *tool, rs_store *store, const struct source_list *list,
-               const char *key, size_t key_size)
+static int print_answer(const struct tool *tool, int rc, rs_consumer *consumer)
 {
+    return tool->json ? tool_print_json(answer_json(rc, consumer)) : print_text(rc, consumer);
+}
+
+/* Looks up and prints in one snapshot; what was printed comes out if it was right until the end.
+ * Gives the answer or a negative code. */
+static int ask_once(const struct tool *tool, rs_store *store, const struct source_list *list,
+                    const char *key, size_t key_size)
+{
+    struct capture capture = CAPTURE_INIT;
+    struct error err = ERROR_INIT;
     rs_snapshot *snapshot;
     rs_consumer consumer;
-    int printed;
+    int checked;
     int rc = rs_begin(store, &snapshot);
 
     if (rc != 0)
-        return tool_fail("%s: %s", tool->store_dir, rs_strerror(rc));
+        return rc;
     rc = rs_lookup(snapshot, list->items, list->n, key, key_size, &consumer);
-    if (rc < 0)
-        printed = tool_fail("%s: %s", tool->store_dir, rs_strerror(rc));
-    else if (tool->json)
-        printed = tool_print_json(answer_json(rc, &consumer));
-    else
-        printed = print_text(rc, &consumer);
+    if (rc >= 0 && (capture_begin(&capture, &err) != 0 || print_answer(tool, rc, &consumer) != 0))
+        rc = RS_E_IO;
+    checked = rs_check(snapshot);
     rs_end(snapshot);
-    if (printed != 0 || rc < 0 || rc == RS_STALE)
+    if (capture_end(&capture, checked == 0, &err) != 0)
+        rc = RS_E_IO;
+    return checked == 0 ? rc : checked;
+}
+
+static int ask(const struct tool *tool, rs_store *store, const struct source_list *list,
+               const char *key, size_t key_size)
+{
+    enum { ATTEMPTS = 3 };
+    int rc = RS_E_OVERTAKEN;
+
+    for (int i = 0; i < ATTEMPTS && rc == RS_E_OVERTAKEN; i++)
+        rc = ask_once(tool, store, list, key, key_size);
+    if (rc < 0)
+        return tool_fail("%s: %s", tool->store_dir, rs_strerror(rc));
+    if (rc == RS_STALE)
         return TOOL_UNKNOWN;
     return rc == RS_FOUND ? TOOL_YES : TOOL_NO;
 }

@@ -9,6 +9,7 @@ struct scan {
     const char *region;
     uint64_t newest; /* transaction id */
     pid_t self;
+    pid_t agent; /* holds slots for readers without */
 };
 
 static void print_reader(const struct scan *scan, int pid, const char *txn_text)
@@ -38,18 +39,34 @@ static int scan_line(const char *line, void *context)
     char txn[32];
     int pid;
 
-    if (sscanf(line, "%d %*s %31s", &pid, txn) == 2 && pid != scan->self)
+    if (sscanf(line, "%d %*s %31s", &pid, txn) == 2 && pid != scan->self && pid != scan->agent)
         print_reader(scan, pid, txn);
     return 0;
 }
 
+static pid_t agent_pid(const struct status *status)
+{
+    struct status_info info;
+
+    (void)status_read(status, &info); /* torn: the pid is right by itself */
+    return (pid_t)info.agent_pid;
+}
+
 static int list_source(const struct tool *tool, struct tool_source *source)
 {
-    struct scan scan = {.tool = tool, .region = source->region, .self = getpid()};
     MDB_envinfo info;
+    struct scan scan;
 
     if (source->generation.number == 0)
         return TOOL_YES;
+    scan = (struct scan){.tool = tool,
+                         .region = source->region,
+                         .self = getpid(),
+                         .agent = agent_pid(&source->status)};
+    if (source->retained)
+        return tool_fail("source %s: reader slots are listed where lock.mdb can be written, not on "
+                         "a read-only mount",
+                         source->region);
     (void)mdb_env_info(source->generation.env.mdb, &info); /* fails for NULL only */
     scan.newest = info.me_last_txnid;
     if (mdb_reader_list(source->generation.env.mdb, scan_line, &scan) < 0)

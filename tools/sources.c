@@ -6,6 +6,9 @@
 #include <string.h>
 
 #include "store/files.h"
+#include "store/retained.h"
+#include "tools/capture.h"
+#include "tools/tool.h"
 
 static int by_region(const void *a, const void *b)
 {
@@ -30,6 +33,7 @@ int sources_list(const char *store_dir, struct tool_sources *ret, struct error *
             continue;
         memcpy(source->region, info.slots[i].region, sizeof(source->region));
         source->generation.number = info.slots[i].generation;
+        source->slot = i;
         if (!layout_region_valid(source->region))
             return error_set(err, E_CORRUPT, "%s/status names a region that is none", store_dir);
         sources.n++;
@@ -41,11 +45,18 @@ int sources_list(const char *store_dir, struct tool_sources *ret, struct error *
 
 static int begin_snapshot(struct tool_source *source, struct error *err)
 {
-    int rc = mdb_txn_begin(source->generation.env.mdb, NULL, MDB_RDONLY, &source->txn);
+    int rc;
 
-    if (rc != 0) {
-        source->txn = NULL;
-        return env_error(err, rc, "begin a snapshot");
+    if (source->retained) {
+        rc = retained_begin(source->generation.env.mdb, &source->txn);
+        if (rc != 0)
+            return error_set(err, rc, "cannot begin a snapshot: %s", error_text(rc));
+    } else {
+        rc = mdb_txn_begin(source->generation.env.mdb, NULL, MDB_RDONLY, &source->txn);
+        if (rc != 0) {
+            source->txn = NULL;
+            return env_error(err, rc, "begin a snapshot");
+        }
     }
     rc = env_read_meta(&source->generation.env, source->txn, &source->meta);
     return rc == 0 ? 0 : error_set(err, rc, "cannot read the source's head");
@@ -74,8 +85,13 @@ static int open_once(const char *store_dir, struct tool_source *source, struct e
     int rc = files_join(dir, store_dir, source->region, err);
 
     source->generation.number = 0;
-    if (rc == 0 && number != 0)
-        rc = generation_open_reader(dir, number, &source->generation, err);
+    if (rc != 0 || number == 0)
+        return rc;
+    if (source->status.words == NULL)
+        rc = status_open(store_dir, &source->status, err);
+    if (rc == 0)
+        rc = retained_open_if_needed(&source->status, source->slot, dir, number,
+                                     &source->generation, &source->retained, err);
     return rc;
 }
 
@@ -105,6 +121,14 @@ void source_view_close(struct tool_source *source)
         mdb_txn_abort(source->txn);
     source->txn = NULL;
     generation_close(&source->generation);
+    status_close(&source->status);
+}
+
+bool source_view_overtaken(const struct tool_source *source)
+{
+    return source->retained && source->txn != NULL &&
+           status_overtaken(&source->status, source->slot, source->generation.number,
+                            mdb_txn_id(source->txn));
 }
 
 int sources_open(const char *store_dir, struct tool_sources *ret, struct error *err)
@@ -131,6 +155,56 @@ void sources_close(struct tool_sources *sources)
     sources->n = 0;
 }
 
+/* ---- passes ---- */
+
+/* One attempt; E_OVERTAKEN when what it saw is void, its output with it. */
+static int walk_once(const char *store_dir, const struct source_pass *pass, struct error *err)
+{
+    struct capture capture = CAPTURE_INIT;
+    struct tool_sources sources;
+    bool retained = false;
+    bool overtaken = false;
+    int rc = sources_open(store_dir, &sources, err);
+
+    if (rc != 0)
+        return rc;
+    for (size_t i = 0; i < sources.n; i++)
+        retained = retained || sources.items[i].retained;
+    if (retained)
+        rc = capture_begin(&capture, err);
+    for (size_t i = 0; i < sources.n && rc == 0; i++) {
+        if (sources.items[i].generation.number != 0)
+            rc = pass->visit(pass->context, &sources.items[i], err);
+    }
+    for (size_t i = 0; i < sources.n; i++)
+        overtaken = overtaken || source_view_overtaken(&sources.items[i]);
+    sources_close(&sources);
+    if (capture_end(&capture, !overtaken, rc == 0 ? err : NULL) != 0 && rc == 0)
+        rc = err->code;
+    return !overtaken ? rc
+                      : error_set(err, E_OVERTAKEN,
+                                  "the agent used pages again that were still being read");
+}
+
+int sources_walk(const char *store_dir, const struct source_pass *pass, struct error *err)
+{
+    enum { ATTEMPTS = 3 };
+    int rc = E_OVERTAKEN;
+
+    for (int i = 0; i < ATTEMPTS && rc == E_OVERTAKEN; i++) {
+        if (i > 0)
+            (void)tool_fail("%s; starting over", err->message);
+        *err = (struct error)ERROR_INIT;
+        pass->restart(pass->context);
+        rc = walk_once(store_dir, pass, err);
+    }
+    if (rc != E_OVERTAKEN)
+        return rc;
+    return error_set(err, rc,
+                     "the store changes faster than it can be read without a reader slot: use a "
+                     "mount and a user that can write lock.mdb, or raise the agent's retention_ms");
+}
+
 /* ---- walking ---- */
 
 static int step(struct table_walk *walk, MDB_cursor_op op, struct error *err)
@@ -138,6 +212,8 @@ static int step(struct table_walk *walk, MDB_cursor_op op, struct error *err)
     int rc = mdb_cursor_get(walk->cursor, &walk->key, &walk->value, op);
 
     walk->at_end = rc != 0;
+    if (source_view_overtaken(walk->source))
+        return error_set(err, E_OVERTAKEN, NULL);
     if (rc == 0 || rc == MDB_NOTFOUND)
         return 0;
     return env_error(err, rc, "read the next record");

@@ -2,6 +2,10 @@
  *
  * For the commands that look at records rather than ask questions (dump, get, verify). The public
  * library must not have the same store open in this process meanwhile.
+ *
+ * Where no reader slot can be had (a read-only mount, for one) a source is read without: the agent
+ * then keeps its pages for the retention time only. Each step of a walk checks that, and gives
+ * E_OVERTAKEN; sources_walk() starts over.
  */
 #ifndef RS_TOOLS_SOURCES_H
 #define RS_TOOLS_SOURCES_H
@@ -18,6 +22,9 @@ struct tool_source {
     struct generation generation; /* number 0: the source has no copy yet */
     struct layout_meta meta;      /* of the snapshot */
     MDB_txn *txn;
+    bool retained;        /* read without a slot */
+    unsigned slot;        /* in the status page */
+    struct status status; /* while the generation is open */
 };
 
 struct tool_sources {
@@ -34,6 +41,19 @@ int sources_list(const char *store_dir, struct tool_sources *ret, struct error *
 /* Opens one that sources_list() gave. */
 int source_view_open(const char *store_dir, struct tool_source *source, struct error *err);
 void source_view_close(struct tool_source *source);
+
+/* Without a slot: what was read until now may be wrong, errors included. */
+bool source_view_overtaken(const struct tool_source *source);
+
+/* One pass over every source that has a copy, in order; what it prints comes out when it is known
+ * to be right. */
+struct source_pass {
+    void (*restart)(void *context); /* forget what an overtaken attempt gathered */
+    int (*visit)(void *context, const struct tool_source *source, struct error *err);
+    void *context;
+};
+/* E_OVERTAKEN: each of several attempts was. Else what opening or visit() gave. */
+int sources_walk(const char *store_dir, const struct source_pass *pass, struct error *err);
 
 /* ---- walking tables ---- */
 

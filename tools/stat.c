@@ -55,6 +55,11 @@ static json_t *source_json(const rs_source_status *source)
         (json_int_t)source->keys);
 }
 
+static const char *mode_text(rs_mode mode)
+{
+    return mode == RS_MODE_RETAINED ? "retained" : "slots";
+}
+
 static int print_json(const struct tool *tool, const rs_status_info *status)
 {
     char id[UUID_TEXT_SIZE];
@@ -63,10 +68,11 @@ static int print_json(const struct tool *tool, const rs_status_info *status)
     for (size_t i = 0; i < status->n_sources; i++)
         (void)json_array_append_new(sources, source_json(&status->sources[i]));
     return tool_print_json(
-        json_pack("{ss, ss, so, sb, so}", "store", tool->store_dir, "control_plane_id",
+        json_pack("{ss, ss, so, sb, ss, sI, so}", "store", tool->store_dir, "control_plane_id",
                   uuid_text(status->control_plane_id, id), "agent_pid",
                   status->agent_pid != 0 ? json_integer(status->agent_pid) : json_null(),
-                  "agent_running", agent_runs(status->agent_pid), "sources", sources));
+                  "agent_running", agent_runs(status->agent_pid), "mode", mode_text(status->mode),
+                  "retention_ms", (json_int_t)status->retention_ms, "sources", sources));
 }
 
 static void print_source(const rs_source_status *source)
@@ -103,6 +109,11 @@ static int print_text(const struct tool *tool, const rs_status_info *status)
         printf("agent          %s, pid %lld\n",
                agent_runs(status->agent_pid) ? "running" : "gone without stopping",
                (long long)status->agent_pid);
+    printf("read through   %s", mode_text(status->mode));
+    if (status->retention_ms > 0)
+        printf(", pages are retained for %lld ms\n", (long long)status->retention_ms);
+    else
+        printf(", nothing is retained\n");
     for (size_t i = 0; i < status->n_sources; i++)
         print_source(&status->sources[i]);
     return TOOL_YES;

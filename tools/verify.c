@@ -5,6 +5,8 @@
  */
 #include "tools/verify.h"
 
+#include "tools/capture.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -49,18 +51,50 @@ static bool is_fault(int code)
     return code == E_CORRUPT || code == E_FORMAT || code == E_NOT_FOUND;
 }
 
-static int verify_one(struct verify *verify, struct tool_source *source)
+/* E_OVERTAKEN: what was found, and printed, is void and was forgotten. */
+static int verify_open(struct verify *verify, struct tool_source *source, struct error *err)
 {
     const struct verify_sink sink = {
         .fault = on_fault, .context = verify, .progress = &verify->progress};
-    struct error err = ERROR_INIT;
-    int rc = source_view_open(verify->tool->store_dir, source, &err);
+    struct capture capture = CAPTURE_INIT;
+    uint64_t former_n = verify->n_faults;
+    bool overtaken;
+    int rc = source->retained ? capture_begin(&capture, err) : 0;
 
-    if (rc == 0 && source->generation.number == 0)
-        (void)tool_fail("source %s has no complete copy yet", source->region); /* not a fault */
-    else if (rc == 0)
-        rc = verify_source(source, &sink, &err);
-    source_view_close(source);
+    if (rc == 0)
+        rc = verify_source(source, &sink, err);
+    overtaken = source_view_overtaken(source);
+    if (capture_end(&capture, !overtaken, rc == 0 ? err : NULL) != 0 && rc == 0)
+        rc = err->code;
+    if (!overtaken)
+        return rc;
+    verify->n_faults = former_n;
+    while (json_array_size(verify->faults) > former_n)
+        (void)json_array_remove(verify->faults, json_array_size(verify->faults) - 1);
+    return error_set(err, E_OVERTAKEN,
+                     "source %s: the agent used pages again that were still being read",
+                     source->region);
+}
+
+static int verify_one(struct verify *verify, struct tool_source *source)
+{
+    enum { ATTEMPTS = 3 };
+    struct error err = ERROR_INIT;
+    int rc = E_OVERTAKEN;
+
+    for (int i = 0; i < ATTEMPTS && rc == E_OVERTAKEN; i++) {
+        struct tool_source attempt = *source;
+
+        if (i > 0)
+            (void)tool_fail("%s; starting over", err.message);
+        err = (struct error)ERROR_INIT;
+        rc = source_view_open(verify->tool->store_dir, &attempt, &err);
+        if (rc == 0 && attempt.generation.number == 0)
+            (void)tool_fail("source %s has no complete copy yet", source->region); /* no fault */
+        else if (rc == 0)
+            rc = verify_open(verify, &attempt, &err);
+        source_view_close(&attempt);
+    }
     if (rc == 0)
         return TOOL_YES;
     if (!is_fault(rc))

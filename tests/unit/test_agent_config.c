@@ -87,6 +87,7 @@ static void smallest_configuration_gets_the_defaults(void **state)
     assert_null(config->reader_group);
     assert_string_equal(config->host_name, name);
     assert_string_equal(config->listen, "127.0.0.1:9464");
+    assert_int_equal(config->retention_ms, 1000);
     assert_int_equal(config->log.level, LOG_LEVEL_INFO);
     assert_int_equal(config->log.format, LOG_FORMAT_JSON);
     assert_int_equal(config->control_plane_id.bytes[0], 0x49);
@@ -104,7 +105,7 @@ static void everything_can_be_set(void **state)
     write_file("cert", "x", 0600);
     write_file("key", "x", 0600);
     config = load_with("store_dir: /srv/store\nreader_group: readers\nhost_name: edge-7\n"
-                       "listen: \"\"\n" PLANE "sources:\n"
+                       "listen: \"\"\nretention_ms: 0\n" PLANE "sources:\n"
                        "  - region: us\n"
                        "    urls: [https://a.example:8443, https://b.example]\n"
                        "    token_file: token\n"
@@ -121,6 +122,7 @@ static void everything_can_be_set(void **state)
     assert_string_equal(config->reader_group, "readers");
     assert_string_equal(config->host_name, "edge-7");
     assert_string_equal(config->listen, "");
+    assert_int_equal(config->retention_ms, 0);
     assert_int_equal(config->sources_count, 2);
     assert_int_equal(config->sources[0].urls_count, 2);
     assert_string_equal(config->sources[0].urls[1], "https://b.example");
@@ -192,6 +194,10 @@ static void wrong_values_are_named_with_their_key(void **state)
         {PLANE SOURCE "listen: nowhere\n", "listen: \"nowhere\""},
         {PLANE SOURCE "listen: \"127.0.0.1:65536\"\n", "listen:"},
         {PLANE SOURCE "listen: \"localhost:80\"\n", "listen:"},
+        {PLANE SOURCE "retention_ms: 99\n", "retention_ms: \"99\" is not 0 (off) or 100 to 10000"},
+        {PLANE SOURCE "retention_ms: 10001\n", "retention_ms:"},
+        {PLANE SOURCE "retention_ms: -1\n", "retention_ms:"},
+        {PLANE SOURCE "retention_ms: 1s\n", "retention_ms:"},
         {PLANE SOURCE "log: {level: loud}\n", "log.level: \"loud\""},
         {PLANE SOURCE "log: {format: xml}\n", "log.format: \"xml\""},
     };
@@ -220,14 +226,16 @@ static void environment_overrides_every_scalar(void **state)
     static char url1[] = "REALM_AGENT_SOURCES_1_URLS_0=http://x.example";
     static char token1[] = "REALM_AGENT_SOURCES_1_TOKEN_FILE=token";
     static char plain1[] = "REALM_AGENT_SOURCES_1_ALLOW_PLAIN_HTTP=true";
+    static char retention[] = "REALM_AGENT_RETENTION_MS=250";
     static char unrelated[] = "REALM_AGENCY=x";
-    char *const environment[] = {plain1, dir,    level,     region,  url,
-                                 url1,   token1, unrelated, region1, NULL};
+    char *const environment[] = {plain1, dir,       level,   region,    url, url1,
+                                 token1, unrelated, region1, retention, NULL};
     struct config *config = load_with(PLANE SOURCE, environment);
 
     (void)state;
     assert_string_equal(config->store_dir, "/srv/other");
     assert_int_equal(config->log.level, LOG_LEVEL_ERROR);
+    assert_int_equal(config->retention_ms, 250);
     assert_string_equal(config->sources[0].region, "eu");
     assert_string_equal(config->sources[0].urls[0], "http://127.0.0.1:1");
     assert_string_equal(config->sources[0].urls[1], "http://127.0.0.2");
