@@ -77,7 +77,8 @@ data_plane_token() {
     jq -er .token
 }
 
-# write_agent_config NAME CP [URL...]: $DIR/NAME.yaml, with a store in $DIR/NAME.
+# write_agent_config NAME CP [URL...]: $DIR/NAME.yaml, with a store in $DIR/NAME. A short retention time, because an
+# agent that was started again waits for it before its first commit.
 write_agent_config() {
   local name=$1 cp=$2
   shift 2
@@ -88,6 +89,7 @@ store_dir: $DIR/$name
 control_plane_id: $cp
 host_name: $name
 listen: ""
+retention_ms: 100
 sources:
   - region: us
     urls: [$(IFS=,; echo "$*")]

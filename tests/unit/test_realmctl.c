@@ -4,14 +4,18 @@
 #include <stddef.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
 #include "store/files.h"
 #include "tests/lib/store_fixture.h"
+#include "tools/sources.h"
 #include "tools/tool.h"
 #include "tools/verify.h"
 
@@ -290,6 +294,148 @@ static void truncated_data_file_is_a_fault(void **state)
     assert_non_null(strstr(output, "truncated"));
 }
 
+/* ---- without reader slots ---- */
+
+enum { RETENTION_MS = 100, NOT_PERMITTED = 100 };
+
+static bool mount_read_only(void)
+{
+    return unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount(f.dir, f.dir, NULL, MS_BIND, NULL) == 0 &&
+           mount(NULL, f.dir, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) == 0;
+}
+
+static int wait_for(pid_t pid)
+{
+    int status;
+
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == NOT_PERMITTED) {
+        print_message("skipped: mount namespaces are not permitted here\n");
+        skip();
+    }
+    return WEXITSTATUS(status);
+}
+
+/* Runs every command; gives how many it went wrong at. */
+static int run_all(void)
+{
+    int wrong = run(&command_dump, false, "", NULL, NULL, NULL) != TOOL_YES ||
+                strstr(output, "\"username\":\"alice\"") == NULL;
+
+    wrong += run(&command_get, false, "", "bob", NULL, NULL) != TOOL_YES ||
+             strstr(output, "username    bob") == NULL;
+    wrong += run(&command_lookup, false, "alice-key\n", NULL, NULL, NULL) != TOOL_YES ||
+             strstr(output, "username    alice") == NULL;
+    wrong += run(&command_verify, false, "", NULL, NULL, NULL) != TOOL_YES ||
+             strcmp(output, "no faults\n") != 0;
+    wrong += run(&command_stat, true, "", NULL, NULL, NULL) != TOOL_YES ||
+             strstr(output, "\"mode\":\"retained\",\"retention_ms\":100") == NULL;
+    wrong += run(&command_readers, false, "", NULL, NULL, NULL) != TOOL_UNKNOWN;
+    return wrong;
+}
+
+static void commands_work_on_a_read_only_mount(void **state)
+{
+    pid_t pid;
+
+    (void)state;
+    f.retention_ms = RETENTION_MS;
+    f.clock = clock_system; /* by which lookup tells how stale the answer is */
+    fixture_open(&f);
+    source_heard(f.source);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(mount_read_only() ? run_all() : NOT_PERMITTED);
+    assert_int_equal(wait_for(pid), 0);
+}
+
+/* A visitor that has everything rewritten under it the first time. */
+struct visitor {
+    int ask;    /* a byte to the writer ... */
+    int answer; /* ... and one from it */
+    int restarts;
+    int visits;
+};
+
+static void count_restart(void *context)
+{
+    ((struct visitor *)context)->restarts++;
+}
+
+static int visit_slowly(void *context, const struct tool_source *source, struct error *err)
+{
+    struct visitor *visitor = context;
+    struct table_walk walk;
+    char byte = 0;
+    int rc = walk_begin(&walk, source, TABLE_CONSUMERS, NULL, err);
+
+    printf("visit %d\n", ++visitor->visits);
+    if (rc == 0 && visitor->visits == 1 &&
+        (write(visitor->ask, &byte, 1) != 1 || read(visitor->answer, &byte, 1) != 1))
+        rc = error_set(err, E_IO, "the writer is gone");
+    while (rc == 0 && !walk.at_end)
+        rc = walk_next(&walk, err);
+    walk_end(&walk);
+    return rc;
+}
+
+static int walk_while_rewritten(int ask, int answer)
+{
+    struct visitor visitor = {.ask = ask, .answer = answer};
+    const struct source_pass pass = {count_restart, visit_slowly, &visitor};
+    struct error err = ERROR_INIT;
+    int stream;
+
+    if (!mount_read_only())
+        return NOT_PERMITTED;
+    (void)fflush(stdout);
+    stream = redirect(STDOUT_FILENO, "walked", O_WRONLY | O_CREAT | O_TRUNC);
+    if (sources_walk(f.dir, &pass, &err) != 0 || visitor.restarts != 2 || visitor.visits != 2 ||
+        fflush(stdout) != 0)
+        return 1;
+    restore(STDOUT_FILENO, stream);
+    return 0;
+}
+
+static void walk_that_was_overtaken_starts_over_and_prints_once(void **state)
+{
+    char text[64] = "";
+    int ask[2];
+    int answer[2];
+    size_t size;
+    char byte;
+    pid_t pid;
+
+    (void)state;
+    f.retention_ms = RETENTION_MS;
+    fixture_open(&f);
+    assert_int_equal(pipe(ask), 0);
+    assert_int_equal(pipe(answer), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(walk_while_rewritten(ask[1], answer[0]));
+    assert_int_equal(close(ask[1]), 0);
+    if (read(ask[0], &byte, 1) == 1) { /* else it may not mount */
+        for (int i = 0; i < 5; i++) {
+            fixture_begin(&f);
+            fixture_put_consumer(f.source, 7, 1, "alice");
+            fixture_commit(&f);
+            f.boot_ms += RETENTION_MS;
+        }
+        assert_int_equal(write(answer[1], &byte, 1), 1);
+    }
+    (void)close(ask[0]);
+    (void)close(answer[0]);
+    (void)close(answer[1]);
+    assert_int_equal(wait_for(pid), 0);
+    assert_int_equal(files_read(f.base, "walked", text, sizeof(text) - 1, &size, NULL), 0);
+    assert_string_equal(text, "visit 2\n");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -308,6 +454,8 @@ int main(void)
         TEST(damaged_consumer_record_is_found),
         TEST(counts_that_do_not_fit_are_found),
         TEST(truncated_data_file_is_a_fault),
+        TEST(commands_work_on_a_read_only_mount),
+        TEST(walk_that_was_overtaken_starts_over_and_prints_once),
     };
 
     return cmocka_run_group_tests_name("realmctl", tests, NULL, NULL);
