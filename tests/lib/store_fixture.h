@@ -20,7 +20,7 @@ struct fixture {
     const char *group;  /* reader group or NULL */
     size_t map_bytes;   /* 0: 64 GiB */
     unsigned retention_ms;
-    int64_t wall_ms;    /* what both clocks say */
+    int64_t wall_ms; /* what both clocks say */
     int64_t boot_ms;
     struct clock clock;    /* reads the two above */
     uint64_t version;      /* of the last commit */
