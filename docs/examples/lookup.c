@@ -30,7 +30,7 @@ static void print_consumer(rs_consumer *consumer)
 int main(int argc, char **argv)
 {
     char why[256] = "";
-    rs_options options = {sizeof(options), why, sizeof(why)};
+    rs_options options = RS_OPTIONS_INIT;
     rs_source sources[SOURCES_MAX];
     size_t n = 0;
     char key[1026]; /* a key of 1024 bytes, its newline, a NUL */
@@ -47,6 +47,8 @@ int main(int argc, char **argv)
         return fail("usage", "lookup STORE SOURCE... < KEY");
     key[strcspn(key, "\n")] = 0;
 
+    options.message = why;
+    options.message_size = sizeof(why);
     if (rs_open(&store, argv[1], &options) != 0)
         return fail(argv[1], why);
     rc = rs_begin(store, &snapshot);
