@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <grp.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -770,6 +771,33 @@ static void reader_stopped_anywhere_is_never_wrong(void **state)
     close_marked();
 }
 
+static void *look_up_in_thread(void *context)
+{
+    (void)context;
+    for (unsigned i = 0; !atomic_load(&tally->stop); i++)
+        look_up_marked(i % KEYS, false, false);
+    return NULL;
+}
+
+static void threads_share_a_store_without_slots(void **state)
+{
+    pthread_t threads[2];
+    unsigned round = 0;
+
+    (void)state;
+    open_marked();
+    assert_int_equal(try_open(), 0);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, look_up_in_thread, NULL), 0);
+    rewrite_past_retention(&round);
+    atomic_store(&tally->stop, true);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    assert_int_equal(atomic_load(&tally->wrong), 0);
+    assert_true(atomic_load(&tally->right) > 0);
+    close_marked();
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -795,6 +823,7 @@ int main(void)
         TEST(full_slots_stop_neither_the_agent_nor_retained_readers),
         TEST(reader_stopped_inside_a_snapshot_is_never_wrong),
         TEST(reader_stopped_anywhere_is_never_wrong),
+        TEST(threads_share_a_store_without_slots),
     };
 
     return cmocka_run_group_tests_name("retained", tests, NULL, NULL);
