@@ -100,7 +100,8 @@ enum {
     RS_E_IO = -12,
     RS_E_BUSY = -13,
     RS_E_MAP_RESIZED = -14,
-    RS_E_UNSUPPORTED = -15, /* retained mode, but the agent's retention_ms is 0 */
+    RS_E_UNSUPPORTED =
+        -15,             /* retained mode, but the agent's retention_ms is 0, or it has no slots */
     RS_E_OVERTAKEN = -16 /* retained mode: the snapshot is older than the agent keeps pages; end it
                           * and begin another one */
 };

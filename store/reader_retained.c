@@ -63,11 +63,17 @@ int retained_begin_source(rs_snapshot *snapshot, unsigned source)
 
 int retained_before(rs_snapshot *snapshot)
 {
-    int64_t retention_ms = status_retention_ms(&snapshot->view->page->status);
-    int rc = retention_ms > 0 ? 0 : E_UNSUPPORTED;
+    const struct status *page = &snapshot->view->page->status;
+    int rc = 0;
 
     for (unsigned i = 0; i < snapshot->view->n_sources && rc == 0; i++) {
-        if (is_retained(snapshot, i) && age_ms(snapshot, i) > retention_ms / 2)
+        const struct view_source *source = &snapshot->view->sources[i];
+
+        if (source->opened == NULL || !source->opened->retained)
+            continue;
+        if (!status_retains(page, source->slot, source->opened->generation.number))
+            rc = E_UNSUPPORTED;
+        else if (is_retained(snapshot, i) && age_ms(snapshot, i) > status_retention_ms(page) / 2)
             rc = drop(snapshot, i);
     }
     return rc;

@@ -10,10 +10,10 @@ int retained_open(const struct status *page, unsigned slot, const char *source_d
 {
     int rc = E_OVERTAKEN;
 
-    if (status_retention_ms(page) == 0)
+    if (!status_retains(page, slot, number))
         return error_set(err, E_UNSUPPORTED,
                          "%s: the agent retains nothing for readers without slots (its "
-                         "retention_ms is 0)",
+                         "retention_ms is 0, or it found no slots free for itself)",
                          source_dir);
     for (int i = 0; i < ATTEMPTS; i++) {
         uint64_t txn_id = 0;

@@ -16,7 +16,7 @@
  * been overtaken, by the page and by its own clock.
  *
  * Without memory or reader slots for the transactions nothing is retained: the page says so,
- * retained readers are refused, and the source goes on.
+ * retained readers are refused, the source goes on, and source_check_readers() tries again.
  *
  * THREADS: the one that commits.
  */

@@ -252,6 +252,8 @@ int source_check_readers(struct source *source, struct source_readers *ret, stru
         scan.newest = info.me_last_txnid;
         if (mdb_reader_list(source->live.env.mdb, scan_line, &scan) < 0)
             return error_set(err, E_IO, "cannot list the reader slots");
+        if (source->retention.n_held == 0)
+            retention_start(source); /* there may be free slots for it now */
         retention_advance(source);
         readers.retained = source->retention.n_held;
         readers.retained_age_ms = retention_age_ms(source);

@@ -211,6 +211,19 @@ int64_t status_retention_ms(const struct status *status)
     return (int64_t)load(status, STATUS_AT_RETENTION);
 }
 
+static const uint64_t retained_txn_mask = ((uint64_t)1 << STATUS_RETAINED_TXN_BITS) - 1;
+
+static uint64_t load_retained(const struct status *status, unsigned slot)
+{
+    return load(status, status_slot_at(slot) + STATUS_AT_RETAINED);
+}
+
+bool status_retains(const struct status *status, unsigned slot, uint32_t generation)
+{
+    return status_retention_ms(status) > 0 &&
+           load_retained(status, slot) != status_retained_word(generation, 0);
+}
+
 /* Why comparing afterwards is enough. The agent, in one thread: (1) stores the word that gives a
  * transaction up, (2) a fence, (3) releases the transaction, (4) lets LMDB write into its pages.
  * The reader, in one thread: (a) reads pages, (b) a fence, (c) loads the word. Had (a) seen a byte
@@ -222,14 +235,13 @@ int64_t status_retention_ms(const struct status *status)
 bool status_overtaken(const struct status *status, unsigned slot, uint32_t generation,
                       uint64_t txn_id)
 {
-    const uint64_t txn_mask = ((uint64_t)1 << STATUS_RETAINED_TXN_BITS) - 1;
     uint64_t word;
 
     atomic_thread_fence(memory_order_acquire);
-    word = load(status, status_slot_at(slot) + STATUS_AT_RETAINED);
+    word = load_retained(status, slot);
     if (status_replaced(status) || status_retention_ms(status) == 0)
         return true; /* the agent writes another page, or retains nothing any more */
-    if ((word ^ status_retained_word(generation, 0)) & ~txn_mask)
+    if ((word ^ status_retained_word(generation, 0)) & ~retained_txn_mask)
         return false; /* the agent writes another generation: nobody writes ours */
-    return (word & txn_mask) == 0 || txn_id < (word & txn_mask);
+    return (word & retained_txn_mask) == 0 || txn_id < (word & retained_txn_mask);
 }

@@ -80,6 +80,8 @@ bool status_read(const struct status *status, struct status_info *ret);
 int64_t status_age_ms(const struct status *status, unsigned slot, const struct clock *clock);
 /* How long the agent keeps the pages of a version after it was replaced; 0: readers need slots. */
 int64_t status_retention_ms(const struct status *status);
+/* Whether readers without slots are protected in the slot's `generation` at all. */
+bool status_retains(const struct status *status, unsigned slot, uint32_t generation);
 /* Whether pages of the transaction `txn_id` in the slot's `generation` may have been used again by
  * now, or this page cannot tell. Called after the pages were read; status.c argues the order. */
 bool status_overtaken(const struct status *status, unsigned slot, uint32_t generation,

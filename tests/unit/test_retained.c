@@ -566,6 +566,60 @@ static void full_slots_stop_neither_the_agent_nor_retained_readers(void **state)
     (void)close(to_child[1]);
 }
 
+/* Takes all slots but a few, tells so, and stays until `in` is closed. */
+static int leave_few_slots(int out, int in)
+{
+    enum { TAKEN = ENV_MAX_READERS - 3 };
+    static rs_snapshot *all[TAKEN];
+    rs_source source = fixture_realm_source(7);
+    char byte = 0;
+
+    if (try_open() != 0)
+        return 1;
+    for (int i = 0; i < TAKEN; i++) {
+        if (rs_begin(store, &all[i]) != 0 ||
+            rs_lookup(all[i], &source, 1, "alice-key", 9, &consumer) != RS_FOUND)
+            return 1;
+    }
+    return write(out, &byte, 1) == 1 && read(in, &byte, 1) == 0 ? 0 : 1;
+}
+
+static void agent_without_slots_retains_nothing_says_so_and_tries_again(void **state)
+{
+    int to_parent[2];
+    int to_child[2];
+    char byte;
+    int status;
+    pid_t pid;
+
+    (void)state;
+    make_people();
+    fixture_close(&f);
+    assert_int_equal(pipe(to_parent), 0);
+    assert_int_equal(pipe(to_child), 0);
+    mode = RS_MODE_SLOTS;
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        (void)close(to_child[1]);
+        _exit(leave_few_slots(to_parent[1], to_child[0]));
+    }
+    (void)close(to_parent[1]);
+    assert_int_equal(read(to_parent[0], &byte, 1), 1);
+    fixture_open(&f);
+    assert_int_equal(readers_now().retained, 0);
+    rename_alice(1);
+    mode = RS_MODE_RETAINED;
+    assert_int_equal(in_child(read_alice), RS_E_UNSUPPORTED);
+    (void)close(to_child[1]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(readers_now().retained, 1);
+    assert_int_equal(in_child(read_alice), RS_FOUND);
+    (void)close(to_parent[0]);
+    (void)close(to_child[0]);
+}
+
 /* ---- readers that are stopped ---- */
 
 enum { KEYS = 300, ROUNDS = 6, REWRITES = 3 };
@@ -821,6 +875,7 @@ int main(void)
         TEST(read_permission_alone_is_enough),
         TEST(equal_pids_of_two_namespaces_collide_in_slots_alone),
         TEST(full_slots_stop_neither_the_agent_nor_retained_readers),
+        TEST(agent_without_slots_retains_nothing_says_so_and_tries_again),
         TEST(reader_stopped_inside_a_snapshot_is_never_wrong),
         TEST(reader_stopped_anywhere_is_never_wrong),
         TEST(threads_share_a_store_without_slots),
