@@ -7,7 +7,8 @@
 #define DEFAULT_STORE "/var/lib/realm-agent"
 
 static const struct command *const commands[] = {
-    &command_stat, &command_dump, &command_get, &command_lookup, &command_readers, &command_verify,
+    &command_stat,    &command_dump,   &command_get,  &command_lookup,
+    &command_readers, &command_verify, &command_diff,
 };
 enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 

@@ -36,6 +36,7 @@ extern const struct command command_get;
 extern const struct command command_lookup;
 extern const struct command command_readers;
 extern const struct command command_verify;
+extern const struct command command_diff;
 
 /* "realmctl: message" to stderr; gives TOOL_UNKNOWN. */
 int tool_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

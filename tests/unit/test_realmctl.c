@@ -3,7 +3,6 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +14,7 @@
 
 #include "store/files.h"
 #include "tests/lib/store_fixture.h"
+#include "tests/lib/tool_run.h"
 #include "tools/sources.h"
 #include "tools/tool.h"
 #include "tools/verify.h"
@@ -39,63 +39,14 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* Points a standard stream at a file of the fixture; gives a copy of the former one. */
-static int redirect(int stream, const char *name, int flags)
-{
-    char path[PATH_MAX];
-    int former = dup(stream);
-    int fd;
-
-    (void)snprintf(path, sizeof(path), "%s/%s", f.base, name);
-    fd = open(path, flags, 0600);
-    assert_true(former >= 0 && fd >= 0);
-    assert_int_equal(dup2(fd, stream), stream);
-    assert_int_equal(close(fd), 0);
-    return former;
-}
-
-static void restore(int stream, int former)
-{
-    assert_int_equal(dup2(former, stream), stream);
-    assert_int_equal(close(former), 0);
-}
-
-static void read_output(void)
-{
-    size_t size = 0;
-
-    assert_int_equal(files_read(f.base, "out", output, sizeof(output) - 1, &size, NULL), 0);
-    output[size] = 0;
-}
-
 /* Runs a command with up to three arguments; its standard output goes to `output`. */
 static int run(const struct command *command, bool json, const char *input, const char *first,
                const char *second, const char *third)
 {
-    struct tool tool = {.store_dir = f.dir, .json = json};
-    char arguments[4][128] = {""};
-    char *argv[5] = {arguments[0], NULL};
-    const char *given[] = {first, second, third};
-    int argc = 1;
-    int streams[3];
-    int rc;
+    const char *const arguments[] = {first, second, third, NULL};
+    const struct tool tool = {.store_dir = f.dir, .json = json};
 
-    for (int i = 0; i < 3 && given[i] != NULL; i++, argc++) {
-        (void)snprintf(arguments[argc], sizeof(arguments[argc]), "%s", given[i]);
-        argv[argc] = arguments[argc];
-    }
-    assert_int_equal(files_write(f.base, "in", input, strlen(input), FILES_NO_GROUP, NULL), 0);
-    (void)fflush(stdout);
-    streams[0] = redirect(STDIN_FILENO, "in", O_RDONLY);
-    streams[1] = redirect(STDOUT_FILENO, "out", O_WRONLY | O_CREAT | O_TRUNC);
-    streams[2] = redirect(STDERR_FILENO, "err", O_WRONLY | O_CREAT | O_TRUNC);
-    optind = 0;
-    rc = command->run(&tool, argc, argv);
-    (void)fflush(stdout);
-    for (int i = 0; i < 3; i++)
-        restore(i, streams[i]);
-    read_output();
-    return rc;
+    return tool_run(f.base, &tool, command, input, arguments, output, sizeof(output));
 }
 
 #define REALM_7 "01900000-0000-7000-8000-0000000002bc"
@@ -392,11 +343,11 @@ static int walk_while_rewritten(int ask, int answer)
     if (!mount_read_only())
         return NOT_PERMITTED;
     (void)fflush(stdout);
-    stream = redirect(STDOUT_FILENO, "walked", O_WRONLY | O_CREAT | O_TRUNC);
+    stream = tool_redirect(f.base, STDOUT_FILENO, "walked", O_WRONLY | O_CREAT | O_TRUNC);
     if (sources_walk(f.dir, &pass, &err) != 0 || visitor.restarts != 2 || visitor.visits != 2 ||
         fflush(stdout) != 0)
         return 1;
-    restore(STDOUT_FILENO, stream);
+    tool_restore(STDOUT_FILENO, stream);
     return 0;
 }
 
