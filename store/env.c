@@ -210,6 +210,13 @@ int env_open_retained(const char *dir, struct env *ret, uint64_t *ret_txn_id, st
     return open_for_reading(dir, MDB_RDONLY | MDB_NOLOCK, ret, ret_txn_id, err);
 }
 
+int env_open_frozen(const char *dir, struct env *ret, struct error *err)
+{
+    uint64_t txn_id; /* nobody writes */
+
+    return open_for_reading(dir, MDB_RDONLY | MDB_NOLOCK, ret, &txn_id, err);
+}
+
 void env_close(struct env *env)
 {
     if (env->mdb != NULL)

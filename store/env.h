@@ -39,6 +39,9 @@ int env_open_reader(const char *dir, struct env *ret, struct error *err);
 /* The same without a slot: nothing is written and no lock file is used (retained.h). *ret_txn_id is
  * the oldest transaction that opening may have read, also upon failure; 0: none. */
 int env_open_retained(const char *dir, struct env *ret, uint64_t *ret_txn_id, struct error *err);
+/* Opens one that nobody writes to any more, without locks or a lock file: it may be on a read-only
+ * mount. */
+int env_open_frozen(const char *dir, struct env *ret, struct error *err);
 void env_close(struct env *env); /* a closed one: no effect */
 
 /* Syncs what was written and makes later commits synced. */

@@ -59,8 +59,8 @@ static int check_counts(const struct env *env, MDB_txn *txn, const struct layout
     return 0;
 }
 
-/* Reads meta and the digest key of a generation whose environment is open. */
-static int load(const char *dir, struct generation *generation, struct error *err)
+/* Reads and checks the head of a generation whose environment is open. */
+static int load_meta(const char *dir, struct generation *generation, struct error *err)
 {
     MDB_txn *txn;
     int rc = mdb_txn_begin(generation->env.mdb, NULL, MDB_RDONLY, &txn);
@@ -80,7 +80,7 @@ static int load(const char *dir, struct generation *generation, struct error *er
                          dir);
     if (rc != 0)
         return error_set(err, rc, "%s: its head is damaged or does not fit its contents", dir);
-    return read_digest_key(dir, generation, err);
+    return 0;
 }
 
 static int finish_open(const char *dir, uint32_t number, struct generation *generation,
@@ -89,7 +89,9 @@ static int finish_open(const char *dir, uint32_t number, struct generation *gene
     int rc;
 
     generation->number = number;
-    rc = load(dir, generation, err);
+    rc = load_meta(dir, generation, err);
+    if (rc == 0)
+        rc = read_digest_key(dir, generation, err);
     if (rc != 0) {
         generation_close(generation);
         return rc;
@@ -137,6 +139,21 @@ int generation_open_writer(const char *source_dir, uint32_t number, size_t map_b
     if (rc == 0)
         rc = env_open_writer(dir, map_bytes, gid, &generation.env, err);
     return rc != 0 ? rc : finish_open(dir, number, &generation, ret, err);
+}
+
+int generation_open_backup(const char *dir, struct generation *ret, struct error *err)
+{
+    struct generation generation = {.number = GENERATION_OF_BACKUP};
+    int rc = env_open_frozen(dir, &generation.env, err);
+
+    if (rc == 0)
+        rc = load_meta(dir, &generation, err);
+    if (rc != 0) {
+        generation_close(&generation);
+        return rc;
+    }
+    *ret = generation;
+    return 0;
 }
 
 void generation_close(struct generation *generation)

@@ -14,7 +14,10 @@
 #include "store/env.h"
 #include "store/layout.h"
 
-enum { GENERATION_NAME_SIZE = 16 }; /* "g-" and up to 10 digits */
+enum {
+    GENERATION_NAME_SIZE = 16, /* "g-" and up to 10 digits */
+    GENERATION_OF_BACKUP = 1   /* the number that a backup, which has no other, goes by */
+};
 
 struct generation {
     uint32_t number; /* 0: none is open */
@@ -35,6 +38,8 @@ int generation_open_retained(const char *source_dir, uint32_t number, struct gen
                              uint64_t *ret_txn_id, struct error *err);
 int generation_open_writer(const char *source_dir, uint32_t number, size_t map_bytes, gid_t gid,
                            struct generation *ret, struct error *err);
+/* Opens a backup's copy, without a digest key, as env_open_frozen() does. */
+int generation_open_backup(const char *dir, struct generation *ret, struct error *err);
 /* Closes the environment and wipes the digest key; none open: no effect. */
 void generation_close(struct generation *generation);
 

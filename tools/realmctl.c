@@ -8,7 +8,7 @@
 
 static const struct command *const commands[] = {
     &command_stat,    &command_dump,   &command_get,  &command_lookup,
-    &command_readers, &command_verify, &command_diff,
+    &command_readers, &command_verify, &command_diff, &command_backup,
 };
 enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 

@@ -7,6 +7,7 @@
 
 #include "store/files.h"
 #include "store/retained.h"
+#include "tools/backup.h"
 #include "tools/capture.h"
 #include "tools/tool.h"
 
@@ -15,7 +16,7 @@ static int by_region(const void *a, const void *b)
     return strcmp(((const struct tool_source *)a)->region, ((const struct tool_source *)b)->region);
 }
 
-int sources_list(const char *store_dir, struct tool_sources *ret, struct error *err)
+static int list_store(const char *store_dir, struct tool_sources *ret, struct error *err)
 {
     struct tool_sources sources = {.n = 0};
     struct status_info info;
@@ -38,9 +39,18 @@ int sources_list(const char *store_dir, struct tool_sources *ret, struct error *
             return error_set(err, E_CORRUPT, "%s/status names a region that is none", store_dir);
         sources.n++;
     }
-    qsort(sources.items, sources.n, sizeof(sources.items[0]), by_region);
     *ret = sources;
     return 0;
+}
+
+int sources_list(const char *store_dir, struct tool_sources *ret, struct error *err)
+{
+    int rc =
+        backup_is(store_dir) ? backup_list(store_dir, ret, err) : list_store(store_dir, ret, err);
+
+    if (rc == 0)
+        qsort(ret->items, ret->n, sizeof(ret->items[0]), by_region);
+    return rc;
 }
 
 static int begin_snapshot(struct tool_source *source, struct error *err)
@@ -87,6 +97,8 @@ static int open_once(const char *store_dir, struct tool_source *source, struct e
     source->generation.number = 0;
     if (rc != 0 || number == 0)
         return rc;
+    if (source->backup)
+        return generation_open_backup(dir, &source->generation, err);
     if (source->status.words == NULL)
         rc = status_open(store_dir, &source->status, err);
     if (rc == 0)

@@ -1,7 +1,8 @@
 /* sources.h - every source of a store, opened read-only in one consistent snapshot each.
  *
- * For the commands that look at records rather than ask questions (dump, get, verify). The public
- * library must not have the same store open in this process meanwhile.
+ * A store or a backup (tools/backup.h). For the commands that look at records rather than ask
+ * questions (dump, get, verify). The public library must not have the same store open in this
+ * process meanwhile.
  *
  * Where no reader slot can be had (a read-only mount, for one) a source is read without: the agent
  * then keeps its pages for the retention time only. Each step of a walk checks that, and gives
@@ -25,6 +26,7 @@ struct tool_source {
     bool retained;        /* read without a slot */
     unsigned slot;        /* in the status page */
     struct status status; /* while the generation is open */
+    bool backup;          /* no store: nobody writes to it */
 };
 
 struct tool_sources {

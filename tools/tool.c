@@ -79,18 +79,40 @@ void progress_begin(struct progress *progress, const char *what)
         progress->next_ms = clock_boot_ms() + PROGRESS_FIRST_MS;
 }
 
-void progress_at(struct progress *progress, uint64_t records)
+bool progress_is_wanted(const struct progress *progress)
+{
+    return progress->next_ms != 0;
+}
+
+/* Whether to show something now. */
+static bool is_due(struct progress *progress)
 {
     int64_t now_ms;
 
-    if (progress->next_ms == 0 || records % PROGRESS_EVERY_RECORDS != 0)
-        return;
+    if (progress->next_ms == 0)
+        return false;
     now_ms = clock_boot_ms();
     if (now_ms < progress->next_ms)
-        return;
-    (void)fprintf(stderr, "\r%s: %llu records", progress->what, (unsigned long long)records);
+        return false;
     progress->shown = true;
     progress->next_ms = now_ms + PROGRESS_EVERY_MS;
+    return true;
+}
+
+void progress_at(struct progress *progress, uint64_t records)
+{
+    if (records % PROGRESS_EVERY_RECORDS == 0 && is_due(progress))
+        (void)fprintf(stderr, "\r%s: %llu records", progress->what, (unsigned long long)records);
+}
+
+void progress_bytes(struct progress *progress, uint64_t done, uint64_t total)
+{
+    enum { MIB_SHIFT = 20 };
+
+    if (is_due(progress))
+        (void)fprintf(stderr, "\r%s: %llu of at most %llu MiB", progress->what,
+                      (unsigned long long)(done >> MIB_SHIFT),
+                      (unsigned long long)(total >> MIB_SHIFT));
 }
 
 void progress_end(struct progress *progress)

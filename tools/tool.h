@@ -37,6 +37,7 @@ extern const struct command command_lookup;
 extern const struct command command_readers;
 extern const struct command command_verify;
 extern const struct command command_diff;
+extern const struct command command_backup;
 
 /* "realmctl: message" to stderr; gives TOOL_UNKNOWN. */
 int tool_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -61,8 +62,12 @@ struct progress {
     int64_t next_ms; /* boot clock; 0: never */
 };
 void progress_begin(struct progress *progress, const char *what);
+/* Somebody is there to be told. */
+bool progress_is_wanted(const struct progress *progress);
 /* Cheap enough to call for every record. */
 void progress_at(struct progress *progress, uint64_t records);
+/* For work whose size is known in bytes; called now and then. */
+void progress_bytes(struct progress *progress, uint64_t done, uint64_t total);
 void progress_end(struct progress *progress);
 
 #endif

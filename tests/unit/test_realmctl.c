@@ -284,6 +284,8 @@ static int run_all(void)
     wrong += run(&command_stat, true, "", NULL, NULL, NULL) != TOOL_YES ||
              strstr(output, "\"mode\":\"retained\",\"retention_ms\":100") == NULL;
     wrong += run(&command_readers, false, "", NULL, NULL, NULL) != TOOL_UNKNOWN;
+    wrong += run(&command_backup, false, "", "/tmp/never-made", NULL, NULL) != TOOL_UNKNOWN ||
+             access("/tmp/never-made", F_OK) == 0;
     return wrong;
 }
 
