@@ -394,7 +394,8 @@ int rs_status(rs_store *store, rs_status_info *ret)
         memcpy(ret->control_plane_id, info.control_plane_id.bytes, UUID_BYTES);
         ret->agent_pid = info.agent_pid;
         ret->retention_ms = status_retention_ms(page);
-        ret->mode = store->view->retained ? RS_MODE_RETAINED : RS_MODE_SLOTS;
+        ret->mode = store->mode == RS_MODE_RETAINED || store->view->retained ? RS_MODE_RETAINED
+                                                                             : RS_MODE_SLOTS;
         for (unsigned i = 0; i < STATUS_SLOTS; i++) {
             if (info.slots[i].region[0] != 0)
                 fill_status(page, i, &store->clock, &info.slots[i],

@@ -145,11 +145,12 @@ static int verify_store(const struct tool *tool)
 static int killed(const struct tool *tool, int signal_number)
 {
     struct verify verify = {.tool = tool, .faults = json_array()};
-    char text[128];
+    char text[192];
     int rc;
 
     (void)snprintf(text, sizeof(text),
-                   "the pages of a data file are damaged: reading them was ended by %s",
+                   "the pages of a data file are damaged, or were used again while they were read "
+                   "without a reader slot: reading them was ended by %s",
                    strsignal(signal_number));
     add_fault(&verify, "store", NULL, text);
     rc = report(&verify) == 0 ? TOOL_NO : TOOL_UNKNOWN;
