@@ -8,11 +8,11 @@
  *  - A snapshot is for one request: begin and end around it; it costs tens of nanoseconds.
  *  - There are two modes of reading. "Slots" writes one slot of the store's lock file: the process
  *    must be in the reader group, a read-only mount is refused, and a snapshot that stays open
- * keeps its pages from being used again, so that the file grows. "Retained" writes nothing and
- * works on a read-only mount, in another PID namespace and with read permission alone: the agent
- * keeps pages for a retention time (retention_ms, 1 s by default), whether anybody reads them or
- * not. A snapshot lives no longer than that, and the library finds out: rs_lookup() checks before
- * it answers, and rs_check() tells whether what was borrowed may still be read.
+ *    keeps its pages from being used again, so that the file grows. "Retained" writes nothing and
+ *    works on a read-only mount, in another PID namespace and with read permission alone: the agent
+ *    keeps pages for a retention time (retention_ms, 1 s by default), whether anybody reads them or
+ *    not. A snapshot lives no longer than that, and the library finds out: rs_lookup() checks
+ *    before it answers, and rs_check() tells whether what was borrowed may still be read.
  *  - What remains in retained mode: a thread that is stopped (SIGSTOP, the freezer, a starved
  *    machine) inside one call of rs_lookup(), or between rs_check() and the use of a string, for
  *    longer than half the retention time goes on in pages that the agent may have used again. In
