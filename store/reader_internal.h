@@ -124,6 +124,8 @@ int retained_begin_source(rs_snapshot *snapshot, unsigned source);
 /* Before pages are read: drops transactions that are too old to go on with. E_OVERTAKEN: one of
  * them has answered already. E_UNSUPPORTED: the agent does not retain any more. */
 int retained_before(rs_snapshot *snapshot);
+/* In between, before a value's size or contents are trusted: no more than a few loads. */
+bool retained_is_lost(const rs_snapshot *snapshot, unsigned source);
 /* After pages were read: *ret_repeat says that what was read is void and was dropped, so that it
  * can be read again. E_OVERTAKEN as above. */
 int retained_after(rs_snapshot *snapshot, bool *ret_repeat);

@@ -159,9 +159,10 @@ static uint64_t own_groups(const struct record_strings *consumers,
     return own;
 }
 
-static int read_consumer(struct lookup *lookup, const struct env *env, MDB_txn *txn,
+static int read_consumer(struct lookup *lookup, unsigned source, MDB_txn *txn,
                          const struct layout_lookup *entry)
 {
+    const struct env *env = &lookup->snapshot->view->sources[source].opened->generation.env;
     struct consumer_view *answer = &lookup->answer;
     unsigned char bytes[LAYOUT_CONSUMER_KEY_BYTES];
     MDB_val key;
@@ -171,6 +172,8 @@ static int read_consumer(struct lookup *lookup, const struct env *env, MDB_txn *
     layout_consumer_key(entry->scope, &entry->consumer_id, bytes);
     key = env_val(bytes, sizeof(bytes));
     rc = mdb_get(txn, env->tables[TABLE_CONSUMERS], &key, &value);
+    if (retained_is_lost(lookup->snapshot, source))
+        return E_OVERTAKEN;
     if (rc != 0)
         return rc == MDB_NOTFOUND ? E_CORRUPT : env_code(rc);
     if (!record_view_consumer(value.mv_data, value.mv_size, &answer->consumer))
@@ -195,6 +198,8 @@ static int find_key(struct lookup *lookup, unsigned source, uint32_t scope)
     if (rc != 0)
         return rc;
     rc = mdb_get(txn, env->tables[TABLE_LOOKUP], &key, &value);
+    if (retained_is_lost(lookup->snapshot, source))
+        return E_OVERTAKEN; /* a size out of a recycled page may lead anywhere */
     if (rc != 0)
         return rc == MDB_NOTFOUND ? RS_NOT_FOUND : env_code(rc);
     if (value.mv_size % LAYOUT_LOOKUP_BYTES != 0)
@@ -205,7 +210,7 @@ static int find_key(struct lookup *lookup, unsigned source, uint32_t scope)
     layout_unpack_lookup(found, &entry);
     if (entry.expires_at_ms != 0 && entry.expires_at_ms <= lookup->now_ms)
         return RS_NOT_FOUND;
-    return read_consumer(lookup, env, txn, &entry);
+    return read_consumer(lookup, source, txn, &entry);
 }
 
 /* ---- sources ---- */

@@ -31,14 +31,19 @@ static bool is_retained(const rs_snapshot *snapshot, unsigned source)
            snapshot->view->sources[source].opened->retained;
 }
 
-static bool is_overtaken(const rs_snapshot *snapshot, unsigned source)
+bool retained_is_lost(const rs_snapshot *snapshot, unsigned source)
 {
     const struct view_source *from = &snapshot->view->sources[source];
-    const struct status *page = &snapshot->view->page->status;
 
-    return status_overtaken(page, from->slot, from->opened->generation.number,
-                            mdb_txn_id(snapshot->txns[source])) ||
-           age_ms(snapshot, source) >= status_retention_ms(page);
+    return is_retained(snapshot, source) &&
+           status_overtaken(&snapshot->view->page->status, from->slot,
+                            from->opened->generation.number, mdb_txn_id(snapshot->txns[source]));
+}
+
+static bool is_overtaken(const rs_snapshot *snapshot, unsigned source)
+{
+    return retained_is_lost(snapshot, source) ||
+           age_ms(snapshot, source) >= status_retention_ms(&snapshot->view->page->status);
 }
 
 static int drop(rs_snapshot *snapshot, unsigned source)
