@@ -124,8 +124,10 @@ int retained_begin_source(rs_snapshot *snapshot, unsigned source);
 /* Before pages are read: drops transactions that are too old to go on with. E_OVERTAKEN: one of
  * them has answered already. E_UNSUPPORTED: the agent does not retain any more. */
 int retained_before(rs_snapshot *snapshot);
-/* In between, before a value's size or contents are trusted: no more than a few loads. */
-bool retained_is_lost(const rs_snapshot *snapshot, unsigned source);
+/* Reads one value of a source whose transaction is begun; with slots too. E_NOT_FOUND. E_OVERTAKEN:
+ * its size or place may come from a recycled page and lead anywhere. */
+int reader_get(const rs_snapshot *snapshot, unsigned source, enum table table, MDB_val key,
+               MDB_val *ret);
 /* After pages were read: *ret_repeat says that what was read is void and was dropped, so that it
  * can be read again. E_OVERTAKEN as above. */
 int retained_after(rs_snapshot *snapshot, bool *ret_repeat);

@@ -68,26 +68,26 @@ static struct realm_entry *cache_slot(rs_snapshot *snapshot, unsigned source, co
     return &snapshot->realms[hash % REALM_CACHE_ENTRIES];
 }
 
-static int read_realm(const struct env *env, MDB_txn *txn, const struct uuid *id,
+static int read_realm(const rs_snapshot *snapshot, unsigned source, const struct uuid *id,
                       struct realm_entry *ret)
 {
     MDB_val key = env_val(id->bytes, UUID_BYTES);
     MDB_val value;
-    int rc = mdb_get(txn, env->tables[TABLE_REALM_IDS], &key, &value);
+    int rc = reader_get(snapshot, source, TABLE_REALM_IDS, key, &value);
 
-    if (rc == MDB_NOTFOUND) {
+    if (rc == E_NOT_FOUND) {
         ret->number = MODEL_SCOPE_CP;
         return 0;
     }
     if (rc != 0)
-        return env_code(rc);
+        return rc;
     if (value.mv_size != sizeof(ret->number))
         return E_CORRUPT;
     memcpy(&ret->number, value.mv_data, sizeof(ret->number));
     key = env_val(&ret->number, sizeof(ret->number));
-    rc = mdb_get(txn, env->tables[TABLE_REALMS], &key, &value);
+    rc = reader_get(snapshot, source, TABLE_REALMS, key, &value);
     if (rc != 0)
-        return rc == MDB_NOTFOUND ? E_CORRUPT : env_code(rc);
+        return rc == E_NOT_FOUND ? E_CORRUPT : rc;
     if (!record_view_realm(value.mv_data, value.mv_size, &ret->realm) ||
         ret->realm.number != ret->number || ret->number == MODEL_SCOPE_CP)
         return E_CORRUPT;
@@ -98,7 +98,6 @@ static int read_realm(const struct env *env, MDB_txn *txn, const struct uuid *id
 static int find_realm(rs_snapshot *snapshot, unsigned source, const struct uuid *id,
                       const struct record_realm **ret)
 {
-    const struct env *env = &snapshot->view->sources[source].opened->generation.env;
     struct realm_entry *entry = cache_slot(snapshot, source, id);
     struct realm_entry fresh = {.source = source, .id = *id};
     MDB_txn *txn;
@@ -108,7 +107,7 @@ static int find_realm(rs_snapshot *snapshot, unsigned source, const struct uuid 
         return rc;
     if (entry->txn_id != mdb_txn_id(txn) || entry->source != source ||
         !uuid_equal(&entry->id, id)) {
-        rc = read_realm(env, txn, id, &fresh);
+        rc = read_realm(snapshot, source, id, &fresh);
         if (rc != 0)
             return rc;
         fresh.txn_id = mdb_txn_id(txn);
@@ -159,10 +158,8 @@ static uint64_t own_groups(const struct record_strings *consumers,
     return own;
 }
 
-static int read_consumer(struct lookup *lookup, unsigned source, MDB_txn *txn,
-                         const struct layout_lookup *entry)
+static int read_consumer(struct lookup *lookup, unsigned source, const struct layout_lookup *entry)
 {
-    const struct env *env = &lookup->snapshot->view->sources[source].opened->generation.env;
     struct consumer_view *answer = &lookup->answer;
     unsigned char bytes[LAYOUT_CONSUMER_KEY_BYTES];
     MDB_val key;
@@ -171,11 +168,9 @@ static int read_consumer(struct lookup *lookup, unsigned source, MDB_txn *txn,
 
     layout_consumer_key(entry->scope, &entry->consumer_id, bytes);
     key = env_val(bytes, sizeof(bytes));
-    rc = mdb_get(txn, env->tables[TABLE_CONSUMERS], &key, &value);
-    if (retained_is_lost(lookup->snapshot, source))
-        return E_OVERTAKEN;
+    rc = reader_get(lookup->snapshot, source, TABLE_CONSUMERS, key, &value);
     if (rc != 0)
-        return rc == MDB_NOTFOUND ? E_CORRUPT : env_code(rc);
+        return rc == E_NOT_FOUND ? E_CORRUPT : rc;
     if (!record_view_consumer(value.mv_data, value.mv_size, &answer->consumer))
         return E_CORRUPT;
     answer->key_id = entry->key_id;
@@ -185,7 +180,6 @@ static int read_consumer(struct lookup *lookup, unsigned source, MDB_txn *txn,
 /* Looks the key up in one scope of one source; RS_FOUND fills lookup->answer.consumer. */
 static int find_key(struct lookup *lookup, unsigned source, uint32_t scope)
 {
-    const struct env *env = &lookup->snapshot->view->sources[source].opened->generation.env;
     const uint8_t *digest = digest_for(lookup, source);
     uint64_t prefix = layout_lookup_key(digest);
     MDB_val key = env_val(&prefix, sizeof(prefix));
@@ -197,11 +191,9 @@ static int find_key(struct lookup *lookup, unsigned source, uint32_t scope)
 
     if (rc != 0)
         return rc;
-    rc = mdb_get(txn, env->tables[TABLE_LOOKUP], &key, &value);
-    if (retained_is_lost(lookup->snapshot, source))
-        return E_OVERTAKEN; /* a size out of a recycled page may lead anywhere */
+    rc = reader_get(lookup->snapshot, source, TABLE_LOOKUP, key, &value);
     if (rc != 0)
-        return rc == MDB_NOTFOUND ? RS_NOT_FOUND : env_code(rc);
+        return rc == E_NOT_FOUND ? RS_NOT_FOUND : rc;
     if (value.mv_size % LAYOUT_LOOKUP_BYTES != 0)
         return E_CORRUPT;
     found = layout_find_lookup(value.mv_data, value.mv_size, digest, scope);
@@ -210,7 +202,7 @@ static int find_key(struct lookup *lookup, unsigned source, uint32_t scope)
     layout_unpack_lookup(found, &entry);
     if (entry.expires_at_ms != 0 && entry.expires_at_ms <= lookup->now_ms)
         return RS_NOT_FOUND;
-    return read_consumer(lookup, source, txn, &entry);
+    return read_consumer(lookup, source, &entry);
 }
 
 /* ---- sources ---- */

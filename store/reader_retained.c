@@ -31,7 +31,7 @@ static bool is_retained(const rs_snapshot *snapshot, unsigned source)
            snapshot->view->sources[source].opened->retained;
 }
 
-bool retained_is_lost(const rs_snapshot *snapshot, unsigned source)
+static bool is_lost(const rs_snapshot *snapshot, unsigned source)
 {
     const struct view_source *from = &snapshot->view->sources[source];
 
@@ -42,8 +42,21 @@ bool retained_is_lost(const rs_snapshot *snapshot, unsigned source)
 
 static bool is_overtaken(const rs_snapshot *snapshot, unsigned source)
 {
-    return retained_is_lost(snapshot, source) ||
+    return is_lost(snapshot, source) ||
            age_ms(snapshot, source) >= status_retention_ms(&snapshot->view->page->status);
+}
+
+int reader_get(const rs_snapshot *snapshot, unsigned source, enum table table, MDB_val key,
+               MDB_val *ret)
+{
+    const struct opened *opened = snapshot->view->sources[source].opened;
+    MDB_dbi dbi = opened->generation.env.tables[table];
+    int rc;
+
+    if (!opened->retained)
+        return env_code(mdb_get(snapshot->txns[source], dbi, &key, ret));
+    rc = retained_get(snapshot->txns[source], dbi, &key, ret);
+    return is_lost(snapshot, source) ? E_OVERTAKEN : env_code(rc);
 }
 
 static int drop(rs_snapshot *snapshot, unsigned source)
