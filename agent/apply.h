@@ -38,12 +38,13 @@ enum {
 struct apply_result {
     struct model_cursor cursor;
     struct source_counts counts;
-    int64_t time_ms;        /* source's wall time of its commit */
-    int64_t oldest_time_ms; /* the same of the first transaction of the batch */
-    int64_t received_ms;    /* boot time at which the newest of it came */
-    uint64_t transactions;  /* the source's; 0 for a load */
-    uint64_t changes;       /* records for a load */
-    uint64_t duration_us;   /* of the store's work; for a load, of its publication */
+    int64_t time_ms;               /* source's wall time of its commit */
+    int64_t oldest_time_ms;        /* the same of the first transaction of the batch */
+    int64_t received_ms;           /* boot time at which the newest of it came */
+    uint64_t transactions;         /* the source's; 0 for a load */
+    uint64_t changes;              /* records for a load */
+    enum source_fallback fallback; /* of a load: what became of the former copy */
+    uint64_t duration_us;          /* of the store's work; for a load, of its publication */
 };
 
 struct apply_events {

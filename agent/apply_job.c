@@ -161,6 +161,7 @@ static void run_load_end(struct apply_job *job)
                             &job->err) != 0)
         run_load_abort(job);
     job->loading = false;
+    job->result.fallback = source_fallback(job->source);
 }
 
 void apply_job_run(struct apply_job *job)

@@ -84,13 +84,26 @@ void replica_log_resync(const struct replica *replica, enum session_resync reaso
         "fetching a snapshot (%s); what is there serves meanwhile", session_resync_text(reason));
 }
 
+static const char *fallback_text(enum source_fallback fallback)
+{
+    switch (fallback) {
+    case SOURCE_FALLBACK_NONE:
+        return "";
+    case SOURCE_FALLBACK_KEPT:
+        return "; the former copy is kept for `realmctl rollback`";
+    case SOURCE_FALLBACK_DROPPED:
+        return "; the former copy is not kept: the file system has too little free space";
+    }
+    return "";
+}
+
 void replica_log_loaded(const struct replica *replica, const struct apply_result *result)
 {
     SAY(replica, LOG_LEVEL_INFO, NULL,
         "snapshot of version %" PRIu64 " published: %" PRIu64 " realms, %" PRIu64
-        " consumers, %" PRIu64 " keys",
+        " consumers, %" PRIu64 " keys%s",
         result->cursor.version, result->counts.realms, result->counts.consumers,
-        result->counts.keys);
+        result->counts.keys, fallback_text(result->fallback));
 }
 
 void replica_log_reader(struct replica *replica, const struct source_readers *readers)

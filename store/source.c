@@ -1,14 +1,13 @@
 /* source.c - opening a source, what it says of itself, and the readers of its environment.
  *
- * On disk `current` decides which generation serves; the status page repeats it for readers. A
- * generation directory that `current` does not name is the leftover of a load that was cut off, or
- * of a removal, and goes. What cannot be trusted is removed too: the source is empty then and the
- * agent copies it anew, which is always possible and never wrong.
+ * On disk `current` decides which generation serves and which one is kept (generation_keep.c); the
+ * status page repeats the former for readers. A generation directory that `current` does not name
+ * is the leftover of a load that was cut off, or of a removal, and goes. What cannot be trusted is
+ * removed too: the source is empty then and the agent copies it anew, which is always possible and
+ * never wrong.
  */
 #include "store/source_internal.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,58 +18,11 @@
 /* One lookup value: far above what one prefix gathers, since a secret is in a scope once. */
 enum { LOOKUP_VALUE_MAX_BYTES = 16 * 1024 * 1024 };
 
-/* The generation that `current` names; 0: none. */
-static int read_current(const struct source *source, uint32_t *ret, struct error *err)
-{
-    char text[GENERATION_NAME_SIZE + 2] = "";
-    size_t size = 0;
-    int rc = files_read(source->dir, "current", text, sizeof(text) - 1, &size, err);
-
-    *ret = 0;
-    if (rc == E_NOT_FOUND || rc == E_TOO_LARGE)
-        return 0;
-    if (rc != 0)
-        return rc;
-    text[size] = 0;
-    text[strcspn(text, "\n")] = 0;
-    *ret = generation_parse(text);
-    return 0;
-}
-
-static int remove_generation(const struct source *source, uint32_t number, struct error *err)
-{
-    char name[GENERATION_NAME_SIZE];
-    char path[PATH_MAX];
-    int rc = files_join(path, source->dir, generation_name(number, name), err);
-
-    return rc != 0 ? rc : files_remove_tree(path, err);
-}
-
-/* Removes every generation but `keep` and notes the highest number seen. */
-static int remove_leftovers(struct source *source, uint32_t keep, struct error *err)
-{
-    DIR *dir = opendir(source->dir);
-    struct dirent *entry;
-    int rc = 0;
-
-    if (dir == NULL)
-        return error_set_errno(err, errno, "cannot list %s", source->dir);
-    while (rc == 0 && (entry = readdir(dir)) != NULL) {
-        uint32_t number = generation_parse(entry->d_name);
-
-        if (number > source->last_number)
-            source->last_number = number;
-        if (number != 0 && number != keep)
-            rc = remove_generation(source, number, err);
-    }
-    (void)closedir(dir); /* nothing was written */
-    return rc;
-}
-
 /* The generation is a good one, but is it ours? */
-static int check_owner(const struct source *source, struct error *err)
+int source_check_owner(const struct source *source, const struct generation *generation,
+                       struct error *err)
 {
-    const struct layout_meta *meta = &source->live.meta;
+    const struct layout_meta *meta = &generation->meta;
     char text[UUID_TEXT_SIZE];
 
     if (!uuid_equal(&meta->control_plane_id, &source->store->control_plane_id))
@@ -93,17 +45,17 @@ static int open_current(struct source *source, struct error *discarded, struct e
 {
     const struct store *store = source->store;
     struct error reason = ERROR_INIT;
-    uint32_t number;
-    int rc = read_current(source, &number, err);
+    uint32_t number = 0;
+    int rc = keep_read(source, &number, err);
 
     if (rc == 0)
-        rc = remove_leftovers(source, number, err);
+        rc = keep_remove_others(source, number, err);
     if (rc != 0 || number == 0)
         return rc;
     rc = generation_open_writer(source->dir, number, store->map_bytes, store->gid, &source->live,
                                 &reason);
     if (rc == 0)
-        rc = check_owner(source, &reason);
+        rc = source_check_owner(source, &source->live, &reason);
     if (rc == 0)
         return 0;
     generation_close(&source->live);
@@ -113,7 +65,7 @@ static int open_current(struct source *source, struct error *discarded, struct e
     }
     *discarded = reason;
     store_publish(source->store, source->slot, source->region, &source->live);
-    return remove_generation(source, number, err);
+    return keep_remove(source, number, err);
 }
 
 int source_open(struct store *store, const char *region, struct source **ret,

@@ -4,7 +4,7 @@
  *
  *     lock                    held by flock while an agent runs; a second agent is refused
  *     status                  one small page shared with all readers by mmap (store/status.h)
- *     <region>/current        names the generation that serves
+ *     <region>/current        names the generation that serves, and the previous one if it is kept
  *     <region>/g-000001/      one LMDB environment: data.mdb, lock.mdb, and beside them digest.key
  *
  * Each source has a directory of its own, so that its cursor, its resynchronisation and its removal
@@ -56,7 +56,8 @@ int store_prune(struct store *store, struct error *err);
 
 /* Opens the source's current generation, if it has one. A generation that is damaged or of another
  * format is set aside: the source opens empty (nil cursor) and *ret_discarded (may be NULL) says
- * why. Leftovers of an interrupted load are removed. `region`: 1 to 63 of [a-z0-9-]. */
+ * why. All but this and the previous generation
+ * (source_rollback()) is removed. `region`: 1 to 63 of [a-z0-9-]. */
 int source_open(struct store *store, const char *region, struct source **ret,
                 struct error *ret_discarded, struct error *err);
 void source_close(struct source *source); /* NULL allowed; aborts what is open */
@@ -109,10 +110,23 @@ int source_load_begin(struct source *source, const uint8_t digest_key[DIGEST_KEY
 int source_load_record(struct source *source, enum record_kind kind, uint32_t scope,
                        const void *bytes, size_t size, struct error *err);
 /* Verifies the counts, syncs, switches `current` and the status page to the new generation. The
- * former one is removed once it no longer serves as the fall-back of a reader that has it open. */
+ * former one is kept for source_rollback(), room permitting, and the one before it removed. */
 int source_load_publish(struct source *source, const struct model_cursor *cursor, int64_t time_ms,
                         const struct source_counts *expected, struct error *err);
+/* What became of the former generation when the last load was begun or published. */
+enum source_fallback {
+    SOURCE_FALLBACK_NONE,   /* there was none */
+    SOURCE_FALLBACK_KEPT,   /* source_rollback() goes back to it */
+    SOURCE_FALLBACK_DROPPED /* removed: the file system has less free space than what serves takes
+                             */
+};
+enum source_fallback source_fallback(const struct source *source);
 void source_load_abort(struct source *source); /* removes the unfinished generation */
+
+/* Lets the previous generation serve again, at its own cursor, from which the feed goes on; the
+ * present one becomes the previous one, so that a second call goes forward again. E_NOT_FOUND:
+ * there is none. On failure the present one goes on serving. */
+int source_rollback(struct source *source, struct error *err);
 
 /* ---- status page ---- */
 

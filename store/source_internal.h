@@ -45,8 +45,32 @@ struct source {
     struct buffer record;       /* scratch */
     struct buffer lookup;       /* scratch */
 
+    uint32_t previous; /* the generation that served before; 0: not kept */
+    enum source_fallback fallback;
+
     struct load *load; /* owned; NULL: no load is under way */
 };
+
+/* ---- source.c ---- */
+
+/* E_EXISTS_ELSEWHERE, E_CORRUPT: the generation is of another control plane, or region. */
+int source_check_owner(const struct source *source, const struct generation *generation,
+                       struct error *err);
+
+/* ---- generation_keep.c ---- */
+
+/* Reads `current`: the generation that serves (0: none), and source->previous. */
+int keep_read(struct source *source, uint32_t *ret_serving, struct error *err);
+/* Replaces `current`; `previous` may be 0. */
+int keep_write(const struct source *source, uint32_t serving, uint32_t previous, struct error *err);
+/* Removes one generation; one that is gone is no error. */
+int keep_remove(const struct source *source, uint32_t number, struct error *err);
+/* Removes all but `serving` and source->previous, and notes the highest number seen. */
+int keep_remove_others(struct source *source, uint32_t serving, struct error *err);
+/* The file system has as much free space as this generation takes. */
+bool keep_has_room(const struct source *source, uint32_t serving);
+/* Gives the previous generation up when there is less, before a load that will need it. */
+int keep_make_room(struct source *source, struct error *err);
 
 /* ---- store.c ---- */
 

@@ -4,10 +4,10 @@
  * to their tables, page after full page. Nothing is synced until the end and transactions are cut
  * every LOAD_TXN_RECORDS records, which bounds LMDB's list of changed pages. Publishing goes
  *
- *     meta, sync data -> digest.key -> `current` -> status page -> remove the former generation
+ *     meta, sync data -> digest.key -> `current` -> status page -> remove what is not kept
  *
  * and a crash after any step leaves either the former or the new generation as the one that serves,
- * complete; source_open() removes the other.
+ * complete; source_open() removes what `current` does not name.
  */
 #include "store/source_internal.h"
 
@@ -89,6 +89,9 @@ int source_load_begin(struct source *source, const uint8_t digest_key[DIGEST_KEY
     int rc;
 
     source_load_abort(source);
+    rc = keep_make_room(source, err);
+    if (rc != 0)
+        return rc;
     load = calloc(1, sizeof(*load));
     if (load == NULL)
         return error_set(err, E_NO_MEMORY, NULL);
@@ -297,24 +300,13 @@ static int finish_generation(const struct source *source, struct load *load, str
     return rc;
 }
 
-static int write_current(const struct source *source, uint32_t number, struct error *err)
-{
-    char name[GENERATION_NAME_SIZE];
-    char line[GENERATION_NAME_SIZE + 1];
-    int length = snprintf(line, sizeof(line), "%s\n", generation_name(number, name));
-
-    return files_write(source->dir, "current", line, (size_t)length, source->store->gid, err);
-}
-
 /* Takes the finished generation over as the one that serves; from here on there is no way back. */
 static void switch_generation(struct source *source)
 {
     struct load *load = source->load;
-    struct generation former = source->live;
-    char former_name[GENERATION_NAME_SIZE];
-    char former_dir[PATH_MAX];
 
     retention_stop(source);
+    generation_close(&source->live);
     source->live = load->next;
     OPENSSL_cleanse(load->next.digest_key, DIGEST_KEY_BYTES);
     buffer_finish(&load->pending);
@@ -322,15 +314,26 @@ static void switch_generation(struct source *source)
     source->load = NULL;
     store_publish(source->store, source->slot, source->region, &source->live);
     retention_start(source);
-    if (former.number == 0)
-        return;
-    generation_name(former.number, former_name);
-    generation_close(&former);
     /* The page goes to disk before the files it named go. Neither failure harms: `current` is
      * right, and source_open() removes what is left. */
-    if (store_sync_status(source->store, NULL) == 0 &&
-        files_join(former_dir, source->dir, former_name, NULL) == 0)
-        (void)files_remove_tree(former_dir, NULL);
+    if (store_sync_status(source->store, NULL) == 0)
+        (void)keep_remove_others(source, source->live.number, NULL);
+}
+
+/* `current` names the new generation, and the one that serves now if there is room for both. */
+static int write_current(struct source *source, uint32_t number, struct error *err)
+{
+    uint32_t former = source->live.number;
+    bool keep = former != 0 && keep_has_room(source, number);
+    int rc = keep_write(source, number, keep ? former : 0, err);
+
+    if (rc != 0)
+        return rc;
+    source->previous = keep ? former : 0;
+    source->fallback = keep          ? SOURCE_FALLBACK_KEPT
+                       : former != 0 ? SOURCE_FALLBACK_DROPPED
+                                     : SOURCE_FALLBACK_NONE;
+    return 0;
 }
 
 int source_load_publish(struct source *source, const struct model_cursor *cursor, int64_t time_ms,

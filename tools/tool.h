@@ -1,7 +1,7 @@
 /* tool.h - what the commands of realmctl share: options, exit codes, output.
  *
- * Data goes to stdout, everything else to stderr. A command never changes the store and never
- * prints a secret or a digest.
+ * Data goes to stdout, everything else to stderr. No command but rollback changes the store,
+ * and none prints a secret or a digest.
  */
 #ifndef RS_TOOLS_TOOL_H
 #define RS_TOOLS_TOOL_H
@@ -38,6 +38,7 @@ extern const struct command command_readers;
 extern const struct command command_verify;
 extern const struct command command_diff;
 extern const struct command command_backup;
+extern const struct command command_rollback;
 
 /* "realmctl: message" to stderr; gives TOOL_UNKNOWN. */
 int tool_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -1,0 +1,160 @@
+/* generation_keep.c - which generations of a source stay on disk, and going back to the former one.
+ *
+ * `current` has one line or two: the generation that serves, and the one that served before it. One
+ * rename changes both, so that there is no step in between at which a crash could leave a source
+ * without its serving generation or with a wrong idea of the previous one. Readers follow the
+ * status page, which is written after; what it names until then is one of the two, and both are
+ * there.
+ */
+#include "store/source_internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "store/files.h"
+
+enum { CURRENT_MAX_BYTES = 2 * (GENERATION_NAME_SIZE + 1), BLOCK_BYTES = 512 };
+
+int keep_read(struct source *source, uint32_t *ret_serving, struct error *err)
+{
+    char text[CURRENT_MAX_BYTES + 1] = "";
+    char *second;
+    size_t size = 0;
+    int rc = files_read(source->dir, "current", text, CURRENT_MAX_BYTES, &size, err);
+
+    *ret_serving = 0;
+    source->previous = 0;
+    if (rc == E_NOT_FOUND || rc == E_TOO_LARGE)
+        return 0;
+    if (rc != 0)
+        return rc;
+    text[size] = 0;
+    second = strchr(text, '\n');
+    if (second != NULL) {
+        *second++ = 0;
+        second[strcspn(second, "\n")] = 0;
+        source->previous = generation_parse(second);
+    }
+    *ret_serving = generation_parse(text);
+    return 0;
+}
+
+int keep_write(const struct source *source, uint32_t serving, uint32_t previous, struct error *err)
+{
+    char names[2][GENERATION_NAME_SIZE];
+    char lines[CURRENT_MAX_BYTES + 1];
+    int length = snprintf(lines, sizeof(lines), "%s\n", generation_name(serving, names[0]));
+
+    if (previous != 0)
+        length += snprintf(lines + length, sizeof(lines) - (size_t)length, "%s\n",
+                           generation_name(previous, names[1]));
+    return files_write(source->dir, "current", lines, (size_t)length, source->store->gid, err);
+}
+
+int keep_remove(const struct source *source, uint32_t number, struct error *err)
+{
+    char name[GENERATION_NAME_SIZE];
+    char path[PATH_MAX];
+    int rc = files_join(path, source->dir, generation_name(number, name), err);
+
+    return rc != 0 ? rc : files_remove_tree(path, err);
+}
+
+int keep_remove_others(struct source *source, uint32_t serving, struct error *err)
+{
+    DIR *dir = opendir(source->dir);
+    struct dirent *entry;
+    int rc = 0;
+
+    if (dir == NULL)
+        return error_set_errno(err, errno, "cannot list %s", source->dir);
+    while (rc == 0 && (entry = readdir(dir)) != NULL) {
+        uint32_t number = generation_parse(entry->d_name);
+
+        if (number > source->last_number)
+            source->last_number = number;
+        if (number != 0 && number != serving && number != source->previous)
+            rc = keep_remove(source, number, err);
+    }
+    (void)closedir(dir); /* nothing was written */
+    return rc;
+}
+
+/* What the generation takes on disk; 0 when that cannot be told. */
+static uint64_t size_on_disk(const struct source *source, uint32_t number)
+{
+    char name[GENERATION_NAME_SIZE];
+    char dir[PATH_MAX];
+    char path[PATH_MAX];
+    struct stat file;
+
+    if (files_join(dir, source->dir, generation_name(number, name), NULL) != 0 ||
+        files_join(path, dir, "data.mdb", NULL) != 0 || stat(path, &file) != 0)
+        return 0;
+    return (uint64_t)file.st_blocks * BLOCK_BYTES;
+}
+
+bool keep_has_room(const struct source *source, uint32_t serving)
+{
+    struct statvfs fs;
+
+    if (statvfs(source->dir, &fs) != 0)
+        return false; /* the serving generation matters more than the way back */
+    return (uint64_t)fs.f_bavail * fs.f_frsize >= size_on_disk(source, serving);
+}
+
+int keep_make_room(struct source *source, struct error *err)
+{
+    uint32_t former = source->previous;
+    int rc;
+
+    if (former == 0 || source->live.number == 0 || keep_has_room(source, source->live.number))
+        return 0;
+    rc = keep_write(source, source->live.number, 0, err);
+    if (rc != 0)
+        return rc;
+    source->previous = 0;
+    source->fallback = SOURCE_FALLBACK_DROPPED;
+    return keep_remove(source, former, err);
+}
+
+enum source_fallback source_fallback(const struct source *source)
+{
+    return source->fallback;
+}
+
+int source_rollback(struct source *source, struct error *err)
+{
+    const struct store *store = source->store;
+    struct generation target;
+    uint32_t former = source->live.number;
+    int rc;
+
+    if (source->previous == 0)
+        return error_set(err, E_NOT_FOUND, "source %s has no previous generation", source->region);
+    if (source->load != NULL || source->tables.txn != NULL)
+        return error_set(err, E_BUSY, "source %s is being written", source->region);
+    rc = generation_open_writer(source->dir, source->previous, store->map_bytes, store->gid,
+                                &target, err);
+    if (rc != 0)
+        return rc;
+    rc = source_check_owner(source, &target, err);
+    if (rc == 0)
+        rc = keep_write(source, target.number, former, err);
+    if (rc != 0) {
+        generation_close(&target);
+        return rc;
+    }
+    retention_stop(source);
+    generation_close(&source->live);
+    source->live = target;
+    source->previous = former;
+    store_publish(source->store, source->slot, source->region, &source->live);
+    retention_start(source);
+    (void)store_sync_status(source->store, NULL); /* `current` is right: the next open repairs it */
+    return 0;
+}
