@@ -2,8 +2,10 @@
 #include "store/env.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "store/files.h"
@@ -66,6 +68,21 @@ int env_error(struct error *err, int mdb_rc, const char *doing)
         advice = " (a reader that holds an old snapshot, or more data than the map has room for: "
                  "see `realmctl readers`)";
     return error_set(err, env_code(mdb_rc), "cannot %s: %s%s", doing, mdb_strerror(mdb_rc), advice);
+}
+
+static bool is_disk_full(const struct env *env)
+{
+    enum { NEXT_TO_NOTHING_BYTES = 1 << 20 }; /* file systems keep the last blocks to themselves */
+    struct statvfs fs;
+    mdb_filehandle_t fd;
+
+    (void)mdb_env_get_fd(env->mdb, &fd); /* fails for NULL only */
+    return fstatvfs(fd, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < NEXT_TO_NOTHING_BYTES;
+}
+
+int env_commit_error(const struct env *env, struct error *err, int mdb_rc, const char *doing)
+{
+    return env_error(err, mdb_rc == EIO && is_disk_full(env) ? ENOSPC : mdb_rc, doing);
 }
 
 /* One attempt with one map size; 0 leaves it to the file. */
