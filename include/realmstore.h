@@ -17,7 +17,7 @@
  *    machine) inside one call of rs_lookup(), or between rs_check() and the use of a string, for
  *    longer than half the retention time goes on in pages that the agent may have used again. In
  *    rs_lookup() the answer is then found out and looked up again, but on the way there LMDB may
- *    meet a page that makes no sense and die (SIGSEGV, SIGBUS, SIGABRT). Processes that are stopped
+ *    meet a page that leads out of the file and die (SIGSEGV, SIGBUS). Processes that are stopped
  *    as a matter of course use slots, or a longer retention time. Copy what you need, then call
  *    rs_check(), then use the copies.
  *  - RS_STALE carries an answer. Whether to serve it is the caller's policy, not ours.

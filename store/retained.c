@@ -9,8 +9,9 @@ enum { ATTEMPTS = 4 };
 /* ---- LMDB's assertions ---- */
 
 /* Where this thread's retained_get() goes on when LMDB gives up; NULL outside of it. LMDB's handler
- * is told the environment alone, which threads share, so there is no other place for it. */
-static _Thread_local jmp_buf *escape;
+ * is told the environment alone, which threads share, so there is no other place for it. The model
+ * spares a call, and a dependency on the dynamic linker; one pointer fits its spare room. */
+static _Thread_local jmp_buf *escape __attribute__((tls_model("initial-exec")));
 
 static void on_assert(MDB_env *mdb, const char *message)
 {
