@@ -3,7 +3,9 @@
 BENCH_BIN := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 N ?= 1000000
 
-$(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BUILD)/obj/libtestlib.a $(call archives,store base)
+BENCH_LIB := $(call obj,$(wildcard bench/lib/*.c))
+
+$(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BENCH_LIB) $(BUILD)/obj/libtestlib.a $(call archives,store base)
 	@mkdir -p $(@D)
 	$(call SAY,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_store) -lcurl -ljansson -lpthread

@@ -14,7 +14,7 @@ static const size_t map_min_bytes = (size_t)1 << 20;
 static const size_t map_reader_bytes = (size_t)8 << 30;
 
 static const struct {
-    const char *name;
+    const char *name; /* NULL: LMDB's unnamed database, which holds the others' names too */
     unsigned flags;
 } tables[TABLES] = {
     [TABLE_META] = {"meta", 0},
@@ -22,7 +22,7 @@ static const struct {
     [TABLE_REALM_IDS] = {"realm_ids", 0},
     [TABLE_CONSUMERS] = {"consumers", 0},
     [TABLE_CONSUMER_KEYS] = {"consumer_keys", 0},
-    [TABLE_LOOKUP] = {"lookup", MDB_INTEGERKEY},
+    [TABLE_LOOKUP] = {NULL, 0},
 };
 
 int env_code(int mdb_rc)

@@ -178,6 +178,8 @@ static void snapshot_destroy(rs_snapshot *snapshot)
 
     if (!reader_is_forked(store)) {
         for (unsigned i = 0; i < snapshot->view->n_sources; i++) {
+            if (snapshot->lookups[i] != NULL)
+                mdb_cursor_close(snapshot->lookups[i]);
             if (snapshot->txns[i] != NULL)
                 mdb_txn_abort(snapshot->txns[i]);
         }
@@ -292,9 +294,40 @@ static int begin_txn(MDB_env *env, MDB_txn **txn)
     return rc;
 }
 
-static void forget_realms(rs_snapshot *snapshot)
+/* What was found in the map, which is about to move. */
+static void forget_found(rs_snapshot *snapshot)
 {
     memset(snapshot->realms, 0, sizeof(snapshot->realms));
+    memset(snapshot->entries, 0, sizeof(snapshot->entries));
+}
+
+/* Another version of the source makes every entry found before worthless, at once. */
+static void note_version(rs_snapshot *snapshot, unsigned source)
+{
+    size_t version = mdb_txn_id(snapshot->txns[source]);
+
+    if (snapshot->versions[source] == version)
+        return;
+    snapshot->versions[source] = version;
+    snapshot->epochs[source] = ++snapshot->last_epoch;
+    if (snapshot->last_epoch != 0)
+        return;
+    forget_found(snapshot); /* the numbers begin anew */
+    memset(snapshot->versions, 0, sizeof(snapshot->versions));
+    memset(snapshot->epochs, 0, sizeof(snapshot->epochs));
+}
+
+static int begin_lookups(rs_snapshot *snapshot, unsigned source)
+{
+    const struct env *env = &snapshot->view->sources[source].opened->generation.env;
+    MDB_txn *txn = snapshot->txns[source];
+    MDB_cursor **cursor = &snapshot->lookups[source];
+    int rc = *cursor != NULL ? mdb_cursor_renew(txn, *cursor)
+                             : mdb_cursor_open(txn, env->tables[TABLE_LOOKUP], cursor);
+
+    if (rc == 0)
+        note_version(snapshot, source);
+    return rc;
 }
 
 /* The writer's map grew beyond ours. Ours may be moved only while nothing points into it: this
@@ -307,9 +340,9 @@ static int grow_map(rs_snapshot *snapshot, MDB_env *env)
     (void)pthread_mutex_lock(&store->mutex);
     if (store->n_in_use == 1) {
         rc = mdb_env_set_mapsize(env, 0);
-        forget_realms(snapshot);
+        forget_found(snapshot);
         for (rs_snapshot *idle = store->idle; idle != NULL; idle = idle->next)
-            forget_realms(idle);
+            forget_found(idle);
     }
     (void)pthread_mutex_unlock(&store->mutex);
     return rc;
@@ -330,6 +363,11 @@ int reader_txn(rs_snapshot *snapshot, unsigned source, MDB_txn **ret)
         }
         if (rc != 0)
             return env_code(rc);
+        rc = begin_lookups(snapshot, source);
+        if (rc != 0) {
+            mdb_txn_reset(*txn);
+            return env_code(rc);
+        }
         snapshot->active |= 1u << source;
     }
     *ret = *txn;

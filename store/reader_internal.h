@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/digest.h"
 #include "realmstore.h"
+#include "store/bucket.h"
 #include "store/generation.h"
 #include "store/record.h"
 #include "store/status.h"
@@ -71,13 +72,28 @@ struct realm_entry {
     struct record_realm realm;
 };
 
+enum { ENTRY_CACHE_SLOTS = 4096 };
+
+/* Where an entry of `lookup` was found; right while the transaction id is the same. */
+struct entry_slot {
+    uint64_t hash;
+    const unsigned char *entry; /* borrowed from the map */
+    uint32_t room;              /* bytes of its bucket from there on */
+    uint32_t epoch;             /* of the source's version, below; 0: empty */
+};
+
 struct rs_snapshot {
     rs_store *store;             /* borrowed */
     struct view *view;           /* counted */
     struct rs_snapshot *next;    /* while idle */
     MDB_txn *txns[STATUS_SLOTS]; /* NULL: never begun */
     uint32_t active;             /* bit i: txns[i] is begun */
+    MDB_cursor *lookups[STATUS_SLOTS]; /* of txns[i], on `lookup` */
+    size_t versions[STATUS_SLOTS];     /* the transaction id for which epochs[i] stands */
+    uint32_t epochs[STATUS_SLOTS];
+    uint32_t last_epoch;
     struct realm_entry realms[REALM_CACHE_ENTRIES];
+    struct entry_slot entries[ENTRY_CACHE_SLOTS]; /* by hash; never needed, often hit */
 };
 
 struct rs_store {
@@ -109,7 +125,8 @@ void view_release(rs_store *store, struct view *view); /* NULL allowed */
 
 /* ---- reader.c ---- */
 
-/* The snapshot's transaction in one source of its view, begun if need be. */
+/* The snapshot's transaction in one source of its view, begun if need be; with it
+ * snapshot->lookups[source] and epochs[source] are right. */
 int reader_txn(rs_snapshot *snapshot, unsigned source, MDB_txn **ret);
 
 /* ---- rs_consumer from the inside ---- */

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "store/bytes.h"
+#include "store/checksum.h"
 #include "store/record_layout.h"
 
 /* ---- UTF-8 (RFC 3629) ---- */
@@ -69,8 +70,8 @@ static bool count_offsets(enum record_kind kind, const unsigned char *record, si
     uint32_t second = 0;
 
     if (kind == RECORD_CONSUMER) {
-        first = bytes_get_u32(record + CONSUMER_AT_TAGS);
-        second = bytes_get_u32(record + CONSUMER_AT_GROUPS);
+        first = bytes_get_u32(record + CONSUMER_AT_GROUPS);
+        second = bytes_get_u32(record + CONSUMER_AT_TAGS);
     } else {
         first = bytes_get_u32(record + (kind == RECORD_REALM ? REALM_AT_GROUPS : KEY_AT_TAGS));
     }
@@ -92,6 +93,14 @@ bool record_check_header(enum record_kind kind, const void *bytes, size_t size)
         return false;
     return count_offsets(kind, record, &n_offsets) &&
            fixed_bytes(kind) + n_offsets * RECORD_OFFSET_BYTES < size;
+}
+
+uint32_t record_checksum(const void *bytes, size_t size)
+{
+    const unsigned char *record = bytes;
+
+    return checksum(checksum(0, record, RECORD_AT_CHECK), record + RECORD_HEAD_BYTES,
+                    size - RECORD_HEAD_BYTES);
 }
 
 /* ---- full check ---- */
@@ -169,7 +178,8 @@ bool record_check(enum record_kind kind, const void *bytes, size_t size)
     struct walk walk = {.record = bytes, .size = size};
     size_t n_offsets;
 
-    if (!record_check_header(kind, bytes, size) || !count_offsets(kind, bytes, &n_offsets))
+    if (!record_check_header(kind, bytes, size) || !count_offsets(kind, bytes, &n_offsets) ||
+        bytes_get_u32(walk.record + RECORD_AT_CHECK) != record_checksum(bytes, size))
         return false;
     walk.string_at = fixed_bytes(kind) + n_offsets * RECORD_OFFSET_BYTES;
     return walk_fixed(kind, &walk) && walk_rest(&walk, fixed_bytes(kind), n_offsets);
@@ -231,20 +241,20 @@ bool record_view_realm(const void *bytes, size_t size, struct record_realm *ret)
 bool record_view_consumer(const void *bytes, size_t size, struct record_consumer *ret)
 {
     const unsigned char *record = bytes;
-    uint32_t n_tags;
+    uint32_t n_groups;
 
     if (!record_check_header(RECORD_CONSUMER, bytes, size))
         return false;
-    n_tags = bytes_get_u32(record + CONSUMER_AT_TAGS);
+    n_groups = bytes_get_u32(record + CONSUMER_AT_GROUPS);
     *ret = (struct record_consumer){
         .record = record,
         .id = uuid_at(record, RECORD_AT_ID),
         .type = (enum model_consumer_type)bytes_get_u16(record + RECORD_AT_TYPE),
         .username = string_at(record, CONSUMER_AT_USERNAME),
         .custom_id = string_at(record, CONSUMER_AT_CUSTOM_ID),
-        .tags = list_at(record, CONSUMER_FIXED_BYTES, CONSUMER_AT_TAGS),
-        .groups = list_at(record, CONSUMER_FIXED_BYTES + (size_t)n_tags * RECORD_OFFSET_BYTES,
-                          CONSUMER_AT_GROUPS),
+        .groups = list_at(record, CONSUMER_FIXED_BYTES, CONSUMER_AT_GROUPS),
+        .tags = list_at(record, CONSUMER_FIXED_BYTES + (size_t)n_groups * RECORD_OFFSET_BYTES,
+                        CONSUMER_AT_TAGS),
     };
     return true;
 }

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "base/buffer.h"
+#include "store/consumers.h"
 #include "store/generation.h"
 #include "store/source.h"
 #include "store/status.h"
@@ -38,8 +39,9 @@ struct source {
     struct generation live;     /* number 0: nothing serves */
     struct tables tables;       /* the open live transaction */
     struct layout_meta pending; /* live.meta as it will be after it */
+    struct index index;         /* of that transaction */
     struct buffer record;       /* scratch */
-    struct buffer lookup;       /* scratch */
+    struct buffer consumer;     /* scratch */
 
     struct load *load; /* owned; NULL: no load is under way */
 };

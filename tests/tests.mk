@@ -55,7 +55,7 @@ tsan:
 # ---- lint ----
 
 C_FILES := $(wildcard base/*.[ch] store/*.[ch] sync/*.[ch] agent/*.[ch] control/*.[ch] tools/*.[ch] \
-             include/*.h bench/*.[ch] tests/unit/*.[ch] tests/lib/*.[ch] tests/helpers/*.[ch])
+             include/*.h bench/*.[ch] bench/lib/*.[ch] tests/unit/*.[ch] tests/lib/*.[ch] tests/helpers/*.[ch])
 
 lint:
 	@packaging/deps.sh lint
