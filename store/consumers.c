@@ -20,23 +20,65 @@ static int misplaced(const struct consumer_place *place, struct error *err)
                      uuid_format(&place->id, text), place->scope);
 }
 
+/* ---- rows of consumer_keys ---- */
+
+int consumers_pack_row(const struct record_key *key, MDB_val record, struct buffer *out)
+{
+    unsigned char *hash;
+    int rc;
+
+    buffer_clear(out);
+    rc = buffer_append_zero(out, LAYOUT_HASH_BYTES, &hash);
+    if (rc == 0)
+        bytes_put_u64(hash, entry_hash(key->digest));
+    if (rc == 0 && key->tags.count > 0)
+        rc = buffer_append(out, record.mv_data, record.mv_size);
+    return rc;
+}
+
+static int bad_row(struct error *err)
+{
+    return error_set(err, E_CORRUPT, "a row of consumer_keys is damaged");
+}
+
+int consumers_read_row(const struct tables *tables, MDB_val key, MDB_val value,
+                       struct record_key *ret, struct entry *ret_entry, struct error *err)
+{
+    const unsigned char *name = key.mv_data;
+    const unsigned char *bytes = value.mv_data;
+    struct record_key view = {.tags = {.count = 0}};
+    int rc;
+
+    if (key.mv_size != LAYOUT_KEY_KEY_BYTES || value.mv_size < LAYOUT_HASH_BYTES)
+        return bad_row(err);
+    if (value.mv_size > LAYOUT_HASH_BYTES &&
+        !record_view_key(bytes + LAYOUT_HASH_BYTES, value.mv_size - LAYOUT_HASH_BYTES, &view))
+        return bad_row(err);
+    memcpy(view.consumer_id.bytes, name + sizeof(uint32_t), UUID_BYTES);
+    memcpy(view.id.bytes, name + LAYOUT_CONSUMER_KEY_BYTES, UUID_BYTES);
+    rc = index_find_key(tables, bytes_get_u64(bytes), layout_key_scope(name), &view.id, ret_entry,
+                        err);
+    if (rc != 0)
+        return rc;
+    view.digest = ret_entry->name;
+    view.expires_at_ms = ret_entry->expires_at_ms;
+    *ret = view;
+    return 0;
+}
+
 /* ---- finding ---- */
 
-/* The digest of the consumer's first key, inside its record. */
-static int first_digest(const struct tables *tables, const unsigned char *consumer,
-                        const uint8_t **ret, struct error *err)
+/* The entry of the consumer's first key. */
+static int first_entry(const struct tables *tables, const unsigned char *consumer,
+                       struct entry *ret, struct error *err)
 {
-    struct record_key key;
-    MDB_val name;
+    struct record_key view;
+    MDB_val key;
     MDB_val value;
-    int rc = tables_first(tables, TABLE_CONSUMER_KEYS, consumer, LAYOUT_CONSUMER_KEY_BYTES, &name,
+    int rc = tables_first(tables, TABLE_CONSUMER_KEYS, consumer, LAYOUT_CONSUMER_KEY_BYTES, &key,
                           &value, err);
 
-    if (rc == 0 && !record_view_key(value.mv_data, value.mv_size, &key))
-        rc = E_NOT_FOUND;
-    if (rc == 0)
-        *ret = key.digest;
-    return rc;
+    return rc == 0 ? consumers_read_row(tables, key, value, &view, ret, err) : rc;
 }
 
 /* The record that stands in `lookup`; E_NOT_FOUND. */
@@ -44,15 +86,12 @@ static int find_record(const struct tables *tables, const unsigned char *consume
                        struct consumer_place *place, struct error *err)
 {
     uint8_t name[ENTRY_NAME_BYTES];
-    const uint8_t *digest;
     struct entry entry;
     int rc = 0;
 
     place->home = HOME_KEYS;
     if (place->n_keys <= ENTRY_INLINE_KEYS) {
-        rc = first_digest(tables, consumer, &digest, err);
-        if (rc == 0)
-            rc = index_find(tables, digest, place->scope, false, &entry, err);
+        rc = first_entry(tables, consumer, &entry, err);
         if (rc != 0)
             return rc;
     }
@@ -99,8 +138,9 @@ int consumers_find(const struct tables *tables, uint32_t scope, const struct uui
 
 /* ---- placing ---- */
 
-int consumers_put_key(struct index *index, uint32_t scope, const struct record_key *key,
-                      enum consumer_home home, MDB_val record, struct error *err)
+int consumers_put_key(struct index *index, uint32_t scope, const struct uuid *consumer_id,
+                      const struct consumer_key *key, enum consumer_home home, MDB_val record,
+                      struct error *err)
 {
     struct entry entry = {
         .kind = ENTRY_KEY_REFERENCE,
@@ -108,7 +148,7 @@ int consumers_put_key(struct index *index, uint32_t scope, const struct record_k
         .name = key->digest,
         .key_id = key->id,
         .expires_at_ms = key->expires_at_ms,
-        .consumer_id = key->consumer_id,
+        .consumer_id = *consumer_id,
     };
 
     if (home == HOME_KEYS) {
@@ -119,35 +159,40 @@ int consumers_put_key(struct index *index, uint32_t scope, const struct record_k
     return index_put(index, &entry, err);
 }
 
-/* Puts the entries of all of the consumer's keys. There are few: more than ENTRY_INLINE_KEYS only
- * while the record moves away from them. */
+/* The entries of all of the consumer's keys, which are there already, with the record or without.
+ * There are few: more than ENTRY_INLINE_KEYS only while the record moves away from them. */
 static int put_keys(struct index *index, const unsigned char *consumer, enum consumer_home home,
                     MDB_val record, struct error *err)
 {
     unsigned char at[LAYOUT_KEY_KEY_BYTES + 1];
-    uint32_t scope = layout_key_scope(consumer);
-    struct record_key view;
-    MDB_val key;
-    MDB_val value;
     size_t size = LAYOUT_CONSUMER_KEY_BYTES;
 
     memcpy(at, consumer, size);
     for (;;) {
-        int rc = tables_at_or_after(index->tables, TABLE_CONSUMER_KEYS, env_val(at, size), &key,
+        uint8_t digest[DIGEST_BYTES];
+        struct consumer_key key = {.digest = digest};
+        struct record_key view;
+        struct entry entry;
+        MDB_val row;
+        MDB_val value;
+        int rc = tables_at_or_after(index->tables, TABLE_CONSUMER_KEYS, env_val(at, size), &row,
                                     &value, err);
 
         if (rc == E_NOT_FOUND ||
-            (rc == 0 && memcmp(key.mv_data, consumer, LAYOUT_CONSUMER_KEY_BYTES) != 0))
+            (rc == 0 && memcmp(row.mv_data, consumer, LAYOUT_CONSUMER_KEY_BYTES) != 0))
             return 0;
-        if (rc == 0 && (key.mv_size != LAYOUT_KEY_KEY_BYTES ||
-                        !record_view_key(value.mv_data, value.mv_size, &view)))
-            rc = error_set(err, E_CORRUPT, "a key's record is damaged");
+        if (rc == 0)
+            rc = consumers_read_row(index->tables, row, value, &view, &entry, err);
         if (rc != 0)
-            return rc;
-        memcpy(at, key.mv_data, LAYOUT_KEY_KEY_BYTES);
+            return rc == E_NOT_FOUND ? bad_row(err) : rc;
+        memcpy(at, row.mv_data, LAYOUT_KEY_KEY_BYTES);
         at[LAYOUT_KEY_KEY_BYTES] = 0; /* behind this key and in front of any other */
         size = sizeof(at);
-        rc = consumers_put_key(index, scope, &view, home, record, err);
+        memcpy(digest, view.digest, DIGEST_BYTES);
+        key.id = view.id;
+        key.expires_at_ms = view.expires_at_ms;
+        rc = consumers_put_key(index, layout_key_scope(consumer), &view.consumer_id, &key, home,
+                               record, err);
         if (rc != 0)
             return rc;
     }

@@ -30,13 +30,28 @@ int consumers_find(const struct tables *tables, uint32_t scope, const struct uui
 /* The home that a record has with this many keys. */
 enum consumer_home consumers_home(uint64_t n_keys, size_t record_size);
 
-/* Gives the consumer `record` (outside the map), and `n_keys` keys, which stand in `consumer_keys`
+/* Gives the consumer `record` (outside the map), and `n_keys` keys, whose rows and entries stand
  * already. Brings `lookup` from how `former` describes it to what that means; NULL: the consumer is
- * new and has no keys. A key that is new itself gets its entry here only when the record moves. */
+ * new and has no keys. */
 int consumers_put(struct index *index, const struct consumer_place *former, uint32_t scope,
                   const struct uuid *id, uint32_t n_keys, MDB_val record, struct error *err);
-/* Puts the lookup entry of one key. */
-int consumers_put_key(struct index *index, uint32_t scope, const struct record_key *key,
-                      enum consumer_home home, MDB_val record, struct error *err);
+/* Puts the lookup entry of one key; `digest` outside the map. */
+struct consumer_key {
+    struct uuid id;
+    const uint8_t *digest;
+    int64_t expires_at_ms;
+};
+int consumers_put_key(struct index *index, uint32_t scope, const struct uuid *consumer_id,
+                      const struct consumer_key *key, enum consumer_home home, MDB_val record,
+                      struct error *err);
+
+/* ---- rows of consumer_keys ---- */
+
+/* What a row holds besides its key: all else of a key without tags is in its lookup entry. */
+int consumers_pack_row(const struct record_key *key, MDB_val record, struct buffer *out);
+/* The key of a row, joined with its entry in *ret_entry; digest and strings are borrowed until the
+ * next change. E_NOT_FOUND with *err untouched: no entry leads to it. E_CORRUPT. */
+int consumers_read_row(const struct tables *tables, MDB_val key, MDB_val value,
+                       struct record_key *ret, struct entry *ret_entry, struct error *err);
 
 #endif

@@ -74,6 +74,33 @@ int index_find(const struct tables *tables, const uint8_t name[ENTRY_NAME_BYTES]
     return entry_view(found, room, ret) ? 0 : damaged(err);
 }
 
+int index_find_key(const struct tables *tables, uint64_t hash, uint32_t scope,
+                   const struct uuid *key_id, struct entry *ret, struct error *err)
+{
+    struct place place;
+    size_t count;
+    int rc = find_bucket(tables, hash, &place, err);
+
+    if (rc != 0)
+        return rc;
+    count = bucket_count(place.value.mv_data, place.value.mv_size);
+    for (size_t i = 0; i < count; i++) {
+        size_t room = 0;
+        const unsigned char *at =
+            bucket_at(place.value.mv_data, place.value.mv_size, i, &room);
+        struct entry entry;
+
+        if (at == NULL || !entry_view(at, room, &entry))
+            return damaged(err);
+        if (entry_hash(entry.name) == hash && entry.kind != ENTRY_CONSUMER &&
+            entry.scope == scope && uuid_equal(&entry.key_id, key_id)) {
+            *ret = entry;
+            return 0;
+        }
+    }
+    return E_NOT_FOUND;
+}
+
 /* Writes the entries [from, to) of the draft under `key`. */
 static int write_bucket(struct index *index, size_t from, size_t to, const unsigned char *key,
                         unsigned flags, struct error *err)

@@ -23,6 +23,9 @@ void index_finish(struct index *index);
  * change. E_NOT_FOUND with *err untouched; E_CORRUPT. */
 int index_find(const struct tables *tables, const uint8_t name[ENTRY_NAME_BYTES], uint32_t scope,
                bool consumer, struct entry *ret, struct error *err);
+/* The entry of the key with this id, of whose digest only the start is known. */
+int index_find_key(const struct tables *tables, uint64_t hash, uint32_t scope,
+                   const struct uuid *key_id, struct entry *ret, struct error *err);
 /* Adds the entry or replaces the one of the same name, scope and kind. */
 int index_put(struct index *index, const struct entry *entry, struct error *err);
 /* What is not there is no error. */

@@ -5,7 +5,8 @@
  *     realm_ids      realm UUID                                -> number (u32)
  *     consumers      scope (u32 big-endian), UUID              -> number of keys (u32); without
  *                                                                 keys also the consumer record
- *     consumer_keys  scope, consumer UUID, key UUID            -> key record
+ *     consumer_keys  scope, consumer UUID, key UUID            -> hash of the key's lookup entry
+ *                                                                 (u64); with tags also the record
  *     lookup         0xff, greatest hash of the bucket
  *                    (u64 big-endian)                          -> bucket (store/bucket.h)
  *
@@ -41,7 +42,8 @@ enum {
     LAYOUT_CHECK_BYTES = 16,
     LAYOUT_CONSUMER_KEY_BYTES = 4 + UUID_BYTES,
     LAYOUT_KEY_KEY_BYTES = 4 + UUID_BYTES + UUID_BYTES,
-    LAYOUT_KEY_COUNT_BYTES = 4 /* in front of a record in `consumers` */
+    LAYOUT_KEY_COUNT_BYTES = 4, /* in front of a record in `consumers` */
+    LAYOUT_HASH_BYTES = 8       /* in front of a record in `consumer_keys` */
 };
 
 /* The one value of `meta`. */

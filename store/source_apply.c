@@ -195,61 +195,69 @@ static int check_digest(const struct source *source, uint32_t scope, const struc
 static int drop_former_digest(struct source *source, uint32_t scope, MDB_val key,
                               const uint8_t *kept_digest, struct error *err)
 {
-    struct record_key former;
     uint8_t digest[DIGEST_BYTES];
+    struct record_key former;
+    struct entry entry;
     MDB_val value;
     int rc = tables_get(&source->tables, TABLE_CONSUMER_KEYS, key, &value, err);
 
     if (rc != 0)
         return rc;
-    if (!record_view_key(value.mv_data, value.mv_size, &former))
-        return error_set(err, E_CORRUPT, "a key's record is damaged");
+    rc = consumers_read_row(&source->tables, key, value, &former, &entry, err);
+    if (rc != 0)
+        return rc == E_NOT_FOUND ? error_set(err, E_CORRUPT, "a key has no lookup entry") : rc;
     if (kept_digest != NULL && memcmp(former.digest, kept_digest, DIGEST_BYTES) == 0)
         return 0;
-    memcpy(digest, former.digest, DIGEST_BYTES); /* the record moves when the map changes */
+    memcpy(digest, former.digest, DIGEST_BYTES); /* the entry moves when the map changes */
     return index_drop(&source->index, digest, scope, false, err);
 }
 
-static int put_key_record(struct source *source, uint32_t scope, const struct model_key *key,
-                          bool *ret_new, struct error *err)
+/* Writes the key's row; tells whether it is new. */
+static int put_row(struct source *source, MDB_val name, bool *ret_new, struct error *err)
 {
-    unsigned char bytes[LAYOUT_KEY_KEY_BYTES];
-    int rc;
+    const struct buffer *record = &source->record;
+    struct buffer *row = &source->index.value;
+    struct record_key view;
+    MDB_val value;
+    int rc = E_CORRUPT;
 
-    buffer_clear(&source->record);
-    rc = record_encode_key(key, &source->record);
+    if (record_view_key(record->data, record->size, &view))
+        rc = consumers_pack_row(&view, env_val(record->data, record->size), row);
     if (rc != 0)
-        return encode_failed(rc, "key", &key->id, err);
-    layout_key_key(scope, &key->consumer_id, &key->id, bytes);
-    rc = drop_former_digest(source, scope, env_val(bytes, sizeof(bytes)), key->digest, err);
-    if (rc != 0 && rc != E_NOT_FOUND)
-        return rc;
-    rc = check_digest(source, scope, key, err);
-    if (rc == 0)
-        rc = put_record(source, TABLE_CONSUMER_KEYS, env_val(bytes, sizeof(bytes)), ret_new, err);
-    if (rc == 0 && *ret_new)
-        source->pending.keys++;
-    return rc;
+        return error_set(err, rc, NULL);
+    value = env_val(row->data, row->size);
+    rc = tables_put(&source->tables, TABLE_CONSUMER_KEYS, name, value, MDB_NOOVERWRITE, err);
+    *ret_new = rc == 0;
+    return rc == E_CONFLICT ? tables_put(&source->tables, TABLE_CONSUMER_KEYS, name, value, 0, err)
+                            : rc;
 }
 
-/* The key's entry; those of the consumer's other keys follow when its record moves. */
-static int put_key_entry(struct source *source, const struct consumer_place *owner, bool is_new,
-                         struct error *err)
+/* Row and entry of the key, whose consumer is `owner`; the entries of the consumer's other keys
+ * follow when the record moves. */
+static int put_key_of(struct source *source, const struct consumer_place *owner,
+                      const struct model_key *key, struct error *err)
 {
-    uint32_t n_keys = owner->n_keys + (is_new ? 1 : 0);
-    enum consumer_home home = consumers_home(n_keys, owner->record.mv_size);
-    struct record_key key;
+    const struct consumer_key entry = {key->id, key->digest, key->expires_at_ms};
+    unsigned char bytes[LAYOUT_KEY_KEY_BYTES];
+    MDB_val name = env_val(bytes, sizeof(bytes));
+    bool is_new;
+    int rc;
 
-    if (is_new) {
-        int rc = consumers_put(&source->index, owner, owner->scope, &owner->id, n_keys,
+    layout_key_key(owner->scope, &key->consumer_id, &key->id, bytes);
+    rc = drop_former_digest(source, owner->scope, name, key->digest, err);
+    if (rc == 0 || rc == E_NOT_FOUND)
+        rc = check_digest(source, owner->scope, key, err);
+    if (rc == 0)
+        rc = put_row(source, name, &is_new, err);
+    if (rc == 0)
+        rc = consumers_put_key(&source->index, owner->scope, &owner->id, &entry,
+                               consumers_home(owner->n_keys + is_new, owner->record.mv_size),
                                owner->record, err);
-
-        if (rc != 0 || home != owner->home)
-            return rc; /* the record moved, and all entries with it */
-    }
-    if (!record_view_key(source->record.data, source->record.size, &key))
-        return error_set(err, E_CORRUPT, NULL);
-    return consumers_put_key(&source->index, owner->scope, &key, home, owner->record, err);
+    if (rc != 0 || !is_new)
+        return rc;
+    source->pending.keys++;
+    return consumers_put(&source->index, owner, owner->scope, &owner->id, owner->n_keys + 1,
+                         owner->record, err);
 }
 
 int source_put_key(struct source *source, uint32_t scope, const struct model_key *key,
@@ -257,15 +265,17 @@ int source_put_key(struct source *source, uint32_t scope, const struct model_key
 {
     struct consumer_place owner;
     char text[UUID_TEXT_SIZE];
-    bool is_new = false;
-    int rc = find_owner(source, scope, &key->consumer_id, &owner, err);
+    int rc;
 
+    buffer_clear(&source->record);
+    rc = record_encode_key(key, &source->record);
+    if (rc != 0)
+        return encode_failed(rc, "key", &key->id, err);
+    rc = find_owner(source, scope, &key->consumer_id, &owner, err);
     if (rc == E_NOT_FOUND)
         return error_set(err, E_MISSING_REFERENCE, "there is no consumer %s in scope %u",
                          uuid_format(&key->consumer_id, text), scope);
-    if (rc == 0)
-        rc = put_key_record(source, scope, key, &is_new, err);
-    return rc == 0 ? put_key_entry(source, &owner, is_new, err) : rc;
+    return rc == 0 ? put_key_of(source, &owner, key, err) : rc;
 }
 
 /* ---- deletes ---- */

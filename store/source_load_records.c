@@ -177,8 +177,11 @@ static int load_key(struct load *load, uint32_t scope, MDB_val record, struct er
                          "key %s does not follow its consumer in scope %u",
                          uuid_format(&key.id, text), scope);
     layout_key_key(scope, &key.consumer_id, &key.id, bytes);
-    rc = tables_put(&load->tables, TABLE_CONSUMER_KEYS, env_val(bytes, sizeof(bytes)), record,
-                    MDB_APPEND, err);
+    rc = consumers_pack_row(&key, record, &load->index.value);
+    if (rc != 0)
+        return error_set(err, rc, NULL);
+    rc = tables_put(&load->tables, TABLE_CONSUMER_KEYS, env_val(bytes, sizeof(bytes)),
+                    env_val(load->index.value.data, load->index.value.size), MDB_APPEND, err);
     if (rc == E_CONFLICT)
         return out_of_order("key", &key.id, err);
     if (rc != 0)

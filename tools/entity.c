@@ -46,22 +46,35 @@ json_t *entity_realm_json(const struct tool_source *source, const struct record_
 
 /* ---- the walk ---- */
 
+static int damaged(const struct tool_source *source, const char *what, struct error *err)
+{
+    return error_set(err, E_CORRUPT,
+                     "source %s: a %s's record is damaged; `realmctl verify` tells which",
+                     source->region, what);
+}
+
 /* Takes the consumer that the cursor is on. */
 static int read_consumer(struct consumer_walk *walk, struct error *err)
 {
+    const struct tables tables = source_view_tables(walk->consumers.source);
     const MDB_val *key = &walk->consumers.key;
-    const MDB_val *value = &walk->consumers.value;
+    struct consumer_place place;
+    struct uuid id;
+    int rc = E_CORRUPT;
 
     if (walk->consumers.at_end)
         return 0;
-    if (key->mv_size != LAYOUT_CONSUMER_KEY_BYTES ||
-        !record_check(RECORD_CONSUMER, value->mv_data, value->mv_size) ||
-        !record_view_consumer(value->mv_data, value->mv_size, &walk->consumer))
-        return error_set(err, E_CORRUPT,
-                         "source %s: a consumer's record is damaged; `realmctl verify` tells which",
-                         walk->consumers.source->region);
-    walk->scope = layout_key_scope(key->mv_data);
-    return 0;
+    if (key->mv_size == LAYOUT_CONSUMER_KEY_BYTES) {
+        walk->scope = layout_key_scope(key->mv_data);
+        memcpy(id.bytes, (const unsigned char *)key->mv_data + sizeof(walk->scope), UUID_BYTES);
+        rc = consumers_find(&tables, walk->scope, &id, &place, err);
+    }
+    if (rc == E_CORRUPT ||
+        (rc == 0 &&
+         (!record_check(RECORD_CONSUMER, place.record.mv_data, place.record.mv_size) ||
+          !record_view_consumer(place.record.mv_data, place.record.mv_size, &walk->consumer))))
+        return damaged(walk->consumers.source, "consumer", err);
+    return rc;
 }
 
 int consumer_walk_begin(struct consumer_walk *walk, const struct tool_source *source,
@@ -97,6 +110,21 @@ void consumer_walk_end(struct consumer_walk *walk)
     walk_end(&walk->keys);
 }
 
+static int read_key(const struct table_walk *keys, struct record_key *ret, struct error *err)
+{
+    const struct tables tables = source_view_tables(keys->source);
+    const unsigned char *bytes = keys->value.mv_data;
+    struct entry entry;
+    int rc = consumers_read_row(&tables, keys->key, keys->value, ret, &entry, err);
+
+    if (rc == E_CORRUPT || rc == E_NOT_FOUND ||
+        (rc == 0 && ret->tags.count > 0 &&
+         !record_check(RECORD_KEY, bytes + LAYOUT_HASH_BYTES,
+                       keys->value.mv_size - LAYOUT_HASH_BYTES)))
+        return damaged(keys->source, "key", err);
+    return rc;
+}
+
 /* Brings the key cursor to the consumer's next key, over keys of consumers that are behind. */
 static int next_key(struct consumer_walk *walk, struct record_key *ret, bool *ret_found,
                     struct error *err)
@@ -114,12 +142,9 @@ static int next_key(struct consumer_walk *walk, struct record_key *ret, bool *re
         if (order > 0)
             return 0;
         if (order == 0) {
-            if (!record_check(RECORD_KEY, keys->value.mv_data, keys->value.mv_size) ||
-                !record_view_key(keys->value.mv_data, keys->value.mv_size, ret))
-                return error_set(err, E_CORRUPT,
-                                 "source %s: a key's record is damaged; `realmctl verify` tells "
-                                 "which",
-                                 keys->source->region);
+            rc = read_key(keys, ret, err);
+            if (rc != 0)
+                return rc;
             *ret_found = true;
             return walk_next(keys, err);
         }
