@@ -42,8 +42,8 @@ static void put_u32_be(uint8_t *at, uint32_t value)
     memcpy(at, &value, sizeof(value));
 }
 
-/* Hashes `size` bytes, the start of `block`, behind one block that `state` has taken: the last block
- * of a message. Without SHA256_Final()'s bookkeeping this is a third faster. */
+/* Hashes `size` bytes, the start of `block`, behind one block that `state` has taken: the last
+ * block of a message. Without SHA256_Final()'s bookkeeping this is a third faster. */
 static void finish_in_one_block(SHA256_CTX *state, uint8_t block[SHA256_BLOCK_BYTES], size_t size,
                                 uint8_t digest[DIGEST_BYTES])
 {

@@ -9,7 +9,8 @@
  * above so small that it stays in the processor's cache.
  *
  * A bucket stands under the byte 0xff and the greatest hash that belongs to it, big-endian; the
- * range begins behind the former bucket. Entries of one hash are never apart. Nothing here knows LMDB.
+ * range begins behind the former bucket. Entries of one hash are never apart. Nothing here knows
+ * LMDB.
  */
 #ifndef RS_STORE_BUCKET_H
 #define RS_STORE_BUCKET_H
@@ -26,7 +27,7 @@ enum {
     BUCKET_PAGE_BYTES = 4096,
     BUCKET_PAGE_HEAD_BYTES = 16, /* LMDB's */
     BUCKET_ONE_PAGE_BYTES = BUCKET_PAGE_BYTES - BUCKET_PAGE_HEAD_BYTES,
-    BUCKET_SLOT_ROOM = 8, /* what one more slot takes at most */
+    BUCKET_SLOT_ROOM = 8,              /* what one more slot takes at most */
     BUCKET_MAX_BYTES = 8 * 1024 * 1024 /* as far as a slot reaches; only equal hashes get there */
 };
 

@@ -22,9 +22,8 @@ static uint32_t by_half_bytes(uint32_t crc, const unsigned char *bytes, size_t s
 
 #ifdef __x86_64__
 
-__attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t crc,
-                                                                 const unsigned char *bytes,
-                                                                 size_t size)
+__attribute__((target("sse4.2"))) static uint32_t
+by_instruction(uint32_t crc, const unsigned char *bytes, size_t size)
 {
     uint64_t wide = crc;
 

@@ -123,8 +123,7 @@ int consumers_find(const struct tables *tables, uint32_t scope, const struct uui
         return misplaced(&place, err);
     bytes = value.mv_data;
     place.n_keys = bytes_get_u32(bytes);
-    place.record =
-        env_val(bytes + LAYOUT_KEY_COUNT_BYTES, value.mv_size - LAYOUT_KEY_COUNT_BYTES);
+    place.record = env_val(bytes + LAYOUT_KEY_COUNT_BYTES, value.mv_size - LAYOUT_KEY_COUNT_BYTES);
     if (place.n_keys > 0)
         rc = find_record(tables, key, &place, err);
     if (rc == E_NOT_FOUND ||

@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-
 /* A bucket of less than a quarter of a page goes into a neighbour that has room to grow. */
 enum {
     MERGE_BELOW_BYTES = BUCKET_ONE_PAGE_BYTES / 4,
@@ -86,8 +85,7 @@ int index_find_key(const struct tables *tables, uint64_t hash, uint32_t scope,
     count = bucket_count(place.value.mv_data, place.value.mv_size);
     for (size_t i = 0; i < count; i++) {
         size_t room = 0;
-        const unsigned char *at =
-            bucket_at(place.value.mv_data, place.value.mv_size, i, &room);
+        const unsigned char *at = bucket_at(place.value.mv_data, place.value.mv_size, i, &room);
         struct entry entry;
 
         if (at == NULL || !entry_view(at, room, &entry))
@@ -171,15 +169,13 @@ static int merge(struct index *index, const struct place *small, struct error *e
     if (small->last_hash != UINT64_MAX)
         rc = find_bucket(index->tables, small->last_hash + 1, &next, err);
     if (rc == E_NOT_FOUND ||
-        (rc == 0 &&
-         size + bucket_used(next.value.mv_data, next.value.mv_size) > MERGED_MAX_BYTES))
+        (rc == 0 && size + bucket_used(next.value.mv_data, next.value.mv_size) > MERGED_MAX_BYTES))
         return write_draft(index, small->key, err);
-    if (rc == 0 && bucket_draft_edit(&index->draft, next.value.mv_data, next.value.mv_size, NULL,
-                                     NULL) != 0)
+    if (rc == 0 &&
+        bucket_draft_edit(&index->draft, next.value.mv_data, next.value.mv_size, NULL, NULL) != 0)
         rc = damaged(err);
     if (rc == 0)
-        rc = tables_delete(index->tables, TABLE_LOOKUP, env_val(small->key, BUCKET_KEY_BYTES),
-                           err);
+        rc = tables_delete(index->tables, TABLE_LOOKUP, env_val(small->key, BUCKET_KEY_BYTES), err);
     return rc == 0 ? write_draft(index, next.key, err) : rc;
 }
 

@@ -83,11 +83,11 @@ struct entry_slot {
 };
 
 struct rs_snapshot {
-    rs_store *store;             /* borrowed */
-    struct view *view;           /* counted */
-    struct rs_snapshot *next;    /* while idle */
-    MDB_txn *txns[STATUS_SLOTS]; /* NULL: never begun */
-    uint32_t active;             /* bit i: txns[i] is begun */
+    rs_store *store;                   /* borrowed */
+    struct view *view;                 /* counted */
+    struct rs_snapshot *next;          /* while idle */
+    MDB_txn *txns[STATUS_SLOTS];       /* NULL: never begun */
+    uint32_t active;                   /* bit i: txns[i] is begun */
     MDB_cursor *lookups[STATUS_SLOTS]; /* of txns[i], on `lookup` */
     size_t versions[STATUS_SLOTS];     /* the transaction id for which epochs[i] stands */
     uint32_t epochs[STATUS_SLOTS];

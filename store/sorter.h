@@ -1,9 +1,9 @@
 /* sorter.h - entries of `lookup` in any order, given back sorted, in bounded memory.
  *
  * A load meets keys consumer by consumer, and hashes are as good as random. They are spread over
- * PARTS temporary files by the hash's first bits, so that each file is one range of hashes; then one
- * file at a time is mapped and sorted. Memory: one write buffer a part, and 16 bytes an entry of one
- * part; the files' pages are the kernel's to drop.
+ * PARTS temporary files by the hash's first bits, so that each file is one range of hashes; then
+ * one file at a time is mapped and sorted. Memory: one write buffer a part, and 16 bytes an entry
+ * of one part; the files' pages are the kernel's to drop.
  */
 #ifndef RS_STORE_SORTER_H
 #define RS_STORE_SORTER_H

@@ -1,7 +1,8 @@
 /* source_load.c - a full load: builds a new generation beside the one that serves.
  *
- * source_load_records.c writes the tables, in order. Nothing is synced until the end and transactions are cut
- * every LOAD_TXN_RECORDS records, which bounds LMDB's list of changed pages. Publishing goes
+ * source_load_records.c writes the tables, in order. Nothing is synced until the end and
+ * transactions are cut every LOAD_TXN_RECORDS records, which bounds LMDB's list of changed pages.
+ * Publishing goes
  *
  *     meta, sync data -> digest.key -> `current` -> status page -> remove the former generation
  *

@@ -111,9 +111,9 @@ double bench_store_make(const char *dir, uint64_t consumers, uint64_t keys_each)
         for (uint64_t k = 0; k < keys_each; k++)
             put_key(&loading, i, i * keys_each + k);
     }
-    bench_check(
-        "publish",
-        source_load_publish(loading.source, &cursor, clock_wall_ms(), &expected, &err), &err);
+    bench_check("publish",
+                source_load_publish(loading.source, &cursor, clock_wall_ms(), &expected, &err),
+                &err);
     seconds = (double)(bench_now_ns() - began_ns) / 1e9;
     source_heard(loading.source);
     source_close(loading.source);

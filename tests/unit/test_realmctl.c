@@ -374,7 +374,7 @@ static void every_flipped_bit_is_found(void **state)
             memcpy(from, key.mv_data, key_size);
             flip_bits_of(&surgery, flipped[i], key, value);
             if (flipped[i] == TABLE_REALMS)
-                break; /* the one there is */
+                break;          /* the one there is */
             from[key_size] = 0; /* the next name there can be */
             size = key_size + 1;
         }

@@ -541,9 +541,9 @@ static void take_consumer(struct snapshot *snapshot, const struct snapshot_recor
     struct record_consumer view;
 
     assert_true(record_view_consumer(record->bytes, record->size, &view));
-    assert_true(record->scope > snapshot->scope ||
-                (record->scope == snapshot->scope &&
-                 uuid_compare(&view.id, &snapshot->consumer) > 0));
+    assert_true(
+        record->scope > snapshot->scope ||
+        (record->scope == snapshot->scope && uuid_compare(&view.id, &snapshot->consumer) > 0));
     snapshot->consumer = view.id;
     memset(&snapshot->key, 0, sizeof(snapshot->key));
 }
