@@ -119,9 +119,10 @@ struct figures bench_measure(struct subject *subject, uint64_t seed)
 {
     static uint64_t samples[BENCH_SAMPLES];
     struct figures figures;
+    uint64_t count = subject->samples != 0 ? subject->samples : BENCH_SAMPLES;
     uint64_t total_ns = 0;
 
-    for (uint64_t i = 0; i < BENCH_SAMPLES; i++) {
+    for (uint64_t i = 0; i < count; i++) {
         uint64_t began_ns;
 
         subject->prepare(subject, bench_mix(seed + i) % subject->n);
@@ -130,10 +131,10 @@ struct figures bench_measure(struct subject *subject, uint64_t seed)
         samples[i] = bench_now_ns() - began_ns;
         total_ns += samples[i];
     }
-    qsort(samples, BENCH_SAMPLES, sizeof(*samples), by_number);
-    figures.mean_ns = (double)total_ns / BENCH_SAMPLES;
-    figures.p50_ns = samples[BENCH_SAMPLES / 2];
-    figures.p99_ns = samples[BENCH_SAMPLES / 100 * 99];
+    qsort(samples, count, sizeof(*samples), by_number);
+    figures.mean_ns = (double)total_ns / (double)count;
+    figures.p50_ns = samples[count / 2];
+    figures.p99_ns = samples[count / 100 * 99];
     return figures;
 }
 

@@ -47,6 +47,7 @@ struct subject {
     void (*prepare)(struct subject *subject, uint64_t n);
     void (*run)(struct subject *subject);
     uint64_t n;
+    uint64_t samples; /* 0: BENCH_SAMPLES; fewer for what is slow */
     uint64_t touched; /* keeps what is read from being optimised away */
 };
 
@@ -63,6 +64,8 @@ void bench_compare(const char *name, struct subject *ours, struct subject *their
                    const char *peer);
 
 /* ---- our store ---- */
+
+extern const uint8_t bench_digest_key[DIGEST_KEY_BYTES];
 
 /* Realm 1 with `consumers`, each with `keys_each` keys (0 to n - 1: consumer n / keys_each), loaded
  * as a full resynchronisation does. Gives the seconds it took. */

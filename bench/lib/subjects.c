@@ -13,7 +13,7 @@
 
 enum { REALM = 1, TXN_RECORDS = 100000 };
 
-static const uint8_t digest_secret[DIGEST_KEY_BYTES] = "the benchmark's digest key, 32 B";
+const uint8_t bench_digest_key[DIGEST_KEY_BYTES] = "the benchmark's digest key, 32 B";
 
 struct uuid bench_id(uint8_t tag, uint64_t n)
 {
@@ -101,10 +101,10 @@ double bench_store_make(const char *dir, uint64_t consumers, uint64_t keys_each)
     double seconds;
 
     buffer_init(&loading.record, RECORD_MAX_BYTES);
-    digest_key_init(&loading.digest_key, digest_secret);
+    digest_key_init(&loading.digest_key, bench_digest_key);
     bench_check("store", store_open(&options, &store, &err), &err);
     bench_check("source", source_open(store, "us", &loading.source, NULL, &err), &err);
-    bench_check("load", source_load_begin(loading.source, digest_secret, &err), &err);
+    bench_check("load", source_load_begin(loading.source, bench_digest_key, &err), &err);
     put_realm(&loading);
     for (uint64_t i = 0; i < consumers; i++) {
         put_consumer(&loading, i);

@@ -661,6 +661,16 @@ static void other_format_version_is_refused(void **state)
     assert_int_equal(try_open(), RS_E_FORMAT);
 }
 
+static void store_of_format_1_is_refused(void **state)
+{
+    (void)state;
+    fixture_open(&f);
+    fixture_load_people(&f);
+    fixture_close(&f);
+    fixture_make_format_1(&f);
+    assert_int_equal(try_open(), RS_E_FORMAT);
+}
+
 static void damaged_record_is_an_error_not_a_miss(void **state)
 {
     uint8_t digest[DIGEST_BYTES];
@@ -1074,6 +1084,7 @@ int main(void)
         TEST(truncated_data_is_refused_before_it_is_mapped),
         TEST(foreign_status_page_is_refused),
         TEST(other_format_version_is_refused),
+        TEST(store_of_format_1_is_refused),
         TEST(damaged_record_is_an_error_not_a_miss),
         TEST(flipped_bytes_of_a_record_never_crash_a_lookup),
         TEST(forked_child_is_refused_and_harms_nothing),

@@ -563,6 +563,21 @@ static void wrong_digest_key_is_discarded_with_the_reason(void **state)
     assert_non_null(strstr(discarded.message, "digest.key"));
 }
 
+static void store_of_format_1_is_discarded_and_copied_again(void **state)
+{
+    struct error discarded = ERROR_INIT;
+
+    (void)state;
+    make_people_and_close();
+    fixture_make_format_1(&f);
+    open_discarding(&discarded);
+    assert_int_equal(discarded.code, E_FORMAT);
+    assert_int_equal(source_cursor(f.source).version, 0);
+    assert_int_not_equal(access(fixture_path(&f, "us/g-000001"), F_OK), 0);
+    fixture_load_people(&f);
+    assert_counts(1, 2, 2);
+}
+
 static void missing_generation_is_discarded(void **state)
 {
     struct error discarded = ERROR_INIT;
@@ -630,6 +645,7 @@ int main(void)
         TEST(truncated_data_is_discarded_with_the_reason),
         TEST(foreign_file_is_discarded_with_the_reason),
         TEST(wrong_digest_key_is_discarded_with_the_reason),
+        TEST(store_of_format_1_is_discarded_and_copied_again),
         TEST(missing_generation_is_discarded),
         TEST(damaged_status_page_is_made_anew),
         TEST(without_readers_none_is_reported),
