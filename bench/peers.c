@@ -135,9 +135,12 @@ static void run_redis(struct subject *subject)
     struct peer *peer = (struct peer *)subject;
     redisReply *reply = redisCommand(peer->redis, "GET %b", peer->key, sizeof(peer->key));
 
-    if (reply == NULL || reply->type != REDIS_REPLY_STRING)
-        bench_die("redis", "no answer");
-    take(subject, reply->str, reply->len);
+    if (reply == NULL)
+        bench_die("redis", peer->redis->errstr);
+    else if (reply->type != REDIS_REPLY_STRING)
+        bench_die("redis", "a key is missing");
+    else
+        take(subject, reply->str, reply->len);
     freeReplyObject(reply);
 }
 

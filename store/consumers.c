@@ -85,8 +85,8 @@ static int first_entry(const struct tables *tables, const unsigned char *consume
 static int find_record(const struct tables *tables, const unsigned char *consumer,
                        struct consumer_place *place, struct error *err)
 {
+    struct entry entry = {.kind = ENTRY_KEY_REFERENCE};
     uint8_t name[ENTRY_NAME_BYTES];
-    struct entry entry;
     int rc = 0;
 
     place->home = HOME_KEYS;
@@ -95,7 +95,7 @@ static int find_record(const struct tables *tables, const unsigned char *consume
         if (rc != 0)
             return rc;
     }
-    if (place->n_keys > ENTRY_INLINE_KEYS || entry.kind == ENTRY_KEY_REFERENCE) {
+    if (entry.kind == ENTRY_KEY_REFERENCE) {
         place->home = HOME_ENTRY;
         entry_name_of_consumer(place->scope, &place->id, name);
         rc = index_find(tables, name, place->scope, true, &entry, err);

@@ -74,7 +74,7 @@ int entry_pack(const struct entry *entry, struct buffer *out)
     bytes_put_u64(bytes + AT_EXPIRES, (uint64_t)entry->expires_at_ms);
     if (entry->kind == ENTRY_KEY_REFERENCE)
         memcpy(bytes + AT_CONSUMER, entry->consumer_id.bytes, UUID_BYTES);
-    else
+    else if (entry->record != NULL)
         memcpy(bytes + head, entry->record, entry->record_size);
     bytes_put_u32(bytes + AT_CHECK, check_of(bytes, head));
     return 0;

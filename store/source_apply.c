@@ -240,7 +240,7 @@ static int put_key_of(struct source *source, const struct consumer_place *owner,
     const struct consumer_key entry = {key->id, key->digest, key->expires_at_ms};
     unsigned char bytes[LAYOUT_KEY_KEY_BYTES];
     MDB_val name = env_val(bytes, sizeof(bytes));
-    bool is_new;
+    bool is_new = false;
     int rc;
 
     layout_key_key(owner->scope, &key->consumer_id, &key->id, bytes);

@@ -51,8 +51,8 @@ int tables_at_or_after(const struct tables *tables, enum table table, MDB_val ke
 int tables_first(const struct tables *tables, enum table table, const void *prefix, size_t size,
                  MDB_val *ret_key, MDB_val *ret_value, struct error *err)
 {
-    MDB_val key;
-    MDB_val value;
+    MDB_val key = {0, NULL};
+    MDB_val value = {0, NULL};
     int rc = tables_at_or_after(tables, table, env_val(prefix, size), &key, &value, err);
 
     if (rc != 0)
