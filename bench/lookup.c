@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -74,15 +75,13 @@ struct told {
     long kib;
 };
 
-static void read_alone(const char *dir, uint64_t n, uint64_t seed, int answer)
+static int read_alone(const char *dir, uint64_t n, uint64_t seed, int answer)
 {
+    long before = private_kib();
     struct full_path path;
     struct told told;
     uint64_t began_ns;
-    long before;
 
-    path = (struct full_path){.expected = RS_FOUND};
-    before = private_kib();
     full_path_open(&path, dir, n);
     began_ns = bench_now_ns();
     for (uint64_t i = 0; i < BENCH_SAMPLES; i++) {
@@ -94,6 +93,20 @@ static void read_alone(const char *dir, uint64_t n, uint64_t seed, int answer)
     full_path_close(&path);
     if (write(answer, &told, sizeof(told)) != sizeof(told))
         bench_die("pipe", strerror(errno));
+    return 0;
+}
+
+/* This program anew: a forked child would find memory of its parent's to use again. */
+static void start_reader(const char *dir, uint64_t n, int seed, int answer)
+{
+    char numbers[3][32];
+
+    (void)snprintf(numbers[0], sizeof(numbers[0]), "%" PRIu64, n);
+    (void)snprintf(numbers[1], sizeof(numbers[1]), "%d", seed);
+    (void)snprintf(numbers[2], sizeof(numbers[2]), "%d", answer);
+    (void)execl("/proc/self/exe", "lookup", "reader", dir, numbers[0], numbers[1], numbers[2],
+                (char *)NULL);
+    _exit(127);
 }
 
 /* Lookups a second of `count` processes together. */
@@ -110,10 +123,8 @@ static double rate_of(const char *dir, uint64_t n, int count, long *ret_kib)
 
         if (pid < 0)
             bench_die("fork", strerror(errno));
-        if (pid == 0) {
-            read_alone(dir, n, (uint64_t)(i + 1) << 40, pipe_fds[1]);
-            _exit(0);
-        }
+        if (pid == 0)
+            start_reader(dir, n, i + 1, pipe_fds[1]);
     }
     for (int i = 0; i < count; i++) {
         struct told told;
@@ -181,6 +192,9 @@ int main(int argc, char **argv)
     struct error err = ERROR_INIT;
     unsigned long long n;
 
+    if (argc == 6 && strcmp(argv[1], "reader") == 0)
+        return read_alone(argv[2], strtoull(argv[3], NULL, 10), strtoull(argv[4], NULL, 10) << 40,
+                          (int)strtol(argv[5], NULL, 10));
     if (argc != 3 || sscanf(argv[1], "%llu", &n) != 1 || n < KEYS_EACH) {
         (void)fputs("Usage: bench/lookup N DIR\n"
                     "Measures lookups among N keys; makes DIR and removes it.\n",

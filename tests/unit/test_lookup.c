@@ -342,6 +342,10 @@ static void buckets_split_and_merge_without_losing_a_key(void **state)
 
 /* ---- a reader's cost ---- */
 
+/* Sanitizers bring an allocator of their own, which cannot be stood in front of, and make system
+ * calls of their own. */
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+
 /* From here on every system call but the end ends the process. Not the strict mode, which forbids
  * reading the processor's clock too. */
 static int forbid_system_calls(void)
@@ -398,9 +402,6 @@ static void lookups_make_no_system_call(void **state)
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 0);
 }
-
-/* Sanitizers bring an allocator of their own, which cannot be stood in front of. */
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 
 static unsigned long allocations;
 
@@ -468,6 +469,12 @@ static void lookups_allocate_nothing(void **state)
 }
 
 #else
+
+static void lookups_make_no_system_call(void **state)
+{
+    (void)state;
+    skip();
+}
 
 static void lookups_allocate_nothing(void **state)
 {
