@@ -19,7 +19,7 @@
 #include "store/files.h"
 #include "store/source.h"
 
-enum { TRANSACTIONS = 50, CHANGES_EACH = 1000 };
+enum { TRANSACTIONS = 50, PAIRS_EACH = 500, CHANGES_EACH = 2 * PAIRS_EACH };
 
 /* ---- ours ---- */
 
@@ -60,7 +60,7 @@ static void commit_ours(const struct ours *ours, uint64_t n)
     struct error err = ERROR_INIT;
 
     bench_check("begin", source_begin(ours->source, &err), &err);
-    for (uint64_t i = 0; i < CHANGES_EACH / 2; i++)
+    for (uint64_t i = 0; i < PAIRS_EACH; i++)
         put_pair(ours->source, n + i);
     bench_check("commit", source_commit(ours->source, &cursor, clock_wall_ms(), &err), &err);
 }
@@ -132,7 +132,7 @@ static void fill_sqlite(const struct sqlite *sqlite, uint64_t n)
 static void commit_sqlite(const struct sqlite *sqlite, uint64_t n)
 {
     run(sqlite, "BEGIN");
-    for (uint64_t i = 0; i < CHANGES_EACH / 2; i++)
+    for (uint64_t i = 0; i < PAIRS_EACH; i++)
         insert_pair(sqlite, n + i);
     run(sqlite, "COMMIT");
 }
@@ -150,8 +150,11 @@ static int by_time(const void *a, const void *b)
 /* Changes a second of the median transaction. */
 static double rate_of(uint64_t times_ns[TRANSACTIONS])
 {
+    uint64_t median_ns;
+
     qsort(times_ns, TRANSACTIONS, sizeof(*times_ns), by_time);
-    return CHANGES_EACH * 1e9 / (double)times_ns[TRANSACTIONS / 2];
+    median_ns = times_ns[TRANSACTIONS / 2];
+    return CHANGES_EACH * 1e9 / (double)median_ns;
 }
 
 static void compare(const struct ours *ours, const struct sqlite *sqlite, uint64_t n)
@@ -161,7 +164,7 @@ static void compare(const struct ours *ours, const struct sqlite *sqlite, uint64
     double our_rate;
     double their_rate;
 
-    for (int i = 0; i < TRANSACTIONS; i++, n += CHANGES_EACH / 2) {
+    for (int i = 0; i < TRANSACTIONS; i++, n += PAIRS_EACH) {
         uint64_t began_ns = bench_now_ns();
 
         commit_ours(ours, n);

@@ -51,17 +51,11 @@ int tables_at_or_after(const struct tables *tables, enum table table, MDB_val ke
 int tables_first(const struct tables *tables, enum table table, const void *prefix, size_t size,
                  MDB_val *ret_key, MDB_val *ret_value, struct error *err)
 {
-    MDB_val key = {0, NULL};
-    MDB_val value = {0, NULL};
-    int rc = tables_at_or_after(tables, table, env_val(prefix, size), &key, &value, err);
+    int rc = tables_at_or_after(tables, table, env_val(prefix, size), ret_key, ret_value, err);
 
-    if (rc != 0)
-        return rc;
-    if (key.mv_size < size || memcmp(key.mv_data, prefix, size) != 0)
+    if (rc == 0 && (ret_key->mv_size < size || memcmp(ret_key->mv_data, prefix, size) != 0))
         return E_NOT_FOUND;
-    *ret_key = key;
-    *ret_value = value;
-    return 0;
+    return rc;
 }
 
 int tables_need_scope(const struct tables *tables, uint32_t scope, struct error *err)

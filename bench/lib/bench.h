@@ -68,7 +68,8 @@ void bench_compare(const char *name, struct subject *ours, struct subject *their
 extern const uint8_t bench_digest_key[DIGEST_KEY_BYTES];
 
 /* Realm 1 with `consumers`, each with `keys_each` keys (0 to n - 1: consumer n / keys_each), loaded
- * as a full resynchronisation does. Gives the seconds it took. */
+ * as a full resynchronisation does. Gives the seconds spent in the store, the
+ * final sync included. */
 double bench_store_make(const char *dir, uint64_t consumers, uint64_t keys_each);
 struct uuid bench_id(uint8_t tag, uint64_t n);
 
