@@ -80,7 +80,8 @@ struct rs_snapshot {
     MDB_txn *txns[STATUS_SLOTS]; /* NULL: never begun */
     uint32_t active;             /* bit i: txns[i] is begun */
     uint32_t answered; /* bit i: something that txns[i] gave may be in the caller's hands */
-    int64_t begun_ms[STATUS_SLOTS]; /* boot clock; of retained ones */
+    int64_t begun_ms[STATUS_SLOTS];    /* boot clock; of retained ones */
+    int64_t promised_ms[STATUS_SLOTS]; /* the retention time at that moment */
     struct realm_entry realms[REALM_CACHE_ENTRIES];
 };
 

@@ -6,9 +6,12 @@
  *     a thread may lose between this check and the end of its lookup without touching a recycled
  *     page at all;
  *   - what was read counts only if the status page says afterwards that the agent still retains it:
- *     this finds every recycled page (status_overtaken() argues it);
- *   - and only if, by our own clock, less than the retention time has passed: this holds even for a
- *     page that nobody writes any more, because somebody deleted the file.
+ *     this finds every recycled page of the generation that the agent writes (status_pages() argues
+ *     it);
+ *   - and only if, by our own clock, less than the retention time has passed: of a generation that
+ *     was replaced, and once somebody deleted the page's file, nothing else tells. The time is the
+ *     one that was promised when the transaction began: a longer one, of an agent that was started
+ *     since, would make good again what was used again before.
  *
  * A snapshot is one version of each source. So a transaction is replaced by a fresh one only while
  * nothing that it gave was answered with; after that the snapshot is over (E_OVERTAKEN).
@@ -23,6 +26,14 @@ static int64_t age_ms(const rs_snapshot *snapshot, unsigned source)
     const struct clock *clock = &snapshot->store->clock;
 
     return clock->boot_ms(clock->context) - snapshot->begun_ms[source];
+}
+
+/* How old the transaction may become. A shorter time of a new agent holds at once. */
+static int64_t limit_ms(const rs_snapshot *snapshot, unsigned source)
+{
+    int64_t now_ms = status_retention_ms(&snapshot->view->page->status);
+
+    return now_ms < snapshot->promised_ms[source] ? now_ms : snapshot->promised_ms[source];
 }
 
 static bool is_retained(const rs_snapshot *snapshot, unsigned source)
@@ -42,8 +53,7 @@ static bool is_lost(const rs_snapshot *snapshot, unsigned source)
 
 static bool is_overtaken(const rs_snapshot *snapshot, unsigned source)
 {
-    return is_lost(snapshot, source) ||
-           age_ms(snapshot, source) >= status_retention_ms(&snapshot->view->page->status);
+    return is_lost(snapshot, source) || age_ms(snapshot, source) >= limit_ms(snapshot, source);
 }
 
 int reader_get(const rs_snapshot *snapshot, unsigned source, enum table table, MDB_val key,
@@ -74,7 +84,9 @@ int retained_begin_source(rs_snapshot *snapshot, unsigned source)
 {
     const struct clock *clock = &snapshot->store->clock;
 
-    snapshot->begun_ms[source] = clock->boot_ms(clock->context); /* not later than it is true */
+    /* Neither is later than it is true. */
+    snapshot->begun_ms[source] = clock->boot_ms(clock->context);
+    snapshot->promised_ms[source] = status_retention_ms(&snapshot->view->page->status);
     return retained_begin(snapshot->view->sources[source].opened->generation.env.mdb,
                           &snapshot->txns[source]);
 }
@@ -91,7 +103,7 @@ int retained_before(rs_snapshot *snapshot)
             continue;
         if (!status_retains(page, source->slot, source->opened->generation.number))
             rc = E_UNSUPPORTED;
-        else if (is_retained(snapshot, i) && age_ms(snapshot, i) > status_retention_ms(page) / 2)
+        else if (is_retained(snapshot, i) && age_ms(snapshot, i) > limit_ms(snapshot, i) / 2)
             rc = drop(snapshot, i);
     }
     return rc;

@@ -232,16 +232,18 @@ bool status_retains(const struct status *status, unsigned slot, uint32_t generat
  * map, which are coherent on every file system that LMDB supports. It is the reader's half of a
  * sequence lock; ThreadSanitizer sees neither the kernel's stores nor the fence, and has nothing to
  * say here. */
-bool status_overtaken(const struct status *status, unsigned slot, uint32_t generation,
-                      uint64_t txn_id)
+enum status_pages status_pages(const struct status *status, unsigned slot, uint32_t generation,
+                               uint64_t txn_id)
 {
     uint64_t word;
+    uint64_t oldest;
 
     atomic_thread_fence(memory_order_acquire);
     word = load_retained(status, slot);
     if (status_replaced(status) || status_retention_ms(status) == 0)
-        return true; /* the agent writes another page, or retains nothing any more */
+        return STATUS_PAGES_OVERTAKEN; /* the agent writes another page, or retains nothing */
     if ((word ^ status_retained_word(generation, 0)) & ~retained_txn_mask)
-        return false; /* the agent writes another generation: nobody writes ours */
-    return (word & retained_txn_mask) == 0 || txn_id < (word & retained_txn_mask);
+        return STATUS_PAGES_UNTOLD;
+    oldest = word & retained_txn_mask;
+    return oldest == 0 || txn_id < oldest ? STATUS_PAGES_OVERTAKEN : STATUS_PAGES_KEPT;
 }

@@ -82,10 +82,23 @@ int64_t status_age_ms(const struct status *status, unsigned slot, const struct c
 int64_t status_retention_ms(const struct status *status);
 /* Whether readers without slots are protected in the slot's `generation` at all. */
 bool status_retains(const struct status *status, unsigned slot, uint32_t generation);
-/* Whether pages of the transaction `txn_id` in the slot's `generation` may have been used again by
- * now, or this page cannot tell. Called after the pages were read; status.c argues the order. */
-bool status_overtaken(const struct status *status, unsigned slot, uint32_t generation,
-                      uint64_t txn_id);
+/* What the page says of the pages of one transaction. */
+enum status_pages {
+    STATUS_PAGES_KEPT,
+    STATUS_PAGES_OVERTAKEN, /* they may have been used again by now, or nobody keeps them */
+    STATUS_PAGES_UNTOLD     /* the agent writes another generation now: they change no more, but may
+                             * have been used again before; the time that passed tells */
+};
+/* Of the transaction `txn_id` in the slot's `generation`. Called after the pages were read;
+ * status.c argues the order. */
+enum status_pages status_pages(const struct status *status, unsigned slot, uint32_t generation,
+                               uint64_t txn_id);
+/* The page says so; where it does not tell, the caller's clock must. */
+static inline bool status_overtaken(const struct status *status, unsigned slot, uint32_t generation,
+                                    uint64_t txn_id)
+{
+    return status_pages(status, slot, generation, txn_id) == STATUS_PAGES_OVERTAKEN;
+}
 
 /* ---- writing: the agent; calls are serialised by the caller ---- */
 

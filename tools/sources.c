@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "store/files.h"
 #include "store/retained.h"
 #include "tools/backup.h"
@@ -101,10 +102,12 @@ static int open_once(const char *store_dir, struct tool_source *source, struct e
         return generation_open_backup(dir, &source->generation, err);
     if (source->status.words == NULL)
         rc = status_open(store_dir, &source->status, err);
-    if (rc == 0)
-        rc = retained_open_if_needed(&source->status, source->slot, dir, number,
-                                     &source->generation, &source->retained, err);
-    return rc;
+    if (rc != 0)
+        return rc;
+    source->begun_ms = clock_boot_ms();
+    source->promised_ms = status_retention_ms(&source->status);
+    return retained_open_if_needed(&source->status, source->slot, dir, number, &source->generation,
+                                   &source->retained, err);
 }
 
 int source_view_open(const char *store_dir, struct tool_source *source, struct error *err)
@@ -136,11 +139,21 @@ void source_view_close(struct tool_source *source)
     status_close(&source->status);
 }
 
+/* A pass may take longer than the retention time, so the clock decides where the page cannot. */
 bool source_view_overtaken(const struct tool_source *source)
 {
-    return source->retained && source->txn != NULL &&
-           status_overtaken(&source->status, source->slot, source->generation.number,
-                            mdb_txn_id(source->txn));
+    if (!source->retained || source->txn == NULL)
+        return false;
+    switch (status_pages(&source->status, source->slot, source->generation.number,
+                         mdb_txn_id(source->txn))) {
+    case STATUS_PAGES_KEPT:
+        return false;
+    case STATUS_PAGES_OVERTAKEN:
+        return true;
+    case STATUS_PAGES_UNTOLD:
+        break;
+    }
+    return clock_boot_ms() - source->begun_ms >= source->promised_ms;
 }
 
 int sources_open(const char *store_dir, struct tool_sources *ret, struct error *err)

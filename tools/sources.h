@@ -24,6 +24,8 @@ struct tool_source {
     struct layout_meta meta;      /* of the snapshot */
     MDB_txn *txn;
     bool retained;        /* read without a slot */
+    int64_t begun_ms;     /* of a retained one: boot clock before it was opened, */
+    int64_t promised_ms;  /* and the retention time then */
     unsigned slot;        /* in the status page */
     struct status status; /* while the generation is open */
     bool backup;          /* no store: nobody writes to it */
