@@ -2,7 +2,6 @@
 #include "store/env.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -239,6 +238,24 @@ void env_close(struct env *env)
     if (env->mdb != NULL)
         mdb_env_close(env->mdb);
     env->mdb = NULL;
+}
+
+/* mdb_reader_list() offers text only; a slot's line begins with the pid. */
+static int note_own_slot(const char *line, void *context)
+{
+    int pid;
+
+    if (sscanf(line, "%d", &pid) == 1 && pid == (int)getpid())
+        *(bool *)context = true;
+    return 0;
+}
+
+bool env_has_own_slots(const struct env *env)
+{
+    bool found = false;
+
+    (void)mdb_reader_list(env->mdb, note_own_slot, &found); /* fails for NULL only */
+    return found;
 }
 
 int env_make_durable(struct env *env, struct error *err)

@@ -11,6 +11,7 @@
 #ifndef RS_STORE_ENV_H
 #define RS_STORE_ENV_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -43,6 +44,8 @@ int env_open_retained(const char *dir, struct env *ret, uint64_t *ret_txn_id, st
  * mount. */
 int env_open_frozen(const char *dir, struct env *ret, struct error *err);
 void env_close(struct env *env); /* a closed one: no effect */
+/* Reader slots carry our pid. */
+bool env_has_own_slots(const struct env *env);
 
 /* Syncs what was written and makes later commits synced. */
 int env_make_durable(struct env *env, struct error *err);

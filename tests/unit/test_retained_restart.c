@@ -195,6 +195,135 @@ static void view_of_realmctl_that_was_overtaken_stays_so_through_a_switch(void *
     assert_int_equal(WEXITSTATUS(status), 1);
 }
 
+/* ---- an agent that is process 1 ---- */
+
+/* Runs `body` as process 1 of a PID namespace of its own, which ends without closing anything, as a
+ * killed one does. */
+static int as_process_one(int (*body)(void))
+{
+    int status = 0;
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        if (unshare(CLONE_NEWPID) != 0)
+            _exit(NOT_PERMITTED);
+        pid = fork();
+        if (pid == 0)
+            _exit(body());
+        _exit(pid < 0 || waitpid(pid, &status, 0) != pid ? 99 : WEXITSTATUS(status));
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static int make_people_and_die(void)
+{
+    make_people();
+    return 0;
+}
+
+static int restart_and_die(void)
+{
+    fixture_open(&f);
+    rename_alice();
+    return 0;
+}
+
+static int count_own_slot(const char *line, void *context)
+{
+    int pid;
+
+    if (sscanf(line, "%d", &pid) == 1 && pid == (int)getpid())
+        ++*(int *)context;
+    return 0;
+}
+
+/* How many slots of process 1 there are beside the ones that this process needs. */
+static int count_leftovers(void)
+{
+    int own = 0;
+
+    fixture_open(&f);
+    (void)mdb_reader_list(f.source->live.env.mdb, count_own_slot, &own);
+    return own - RETENTION_TXNS;
+}
+
+/* The reader with a slot keeps LMDB from making the table anew when the agent opens it. */
+static void killed_agent_leaves_no_slots_to_a_successor_with_its_pid(void **state)
+{
+    int rc;
+
+    (void)state;
+    rc = as_process_one(make_people_and_die);
+    skip_if_not_permitted(rc, "PID namespaces are");
+    assert_int_equal(rc, 0);
+    assert_int_equal(read_alice(RS_MODE_SLOTS), RS_FOUND);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(as_process_one(restart_and_die), 0);
+    assert_int_equal(as_process_one(count_leftovers), 0);
+    assert_int_equal(find_alice(), RS_FOUND); /* its own slot is still there */
+    assert_string_equal(rs_consumer_username(&consumer), "alice");
+}
+
+static int ready_out; /* where read_and_stay() says what it read, */
+static int stay_in;   /* and what it waits for the end of */
+
+static int read_and_stay(void)
+{
+    char byte = (char)read_alice(RS_MODE_SLOTS);
+
+    if (write(ready_out, &byte, 1) != 1 || read(stay_in, &byte, 1) != 0)
+        return 99;
+    return find_alice() == RS_FOUND && rs_check(snapshot) == 0 ? 0 : 98;
+}
+
+static int start_agent_in_vain(void)
+{
+    struct store_options options = fixture_options(&f);
+    struct error err = ERROR_INIT;
+
+    if (store_open(&options, &f.store, &err) != 0)
+        return 99;
+    return source_open(f.store, "us", &f.source, NULL, &err) == E_PID_COLLISION ? 0 : 98;
+}
+
+/* The slots of a living process of our pid are not taken for leftovers. */
+static void agent_with_a_living_readers_pid_does_not_start_and_clears_nothing(void **state)
+{
+    int ready[2];
+    int stay[2];
+    char byte = 1;
+    int status;
+    int rc;
+    pid_t pid;
+
+    (void)state;
+    rc = as_process_one(make_people_and_die);
+    skip_if_not_permitted(rc, "PID namespaces are");
+    assert_int_equal(rc, 0);
+    assert_int_equal(pipe(ready), 0);
+    assert_int_equal(pipe(stay), 0);
+    ready_out = ready[1];
+    stay_in = stay[0];
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        (void)close(stay[1]);
+        _exit(as_process_one(read_and_stay));
+    }
+    (void)close(ready[1]);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    assert_int_equal(byte, RS_FOUND);
+    assert_int_equal(as_process_one(start_agent_in_vain), 0);
+    (void)close(stay[1]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    (void)close(ready[0]);
+    (void)close(stay[0]);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -203,6 +332,8 @@ int main(void)
         TEST(overtaken_snapshot_stays_so_through_a_switch_and_a_longer_time),
         TEST(shorter_time_of_a_new_agent_holds_at_once),
         TEST(view_of_realmctl_that_was_overtaken_stays_so_through_a_switch),
+        TEST(killed_agent_leaves_no_slots_to_a_successor_with_its_pid),
+        TEST(agent_with_a_living_readers_pid_does_not_start_and_clears_nothing),
     };
 
     return cmocka_run_group_tests_name("retained_restart", tests, NULL, NULL);
