@@ -122,18 +122,20 @@ typedef struct rs_options {
     size_t size;   /* sizeof(rs_options) of the caller: lets later versions add members */
     char *message; /* NULL, or where a failing rs_open() puts what, where, why and what to do */
     size_t message_size; /* bytes at message, 256 is plenty; cut and NUL-terminated */
-    rs_mode mode;
+    rs_mode mode; /* where `size` ends before it: RS_MODE_SLOTS, since such a caller was built
+                   * before there was rs_check() */
 } rs_options;
 
 /* clang-format off */
 #define RS_OPTIONS_INIT {sizeof(rs_options), NULL, 0, RS_MODE_AUTO}
 /* clang-format on */
 
-/* Opens the store at `dir` read-only. `options` may be NULL. The store is created by realm-agent;
- * it need not be complete yet (lookups then give RS_E_NOT_READY). On success *ret is owned by the
- * caller until rs_close(). Codes: NO_MEMORY, INVALID, NO_STORE, FORMAT, CORRUPT, PERMISSION,
- * READ_ONLY_MOUNT, READERS_FULL, PID_COLLISION, UNSUPPORTED (retained mode, and the agent retains
- * nothing), OVERTAKEN (its pages changed faster than they could be opened), IO. */
+/* Opens the store at `dir` read-only. `options` may be NULL, which is RS_OPTIONS_INIT. The store is
+ * created by realm-agent; it need not be complete yet (lookups then give RS_E_NOT_READY). On
+ * success *ret is owned by the caller until rs_close(). Codes: NO_MEMORY, INVALID, NO_STORE,
+ * FORMAT, CORRUPT, PERMISSION, READ_ONLY_MOUNT, READERS_FULL, PID_COLLISION, UNSUPPORTED (retained
+ * mode, and the agent retains nothing), OVERTAKEN (its pages changed faster than they could be
+ * opened), IO. */
 RS_API int rs_open(rs_store **ret, const char *dir, const rs_options *options);
 
 /* Closes; every snapshot must have ended. NULL is allowed. In a forked child it frees the library's

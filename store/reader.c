@@ -151,22 +151,33 @@ static void tell(const rs_options *options, const struct error *err)
         (void)snprintf(options->message, options->message_size, "%s", err->message);
 }
 
+/* A caller that was built before there was a mode does not know of rs_check(): it keeps what it was
+ * built for. */
+static bool read_mode(const rs_options *options, rs_mode *ret)
+{
+    if (options->size < offsetof(rs_options, mode))
+        return false;
+    *ret = RS_MODE_SLOTS;
+    if (options->size >= offsetof(rs_options, mode) + sizeof(options->mode))
+        *ret = options->mode;
+    return *ret >= RS_MODE_AUTO && *ret <= RS_MODE_RETAINED;
+}
+
 int reader_open(rs_store **ret, const char *dir, const rs_options *options,
                 const struct clock *clock)
 {
     struct error err = ERROR_INIT;
     rs_store *store;
+    rs_mode mode = RS_MODE_AUTO;
     int rc;
 
-    if (ret == NULL || dir == NULL ||
-        (options != NULL && (options->size < sizeof(*options) || options->mode < RS_MODE_AUTO ||
-                             options->mode > RS_MODE_RETAINED)))
+    if (ret == NULL || dir == NULL || (options != NULL && !read_mode(options, &mode)))
         return RS_E_INVALID;
     store = calloc(1, sizeof(*store));
     if (store == NULL)
         return RS_E_NO_MEMORY;
     store->clock = *clock;
-    store->mode = options != NULL ? options->mode : RS_MODE_AUTO;
+    store->mode = mode;
     (void)pthread_mutex_init(&store->mutex, NULL); /* cannot fail with default attributes */
     rc = open_dir(store, dir, &err);
     if (rc != 0) {

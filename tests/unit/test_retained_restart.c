@@ -324,6 +324,30 @@ static void agent_with_a_living_readers_pid_does_not_start_and_clears_nothing(vo
     (void)close(stay[0]);
 }
 
+/* ---- callers of an earlier library ---- */
+
+static void options_without_a_mode_mean_slots(void **state)
+{
+    rs_options options = RS_OPTIONS_INIT;
+    rs_status_info status;
+
+    (void)state;
+    make_people();
+    options.size = offsetof(rs_options, mode);
+    options.mode = RS_MODE_RETAINED; /* beyond what the caller says that it has */
+    assert_int_equal(reader_open(&store, f.dir, &options, &f.clock), 0);
+    assert_int_equal(store->mode, RS_MODE_SLOTS);
+    assert_int_equal(rs_status(store, &status), 0);
+    assert_int_equal(status.mode, RS_MODE_SLOTS);
+    rs_close(store);
+    store = NULL;
+    options.size--;
+    assert_int_equal(reader_open(&store, f.dir, &options, &f.clock), RS_E_INVALID);
+    options.size = sizeof(options);
+    options.mode = (rs_mode)(RS_MODE_RETAINED + 1);
+    assert_int_equal(reader_open(&store, f.dir, &options, &f.clock), RS_E_INVALID);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -334,6 +358,7 @@ int main(void)
         TEST(view_of_realmctl_that_was_overtaken_stays_so_through_a_switch),
         TEST(killed_agent_leaves_no_slots_to_a_successor_with_its_pid),
         TEST(agent_with_a_living_readers_pid_does_not_start_and_clears_nothing),
+        TEST(options_without_a_mode_mean_slots),
     };
 
     return cmocka_run_group_tests_name("retained_restart", tests, NULL, NULL);
