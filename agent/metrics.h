@@ -50,6 +50,12 @@ struct source_metrics {
     uint64_t readers;
     uint64_t reader_lag; /* commits that the oldest reader is behind */
     uint64_t readers_cleared;
+    uint64_t store_bytes;      /* of the serving generation's file */
+    uint64_t store_used_bytes; /* of it, what the newest version needs */
+    uint64_t map_bytes;
+    uint64_t disk_free_bytes;
+    uint64_t previous; /* 1: a generation is kept for a rollback */
+    uint64_t compactions;
 };
 
 struct board_copy {

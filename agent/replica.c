@@ -223,6 +223,7 @@ static void on_loaded(void *context, const struct apply_result *result)
     set_state(replica, SOURCE_SYNCING);
     publish(replica);
     replica_log_loaded(replica, result);
+    apply_check_readers(replica->apply); /* what became of the disk's room, without delay */
 }
 
 /* Faults of the copy itself, which the same transaction would meet again. */
@@ -255,6 +256,21 @@ static void on_readers(void *context, const struct source_readers *readers)
     publish(replica);
 }
 
+static void on_upkeep(void *context, const struct source_upkeep *upkeep, const struct error *err)
+{
+    struct replica *replica = context;
+    struct source_metrics *metrics = &replica->metrics;
+
+    metrics->store_bytes = upkeep->file_bytes;
+    metrics->store_used_bytes = upkeep->used_bytes;
+    metrics->map_bytes = upkeep->map_bytes;
+    metrics->disk_free_bytes = upkeep->disk_free_bytes;
+    metrics->previous = upkeep->previous != 0;
+    metrics->compactions += upkeep->compacted;
+    replica_log_upkeep(replica, upkeep, err);
+    publish(replica);
+}
+
 static void on_moved(void *context)
 {
     struct replica *replica = context;
@@ -267,8 +283,8 @@ static void on_moved(void *context)
 
 static int create_apply(struct replica *replica, struct error *err)
 {
-    struct apply_events events = {on_applied, on_loaded, on_apply_failed,
-                                  on_readers, on_moved,  replica};
+    struct apply_events events = {on_applied, on_loaded, on_apply_failed, on_readers,
+                                  on_upkeep,  on_moved,  replica};
 
     return apply_create(replica->options.loop, replica->source, &events, &replica->apply, err);
 }

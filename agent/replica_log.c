@@ -137,6 +137,27 @@ void replica_log_reader(struct replica *replica, const struct source_readers *re
         left_out_text(left_out, text, sizeof(text)));
 }
 
+void replica_log_upkeep(struct replica *replica, const struct source_upkeep *upkeep,
+                        const struct error *err)
+{
+    char text[64];
+    unsigned left_out;
+
+    if (upkeep->previous_dropped)
+        SAY(replica, LOG_LEVEL_WARNING, NULL,
+            "the disk is short (%" PRIu64 " bytes free): the previous generation was removed, "
+            "`realmctl rollback` has nothing to go back to",
+            upkeep->disk_free_bytes);
+    if (upkeep->compacted)
+        SAY(replica, LOG_LEVEL_WARNING, NULL,
+            "a compacted copy serves now: %" PRIu64 " bytes instead of %" PRIu64
+            " that a slow reader kept in use; the old file goes when that reader ends",
+            upkeep->file_bytes, upkeep->compacted_from_bytes);
+    if (err->code != 0 && pace_due(&replica->upkeep_pace, false, &left_out))
+        SAY(replica, LOG_LEVEL_ERROR, NULL, "%s%s%s", err->message, advice(err->code),
+            left_out_text(left_out, text, sizeof(text)));
+}
+
 void replica_log_closed(const struct replica *replica)
 {
     SAY(replica, LOG_LEVEL_INFO, NULL, "stopped at version %" PRIu64,

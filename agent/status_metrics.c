@@ -43,6 +43,16 @@ static const struct metric {
            "Commits that the oldest open snapshot of a reader is behind."),
     METRIC("readers_cleared_total", COUNTER, readers_cleared,
            "Reader slots of dead processes that were cleared."),
+    METRIC("store_bytes", GAUGE, store_bytes, "Size of the file that serves."),
+    METRIC(
+        "store_used_bytes", GAUGE, store_used_bytes,
+        "Bytes of the file that the newest version needs; the rest is free or kept for readers."),
+    METRIC("store_map_bytes", GAUGE, map_bytes, "Address space of the file: it grows by itself."),
+    METRIC("disk_free_bytes", GAUGE, disk_free_bytes, "Room on the store's file system."),
+    METRIC("previous_generation", GAUGE, previous,
+           "1 when the previous generation is kept for `realmctl rollback`."),
+    METRIC("compactions_total", COUNTER, compactions,
+           "Compacted copies that were made because a reader kept the file from using its pages."),
 #undef METRIC
 };
 

@@ -134,8 +134,11 @@ static int open_for_writing(const char *dir, size_t map_bytes, gid_t gid, unsign
                             unsigned table_flags, struct env *ret, struct error *err)
 {
     struct env env = {.mdb = NULL};
-    int rc = open_fitting(dir, env_flags, map_bytes, &env.mdb);
+    int rc = env_reserve_slots(dir, err);
 
+    if (rc != 0)
+        return rc;
+    rc = open_fitting(dir, env_flags, map_bytes, &env.mdb);
     if (rc != 0) {
         (void)env_error(err, rc, "open it for writing");
         return error_context(err, "%s", dir);
@@ -169,6 +172,25 @@ int env_open_writer(const char *dir, size_t map_bytes, gid_t gid, struct env *re
     int rc = env_check_file(dir, err);
 
     return rc != 0 ? rc : open_for_writing(dir, map_bytes, gid, 0, 0, ret, err);
+}
+
+int env_open_copy(const char *dir, struct env *ret, struct error *err)
+{
+    struct env env = {.mdb = NULL};
+    int rc = env_check_file(dir, err);
+
+    if (rc != 0)
+        return rc;
+    rc = open_fitting(dir, MDB_RDONLY | MDB_NOLOCK, 0, &env.mdb);
+    if (rc == 0)
+        rc = open_tables(&env, MDB_RDONLY, 0);
+    if (rc != 0) {
+        env_close(&env);
+        (void)env_error(err, rc, "open it for reading");
+        return error_context(err, "%s", dir);
+    }
+    *ret = env;
+    return 0;
 }
 
 int env_open_reader(const char *dir, struct env *ret, struct error *err)

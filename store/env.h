@@ -44,12 +44,34 @@ int env_make_durable(struct env *env, struct error *err);
  * truncation. */
 int env_cover_file(struct env *env, struct error *err);
 
+/* How the map is used. */
+struct env_room {
+    uint64_t map_bytes;  /* address space: no page beyond it can be written */
+    uint64_t file_bytes; /* up to the last page ever written */
+    uint64_t used_bytes; /* pages that the newest version reaches; the rest is free or pinned */
+};
+/* No write transaction may be open. */
+int env_measure(const struct env *env, struct env_room *ret, struct error *err);
+/* Doubles the map, as far as a disk with `free_bytes` left could fill it. E_NO_SPACE: it is that
+ * large already. No transaction may be open in the process. */
+int env_grow(struct env *env, uint64_t free_bytes, struct error *err);
+/* Writes a compacted copy of the newest version to dir/data.mdb, which must not exist; durable when
+ * it returns. Readers and the writer go on meanwhile. */
+int env_copy(const struct env *env, const char *dir, gid_t gid, struct error *err);
+/* Opens a copy that nobody writes to, without a lock file. */
+int env_open_copy(const char *dir, struct env *ret, struct error *err);
+
 /* Fails when data.mdb is not LMDB's (E_CORRUPT), of another LMDB format (E_FORMAT), or shorter than
  * its newest meta page says (E_CORRUPT). */
 int env_check_file(const char *dir, struct error *err);
 /* E_READ_ONLY_MOUNT, E_PERMISSION or E_NOT_FOUND when reader slots in dir/lock.mdb cannot be
  * written. */
 int env_check_slots(const char *dir, struct error *err);
+
+/* Gives a lock file that does not exist yet its blocks: readers write their slots through a map,
+ * where a full disk would be SIGBUS. Before LMDB opens it, because closing a second descriptor of
+ * it would drop LMDB's locks. */
+int env_reserve_slots(const char *dir, struct error *err);
 
 /* Reads the value of `meta`. E_FORMAT, E_CORRUPT. */
 int env_read_meta(const struct env *env, MDB_txn *txn, struct layout_meta *ret);

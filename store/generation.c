@@ -125,6 +125,15 @@ int generation_open_writer(const char *source_dir, uint32_t number, size_t map_b
     return rc != 0 ? rc : finish_open(dir, number, &generation, ret, err);
 }
 
+int generation_reopen(const char *source_dir, size_t map_bytes, gid_t gid,
+                      struct generation *generation, struct error *err)
+{
+    uint32_t number = generation->number;
+
+    generation_close(generation);
+    return generation_open_writer(source_dir, number, map_bytes, gid, generation, err);
+}
+
 void generation_close(struct generation *generation)
 {
     env_close(&generation->env);

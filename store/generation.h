@@ -32,6 +32,10 @@ int generation_open_reader(const char *source_dir, uint32_t number, struct gener
                            struct error *err);
 int generation_open_writer(const char *source_dir, uint32_t number, size_t map_bytes, gid_t gid,
                            struct generation *ret, struct error *err);
+/* Closes and opens one that is open for writing: its environment became unusable. On failure none
+ * is open. */
+int generation_reopen(const char *source_dir, size_t map_bytes, gid_t gid,
+                      struct generation *generation, struct error *err);
 /* Closes the environment and wipes the digest key; none open: no effect. */
 void generation_close(struct generation *generation);
 

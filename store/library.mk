@@ -1,5 +1,5 @@
 # What librealmstore is made of: the reader, the formats it reads, and the helpers of base/ it needs.
 LIBRARY_SRC := store/reader.c store/reader_view.c store/reader_lookup.c store/reader_consumer.c \
-               store/generation.c store/env.c store/env_check.c store/layout.c store/record.c \
+               store/generation.c store/env.c store/env_check.c store/env_room.c store/layout.c store/record.c \
                store/status.c store/files.c \
                base/buffer.c base/clock.c base/digest.c base/error.c base/hex.c base/uuid.c

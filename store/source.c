@@ -1,14 +1,12 @@
 /* source.c - opening a source, what it says of itself, and the readers of its environment.
  *
  * On disk `current` decides which generation serves; the status page repeats it for readers. A
- * generation directory that `current` does not name is the leftover of a load that was cut off, or
- * of a removal, and goes. What cannot be trusted is removed too: the source is empty then and the
- * agent copies it anew, which is always possible and never wrong.
+ * generation directory that `current` does not name, as serving or as kept, is the leftover of a
+ * load that was cut off, or of a removal, and goes. What cannot be trusted is removed too: the
+ * source is empty then and the agent copies it anew, which is always possible and never wrong.
  */
 #include "store/source_internal.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,24 +16,6 @@
 /* One lookup value: far above what one prefix gathers, since a secret is in a scope once. */
 enum { LOOKUP_VALUE_MAX_BYTES = 16 * 1024 * 1024 };
 
-/* The generation that `current` names; 0: none. */
-static int read_current(const struct source *source, uint32_t *ret, struct error *err)
-{
-    char text[GENERATION_NAME_SIZE + 2] = "";
-    size_t size = 0;
-    int rc = files_read(source->dir, "current", text, sizeof(text) - 1, &size, err);
-
-    *ret = 0;
-    if (rc == E_NOT_FOUND || rc == E_TOO_LARGE)
-        return 0;
-    if (rc != 0)
-        return rc;
-    text[size] = 0;
-    text[strcspn(text, "\n")] = 0;
-    *ret = generation_parse(text);
-    return 0;
-}
-
 static int remove_generation(const struct source *source, uint32_t number, struct error *err)
 {
     char name[GENERATION_NAME_SIZE];
@@ -43,43 +23,6 @@ static int remove_generation(const struct source *source, uint32_t number, struc
     int rc = files_join(path, source->dir, generation_name(number, name), err);
 
     return rc != 0 ? rc : files_remove_tree(path, err);
-}
-
-/* Removes every generation but `keep` and notes the highest number seen. */
-static int remove_leftovers(struct source *source, uint32_t keep, struct error *err)
-{
-    DIR *dir = opendir(source->dir);
-    struct dirent *entry;
-    int rc = 0;
-
-    if (dir == NULL)
-        return error_set_errno(err, errno, "cannot list %s", source->dir);
-    while (rc == 0 && (entry = readdir(dir)) != NULL) {
-        uint32_t number = generation_parse(entry->d_name);
-
-        if (number > source->last_number)
-            source->last_number = number;
-        if (number != 0 && number != keep)
-            rc = remove_generation(source, number, err);
-    }
-    (void)closedir(dir); /* nothing was written */
-    return rc;
-}
-
-/* The generation is a good one, but is it ours? */
-static int check_owner(const struct source *source, struct error *err)
-{
-    const struct layout_meta *meta = &source->live.meta;
-    char text[UUID_TEXT_SIZE];
-
-    if (!uuid_equal(&meta->control_plane_id, &source->store->control_plane_id))
-        return error_set(err, E_EXISTS_ELSEWHERE,
-                         "%s holds data of control plane %s: use another store directory, or "
-                         "remove it to start afresh",
-                         source->dir, uuid_format(&meta->control_plane_id, text));
-    if (strcmp(meta->region, source->region) != 0)
-        return error_set(err, E_CORRUPT, "%s holds data of region %s", source->dir, meta->region);
-    return 0;
 }
 
 static bool is_discardable(int code)
@@ -92,17 +35,18 @@ static int open_current(struct source *source, struct error *discarded, struct e
 {
     const struct store *store = source->store;
     struct error reason = ERROR_INIT;
-    uint32_t number;
-    int rc = read_current(source, &number, err);
+    struct current current;
+    int rc = current_read(source->dir, &current, err);
 
     if (rc == 0)
-        rc = remove_leftovers(source, number, err);
-    if (rc != 0 || number == 0)
+        rc = source_remove_others(source, &current, err);
+    if (rc != 0 || current.serving == 0)
         return rc;
-    rc = generation_open_writer(source->dir, number, store->map_bytes, store->gid, &source->live,
-                                &reason);
+    source->previous = current.previous;
+    rc = generation_open_writer(source->dir, current.serving, store->map_bytes, store->gid,
+                                &source->live, &reason);
     if (rc == 0)
-        rc = check_owner(source, &reason);
+        rc = source_check_owner(source, &source->live, &reason);
     if (rc == 0)
         return 0;
     generation_close(&source->live);
@@ -112,7 +56,7 @@ static int open_current(struct source *source, struct error *discarded, struct e
     }
     *discarded = reason;
     store_publish(source->store, source->slot, source->region, &source->live);
-    return remove_generation(source, number, err);
+    return remove_generation(source, current.serving, err);
 }
 
 int source_open(struct store *store, const char *region, struct source **ret,
@@ -140,6 +84,8 @@ int source_open(struct store *store, const char *region, struct source **ret,
     rc = files_join(source->dir, store->dir, region, err);
     if (rc == 0)
         rc = files_make_dir(source->dir, store->gid, err);
+    if (rc == 0) /* the directory may be new: it must not be lost when what is in it is not */
+        rc = files_sync_dir(store->dir, err);
     if (rc == 0)
         rc = open_current(source, &discarded, err);
     if (rc != 0) {

@@ -4,7 +4,7 @@
  *
  *     lock                    held by flock while an agent runs; a second agent is refused
  *     status                  one small page shared with all readers by mmap (store/status.h)
- *     <region>/current        names the generation that serves
+ *     <region>/current        names the generation that serves, and the one kept for a rollback
  *     <region>/g-000001/      one LMDB environment: data.mdb, lock.mdb, and beside them digest.key
  *
  * Each source has a directory of its own, so that its cursor, its resynchronisation and its removal
@@ -38,7 +38,12 @@ struct store_options {
     const char *dir;
     const char *reader_group; /* name, or NULL for the process's own group */
     struct uuid control_plane_id;
-    size_t map_bytes; /* address space per generation; 0: 64 GiB */
+    size_t map_bytes; /* address space per generation to begin with; 0: 64 GiB */
+    /* A file that a slow reader keeps from using its pages again is replaced by a compacted copy
+     * when it is larger than the first, more than half of it is of no use, and the reader is more
+     * commits behind than the second. 0: 64 MiB, 1000 commits. */
+    uint64_t compact_bytes;
+    uint64_t compact_lag_txns;
     struct clock clock;
 };
 
@@ -107,10 +112,26 @@ int source_load_begin(struct source *source, const uint8_t digest_key[DIGEST_KEY
 int source_load_record(struct source *source, enum record_kind kind, uint32_t scope,
                        const void *bytes, size_t size, struct error *err);
 /* Verifies the counts, syncs, switches `current` and the status page to the new generation. The
- * former one is removed once it no longer serves as the fall-back of a reader that has it open. */
+ * former one is kept for source_rollback(), disk permitting; the one that was kept is removed.
+ * Readers that have a removed one open keep its inode. */
 int source_load_publish(struct source *source, const struct model_cursor *cursor, int64_t time_ms,
                         const struct source_counts *expected, struct error *err);
 void source_load_abort(struct source *source); /* removes the unfinished generation */
+
+/* ---- the kept generation ---- */
+
+/* Makes the kept generation the serving one, with its own cursor, so that the feed goes on from
+ * there; the one it replaces is kept instead. Ages count from that generation's last commit on this
+ * host. E_NOT_FOUND: none is kept. What is wrong with a damaged one: E_CORRUPT, E_FORMAT. */
+int source_rollback(struct source *source, struct error *err);
+
+/* ---- room ---- */
+
+/* After E_NO_SPACE and source_abort(): may the transaction be tried again? Enlarges the map, or
+ * gives up the kept generation; false when neither is possible, and the disk is full. */
+bool source_make_room(struct source *source);
+/* After E_NO_SPACE in a load: gives up the kept generation for the next attempt. */
+void source_make_load_room(struct source *source);
 
 /* ---- status page ---- */
 
@@ -134,5 +155,22 @@ struct source_readers {
 };
 /* From the thread that commits. Without a generation all are 0. */
 int source_check_readers(struct source *source, struct source_readers *ret, struct error *err);
+
+/* What is done now and then, beside clearing reader slots: see store_options.compact_bytes, and
+ * the kept generation goes when the disk is short. */
+struct source_upkeep {
+    uint64_t file_bytes; /* of data.mdb, as far as it was ever written */
+    uint64_t used_bytes; /* of it, what the newest version needs */
+    uint64_t map_bytes;
+    uint64_t disk_free_bytes;
+    uint32_t previous;     /* the generation kept for a rollback; 0: none */
+    bool previous_dropped; /* since the last call, because the disk is short */
+    bool compacted;
+    uint64_t compacted_from_bytes;
+};
+/* From the thread that commits, with no transaction open; `readers` is fresh. A compaction that
+ * fails is an error, and *ret is right all the same. */
+int source_upkeep(struct source *source, const struct source_readers *readers,
+                  struct source_upkeep *ret, struct error *err);
 
 #endif

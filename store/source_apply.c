@@ -19,6 +19,13 @@ int source_begin(struct source *source, struct error *err)
     if (source->live.number == 0)
         return error_set(err, E_NOT_READY, NULL);
     rc = mdb_txn_begin(source->live.env.mdb, NULL, 0, &source->tables.txn);
+    if (rc == MDB_PANIC) { /* a meta page could not be written; what was committed is whole */
+        rc = generation_reopen(source->dir, source->store->map_bytes, source->store->gid,
+                               &source->live, err);
+        if (rc != 0)
+            return rc;
+        rc = mdb_txn_begin(source->live.env.mdb, NULL, 0, &source->tables.txn);
+    }
     if (rc != 0) {
         source->tables.txn = NULL;
         return env_error(err, rc, "begin a transaction");

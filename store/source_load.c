@@ -4,14 +4,13 @@
  * to their tables, page after full page. Nothing is synced until the end and transactions are cut
  * every LOAD_TXN_RECORDS records, which bounds LMDB's list of changed pages. Publishing goes
  *
- *     meta, sync data -> digest.key -> `current` -> status page -> remove the former generation
+ *     meta, sync data -> digest.key -> `current` -> status page -> remove the one that was kept
  *
  * and a crash after any step leaves either the former or the new generation as the one that serves,
- * complete; source_open() removes the other.
+ * complete; source_open() removes what neither serves nor is kept.
  */
 #include "store/source_internal.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <openssl/crypto.h>
@@ -50,9 +49,12 @@ void source_load_abort(struct source *source)
     source->load = NULL;
 }
 
-static int begin_txn(struct load *load, struct error *err)
+static int begin_txn(const struct source *source, struct load *load, struct error *err)
 {
-    int rc = mdb_txn_begin(load->next.env.mdb, NULL, 0, &load->tables.txn);
+    int rc;
+
+    source_widen(source, &load->next.env);
+    rc = mdb_txn_begin(load->next.env.mdb, NULL, 0, &load->tables.txn);
 
     if (rc == 0)
         return 0;
@@ -78,7 +80,7 @@ static int make_environment(const struct source *source, struct load *load, stru
         rc = files_make_dir(load->dir, store->gid, err);
     if (rc == 0)
         rc = env_create(load->dir, store->map_bytes, store->gid, &load->next.env, err);
-    return rc != 0 ? rc : begin_txn(load, err);
+    return rc != 0 ? rc : begin_txn(source, load, err);
 }
 
 int source_load_begin(struct source *source, const uint8_t digest_key[DIGEST_KEY_BYTES],
@@ -89,6 +91,7 @@ int source_load_begin(struct source *source, const uint8_t digest_key[DIGEST_KEY
     int rc;
 
     source_load_abort(source);
+    source_spare_disk(source); /* the new generation will be about as large as the serving one */
     load = calloc(1, sizeof(*load));
     if (load == NULL)
         return error_set(err, E_NO_MEMORY, NULL);
@@ -254,7 +257,7 @@ int source_load_record(struct source *source, enum record_kind kind, uint32_t sc
     if (load->in_txn == LOAD_TXN_RECORDS) {
         rc = commit_txn(load, err);
         if (rc == 0)
-            rc = begin_txn(load, err);
+            rc = begin_txn(source, load, err);
     }
     if (rc != 0)
         return rc;
@@ -297,38 +300,20 @@ static int finish_generation(const struct source *source, struct load *load, str
     return rc;
 }
 
-static int write_current(const struct source *source, uint32_t number, struct error *err)
-{
-    char name[GENERATION_NAME_SIZE];
-    char line[GENERATION_NAME_SIZE + 1];
-    int length = snprintf(line, sizeof(line), "%s\n", generation_name(number, name));
-
-    return files_write(source->dir, "current", line, (size_t)length, source->store->gid, err);
-}
-
-/* Takes the finished generation over as the one that serves; from here on there is no way back. */
-static void switch_generation(struct source *source)
+/* Hands the finished generation over; what is left of the load is freed. */
+static int publish(struct source *source, struct error *err)
 {
     struct load *load = source->load;
-    struct generation former = source->live;
-    char former_name[GENERATION_NAME_SIZE];
-    char former_dir[PATH_MAX];
+    int rc;
 
-    source->live = load->next;
+    source->load = NULL;
+    rc = source_switch(source, &load->next, source->live.number, err);
+    if (rc != 0)
+        (void)files_remove_tree(load->dir, NULL); /* else a leftover for the next source_open() */
     OPENSSL_cleanse(load->next.digest_key, DIGEST_KEY_BYTES);
     buffer_finish(&load->pending);
     free(load);
-    source->load = NULL;
-    store_publish(source->store, source->slot, source->region, &source->live);
-    if (former.number == 0)
-        return;
-    generation_name(former.number, former_name);
-    generation_close(&former);
-    /* The page goes to disk before the files it named go. Neither failure harms: `current` is
-     * right, and source_open() removes what is left. */
-    if (store_sync_status(source->store, NULL) == 0 &&
-        files_join(former_dir, source->dir, former_name, NULL) == 0)
-        (void)files_remove_tree(former_dir, NULL);
+    return rc;
 }
 
 int source_load_publish(struct source *source, const struct model_cursor *cursor, int64_t time_ms,
@@ -344,12 +329,9 @@ int source_load_publish(struct source *source, const struct model_cursor *cursor
     rc = check_counts(&load->next.meta, expected, err);
     if (rc == 0)
         rc = finish_generation(source, load, err);
-    if (rc == 0)
-        rc = write_current(source, load->next.number, err);
     if (rc != 0) {
         source_load_abort(source);
         return rc;
     }
-    switch_generation(source);
-    return 0;
+    return publish(source, err);
 }

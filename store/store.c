@@ -19,6 +19,8 @@
 #include "store/files.h"
 
 static const size_t map_default_bytes = (size_t)64 << 30;
+static const uint64_t compact_default_bytes = (uint64_t)64 << 20;
+static const uint64_t compact_default_lag_txns = 1000;
 
 /* ---- opening ---- */
 
@@ -116,6 +118,10 @@ int store_open(const struct store_options *options, struct store **ret, struct e
         return error_set(err, E_NO_MEMORY, NULL);
     store->control_plane_id = options->control_plane_id;
     store->map_bytes = options->map_bytes > 0 ? options->map_bytes : map_default_bytes;
+    store->compact_bytes =
+        options->compact_bytes > 0 ? options->compact_bytes : compact_default_bytes;
+    store->compact_lag_txns =
+        options->compact_lag_txns > 0 ? options->compact_lag_txns : compact_default_lag_txns;
     store->clock = options->clock;
     store->lock_fd = -1;
     (void)pthread_mutex_init(&store->mutex, NULL); /* cannot fail with default attributes */
@@ -230,6 +236,20 @@ void store_publish_heard(struct store *store, unsigned slot)
     source->heard_boot_ms = store->clock.boot_ms(store->clock.context);
     source->heard_wall_ms = store->clock.wall_ms(store->clock.context);
     status_put_source(&store->status, slot, source);
+    (void)pthread_mutex_unlock(&store->mutex);
+}
+
+void store_limit_heard(struct store *store, unsigned slot, int64_t wall_ms)
+{
+    struct status_source *source = &store->info.slots[slot];
+    int64_t age_ms = store->clock.wall_ms(store->clock.context) - wall_ms;
+
+    (void)pthread_mutex_lock(&store->mutex);
+    if (source->heard_wall_ms > wall_ms && age_ms >= 0) {
+        source->heard_wall_ms = wall_ms;
+        source->heard_boot_ms = store->clock.boot_ms(store->clock.context) - age_ms;
+        status_put_source(&store->status, slot, source);
+    }
     (void)pthread_mutex_unlock(&store->mutex);
 }
 

@@ -33,6 +33,7 @@ struct world {
     unsigned failed;
     unsigned moved;
     unsigned readers;
+    struct source_upkeep upkeep;
     uint64_t transactions;
     uint64_t version; /* of the last result */
     int code;
@@ -74,6 +75,14 @@ static void on_readers(void *context, const struct source_readers *readers)
 
     (void)readers;
     world->readers++;
+}
+
+static void on_upkeep(void *context, const struct source_upkeep *upkeep, const struct error *err)
+{
+    struct world *world = context;
+
+    assert_int_equal(err->code, 0);
+    world->upkeep = *upkeep;
 }
 
 static void on_moved(void *context)
@@ -134,7 +143,8 @@ static int open_world(void **state)
 {
     struct world *world = calloc(1, sizeof(*world));
     struct store_options options = {.map_bytes = 64 * (size_t)MEBIBYTE, .clock = clock_system};
-    struct apply_events events = {on_applied, on_loaded, on_failed, on_readers, on_moved, world};
+    struct apply_events events = {on_applied, on_loaded, on_failed, on_readers,
+                                  on_upkeep,  on_moved,  world};
     struct error err = ERROR_INIT;
 
     assert_non_null(world);
@@ -313,6 +323,8 @@ static void readers_are_asked_for_once_at_a_time(void **state)
     apply_check_readers(world->apply);
     run_until_idle(world);
     assert_int_equal(world->readers, 2);
+    assert_in_range(world->upkeep.used_bytes, 1, world->upkeep.file_bytes);
+    assert_int_equal(world->upkeep.map_bytes, 64 * (size_t)MEBIBYTE);
 }
 
 static void closing_with_a_queue_drops_it_and_finishes_what_runs(void **state)
