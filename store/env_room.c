@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "store/files.h"
@@ -82,6 +83,17 @@ int env_grow(struct env *env, uint64_t free_bytes, struct error *err)
         return error_set(err, E_NO_SPACE, "the process has no address space for a larger store");
     rc = mdb_env_set_mapsize(env->mdb, size);
     return rc == 0 ? 0 : env_error(err, rc, "enlarge the map");
+}
+
+int env_write_code(const struct env *env, int mdb_rc)
+{
+    enum { ROOM_BYTES = 1024 * 1024 }; /* with less, it was the disk */
+    mdb_filehandle_t fd;
+    struct statvfs fs;
+
+    if (mdb_rc != EIO || mdb_env_get_fd(env->mdb, &fd) != 0 || fstatvfs(fd, &fs) != 0)
+        return mdb_rc;
+    return (uint64_t)fs.f_bavail * fs.f_frsize < ROOM_BYTES ? ENOSPC : mdb_rc;
 }
 
 static int copy_to(const struct env *env, int fd, const char *path, struct error *err)

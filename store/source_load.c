@@ -68,6 +68,7 @@ static int commit_txn(struct load *load, struct error *err)
 
     load->tables.txn = NULL; /* the handle is gone either way */
     load->in_txn = 0;
+    rc = env_write_code(&load->next.env, rc);
     return rc == 0 ? 0 : env_error(err, rc, "commit a part of the load");
 }
 

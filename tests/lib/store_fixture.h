@@ -15,11 +15,13 @@
 #include "store/source.h"
 
 struct fixture {
-    char base[64];      /* made by mkdtemp(), removed at the end */
-    char dir[PATH_MAX]; /* the store, inside it */
-    const char *group;  /* reader group or NULL */
-    size_t map_bytes;   /* 0: 64 GiB */
-    int64_t wall_ms;    /* what both clocks say */
+    char base[64];             /* made by mkdtemp(), removed at the end */
+    char dir[PATH_MAX];        /* the store, inside it */
+    const char *group;         /* reader group or NULL */
+    size_t map_bytes;          /* 0: 64 GiB */
+    uint64_t compact_bytes;    /* as in store_options */
+    uint64_t compact_lag_txns; /* as in store_options */
+    int64_t wall_ms;           /* what both clocks say */
     int64_t boot_ms;
     struct clock clock;    /* reads the two above */
     uint64_t version;      /* of the last commit */
@@ -51,6 +53,12 @@ void fixture_load_empty_source(struct source *source, uint64_t version);
  * key 11 "alice-key", consumer 2 "bob" in the control plane's scope with key 22 "bob-key"; heard
  * just now. */
 void fixture_load_people(struct fixture *fixture);
+
+/* Publishes a generation with realm 7, consumer 1 "alice" in it, key 11 "alice-key", as a
+ * snapshot brings it, and `others` more consumers; heard just now. */
+void fixture_load_alice(struct fixture *fixture);
+/* Gives the code of what failed first; the load is aborted then. */
+int fixture_try_load(struct fixture *fixture, unsigned others, struct error *err);
 
 /* One transaction around `n` puts. */
 void fixture_begin(struct fixture *fixture);
