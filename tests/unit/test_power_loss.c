@@ -34,7 +34,7 @@
 #include "tests/lib/store_fixture.h"
 #include "tools/verify.h"
 
-enum { SAMPLED_CUTS = 500, SAMPLED_KILLS = 150, SOAK_VARIANTS = 40, SAMPLED_VARIANTS = 2 };
+enum { SAMPLED_CUTS = 400, SAMPLED_KILLS = 200, SOAK_VARIANTS = 400, SAMPLED_VARIANTS = 4 };
 
 /* What a child tells, in memory that outlives it. */
 struct told {
