@@ -55,8 +55,8 @@ int env_measure(const struct env *env, struct env_room *ret, struct error *err);
 /* Doubles the map, as far as a disk with `free_bytes` left could fill it. E_NO_SPACE: it is that
  * large already. No transaction may be open in the process. */
 int env_grow(struct env *env, uint64_t free_bytes, struct error *err);
-/* The code of a failed commit, told better: LMDB calls a short write, which is how a full disk shows
- * first, EIO. */
+/* The code of a failed commit, told better: LMDB calls a short write, which is how a full disk
+ * shows first, EIO. */
 int env_write_code(const struct env *env, int mdb_rc);
 /* Writes a compacted copy of the newest version to dir/data.mdb, which must not exist; durable when
  * it returns. Readers and the writer go on meanwhile. */

@@ -67,7 +67,7 @@ static bool fits_address_space(uint64_t bytes)
 int env_grow(struct env *env, uint64_t free_bytes, struct error *err)
 {
     static const uint64_t unit = (uint64_t)1 << 20; /* a multiple of every page size */
-    struct env_room room;
+    struct env_room room = {.map_bytes = 0};
     uint64_t size;
     int rc = env_measure(env, &room, err);
 

@@ -1,4 +1,5 @@
 /* readers.c - realmctl readers: who holds reader slots, and how old their snapshots are. */
+#include <string.h>
 #include <unistd.h>
 
 #include "tools/sources.h"
@@ -11,19 +12,40 @@ struct scan {
     pid_t self;
 };
 
+/* The process's name in this PID namespace, for whoever is to be called at night. */
+static const char *find_command_name(int pid, char name[64])
+{
+    char path[64];
+    FILE *file;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+    file = fopen(path, "re");
+    name[0] = 0;
+    if (file == NULL)
+        return NULL;
+    if (fgets(name, 64, file) != NULL)
+        name[strcspn(name, "\n")] = 0;
+    (void)fclose(file); /* nothing was written */
+    return name[0] != 0 ? name : NULL;
+}
+
 static void print_reader(const struct scan *scan, int pid, const char *txn_text)
 {
     unsigned long long txn;
     bool active = sscanf(txn_text, "%llu", &txn) == 1;
+    char buffer[64];
+    const char *name = find_command_name(pid, buffer);
 
     if (scan->tool->json) {
-        (void)tool_print_json(json_pack("{ss, si, so}", "region", scan->region, "pid", pid,
-                                        "behind",
+        (void)tool_print_json(json_pack("{ss, si, so, so}", "region", scan->region, "pid", pid,
+                                        "command", tool_json_string(name), "behind",
                                         active ? json_integer((json_int_t)(scan->newest - txn))
                                                : json_null())); /* stdout is checked at the end */
         return;
     }
     printf("%-8s  pid %-8d  ", scan->region, pid);
+    tool_print_text(name != NULL ? name : "(no such process here)");
+    printf("  ");
     if (active)
         printf("in a snapshot, %llu commits behind\n", (unsigned long long)(scan->newest - txn));
     else
@@ -78,10 +100,12 @@ const struct command command_readers = {
     .name = "readers",
     .arguments = "",
     .summary = "List the processes that hold reader slots",
-    .help = "One line a slot: region, pid, and how many commits its snapshot is behind the newest\n"
-            "version. A snapshot that stays far behind keeps old pages in use and makes the file "
-            "grow.\n"
-            "Pids are those of the reader's own PID namespace. With --json one object a line.\n\n"
-            "Exit status: 0 listed, 2 the store cannot be read.\n",
+    .help =
+        "One line a slot: region, pid, the process's name, and how many commits its snapshot is\n"
+        "behind the newest version. A snapshot that stays far behind keeps old pages in use and "
+        "makes the file "
+        "grow.\n"
+        "Pids are those of the reader's own PID namespace. With --json one object a line.\n\n"
+        "Exit status: 0 listed, 2 the store cannot be read.\n",
     .run = run,
 };

@@ -7,7 +7,8 @@
 #define DEFAULT_STORE "/var/lib/realm-agent"
 
 static const struct command *const commands[] = {
-    &command_stat, &command_dump, &command_get, &command_lookup, &command_readers, &command_verify,
+    &command_stat,   &command_dump, &command_get,    &command_lookup,   &command_readers,
+    &command_verify, &command_diff, &command_backup, &command_rollback,
 };
 enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 
@@ -24,7 +25,7 @@ static void print_help(FILE *to)
     for (size_t i = 0; i < N_COMMANDS; i++)
         (void)fprintf(to, "  %-8s  %s\n", commands[i]->name, commands[i]->summary);
     (void)fputs("\nExit status: 0 yes, 1 no or a fault was found, 2 cannot tell.\n"
-                "Nothing is ever written to the store, and no secret or digest is printed.\n",
+                "Only rollback changes the store, and no secret or digest is printed.\n",
                 to);
 }
 

@@ -99,6 +99,24 @@ int source_view_open(const char *store_dir, struct tool_source *source, struct e
     return 0;
 }
 
+int source_view_open_copy(const char *dir, struct tool_source *source, struct error *err)
+{
+    int rc;
+
+    memset(source, 0, sizeof(*source));
+    rc = env_open_copy(dir, &source->generation.env, err);
+    if (rc != 0)
+        return rc;
+    source->generation.number = 1; /* there is one */
+    rc = begin_snapshot(source, err);
+    if (rc != 0) {
+        source_view_close(source);
+        return error_context(err, "%s", dir);
+    }
+    memcpy(source->region, source->meta.region, sizeof(source->region));
+    return 0;
+}
+
 void source_view_close(struct tool_source *source)
 {
     if (source->txn != NULL)

@@ -33,6 +33,9 @@ void sources_close(struct tool_sources *sources);
 int sources_list(const char *store_dir, struct tool_sources *ret, struct error *err);
 /* Opens one that sources_list() gave. */
 int source_view_open(const char *store_dir, struct tool_source *source, struct error *err);
+/* Opens a copy that `realmctl backup` made: dir/data.mdb, without a digest key. Takes the region
+ * from its head. */
+int source_view_open_copy(const char *dir, struct tool_source *source, struct error *err);
 void source_view_close(struct tool_source *source);
 
 /* ---- walking tables ---- */

@@ -79,18 +79,30 @@ void progress_begin(struct progress *progress, const char *what)
         progress->next_ms = clock_boot_ms() + PROGRESS_FIRST_MS;
 }
 
-void progress_at(struct progress *progress, uint64_t records)
+static bool progress_due(struct progress *progress)
 {
-    int64_t now_ms;
+    int64_t now_ms = clock_boot_ms();
 
-    if (progress->next_ms == 0 || records % PROGRESS_EVERY_RECORDS != 0)
-        return;
-    now_ms = clock_boot_ms();
-    if (now_ms < progress->next_ms)
-        return;
-    (void)fprintf(stderr, "\r%s: %llu records", progress->what, (unsigned long long)records);
+    if (progress->next_ms == 0 || now_ms < progress->next_ms)
+        return false;
     progress->shown = true;
     progress->next_ms = now_ms + PROGRESS_EVERY_MS;
+    return true;
+}
+
+void progress_at(struct progress *progress, uint64_t records)
+{
+    if (progress->next_ms != 0 && records % PROGRESS_EVERY_RECORDS == 0 && progress_due(progress))
+        (void)fprintf(stderr, "\r%s: %llu records", progress->what, (unsigned long long)records);
+}
+
+void progress_bytes(struct progress *progress, uint64_t bytes)
+{
+    enum { MEBIBYTE = 1024 * 1024 };
+
+    if (progress_due(progress))
+        (void)fprintf(stderr, "\r%s: %llu MiB", progress->what,
+                      (unsigned long long)bytes / MEBIBYTE);
 }
 
 void progress_end(struct progress *progress)

@@ -1,7 +1,7 @@
 /* tool.h - what the commands of realmctl share: options, exit codes, output.
  *
- * Data goes to stdout, everything else to stderr. A command never changes the store and never
- * prints a secret or a digest.
+ * Data goes to stdout, everything else to stderr. A command never changes the store (but for
+ * rollback) and never prints a secret or a digest.
  */
 #ifndef RS_TOOLS_TOOL_H
 #define RS_TOOLS_TOOL_H
@@ -30,6 +30,9 @@ struct command {
     int (*run)(const struct tool *tool, int argc, char **argv);
 };
 
+extern const struct command command_backup;
+extern const struct command command_diff;
+extern const struct command command_rollback;
 extern const struct command command_stat;
 extern const struct command command_dump;
 extern const struct command command_get;
@@ -62,6 +65,8 @@ struct progress {
 void progress_begin(struct progress *progress, const char *what);
 /* Cheap enough to call for every record. */
 void progress_at(struct progress *progress, uint64_t records);
+/* The same by size; not for every record. */
+void progress_bytes(struct progress *progress, uint64_t bytes);
 void progress_end(struct progress *progress);
 
 #endif

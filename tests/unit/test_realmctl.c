@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "store/files.h"
+#include "tests/lib/reader_process.h"
 #include "tests/lib/store_fixture.h"
 #include "tools/tool.h"
 #include "tools/verify.h"
@@ -290,6 +291,23 @@ static void truncated_data_file_is_a_fault(void **state)
     assert_non_null(strstr(output, "truncated"));
 }
 
+static void reader_is_listed_with_its_process_and_lag(void **state)
+{
+    struct reader_process reader = {.pid = 0};
+    char pid[32];
+
+    (void)state;
+    reader_process_start(&reader, f.dir, READER_STAYS);
+    assert_int_equal(run(&command_readers, true, "", NULL, NULL, NULL), TOOL_YES);
+    (void)snprintf(pid, sizeof(pid), "\"pid\":%d", (int)reader.pid);
+    assert_non_null(strstr(output, pid));
+    assert_non_null(strstr(output, "\"command\":\"test_realmctl\""));
+    assert_non_null(strstr(output, "\"behind\":0"));
+    assert_int_equal(run(&command_readers, false, "", NULL, NULL, NULL), TOOL_YES);
+    assert_non_null(strstr(output, "test_realmctl  in a snapshot, 0 commits behind"));
+    reader_process_finish(&reader);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -308,6 +326,7 @@ int main(void)
         TEST(damaged_consumer_record_is_found),
         TEST(counts_that_do_not_fit_are_found),
         TEST(truncated_data_file_is_a_fault),
+        TEST(reader_is_listed_with_its_process_and_lag),
     };
 
     return cmocka_run_group_tests_name("realmctl", tests, NULL, NULL);
