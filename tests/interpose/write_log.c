@@ -95,9 +95,9 @@ void write_log_kill_at(uint64_t k)
     kill_at = k;
 }
 
-void write_log_ack(uint64_t value)
+void write_log_note(uint64_t value)
 {
-    append(WRITE_LOG_ACK, 0, "", value, NULL, 0);
+    append(WRITE_LOG_NOTE, 0, "", value, NULL, 0);
 }
 
 uint64_t write_log_count(void)

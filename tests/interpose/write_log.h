@@ -25,7 +25,7 @@ enum write_log_op {
     WRITE_LOG_SYNC,     /* file or directory */
     WRITE_LOG_RENAME,   /* data: the new path */
     WRITE_LOG_UNLINK,   /* file or directory */
-    WRITE_LOG_ACK       /* offset: what write_log_ack() was given */
+    WRITE_LOG_NOTE      /* offset: what write_log_note() was given */
 };
 
 enum { WRITE_LOG_DURABLE = 1 };
@@ -43,8 +43,8 @@ struct write_log_entry {
 void write_log_start(const char *dir, int log_fd);
 /* Dies before entry number `k`, counted from 1. */
 void write_log_kill_at(uint64_t k);
-/* Notes that the program was told that `value` is durable. Not counted. */
-void write_log_ack(uint64_t value);
+/* Puts a note of the program into the log, which is not counted. */
+void write_log_note(uint64_t value);
 uint64_t write_log_count(void);
 
 #endif

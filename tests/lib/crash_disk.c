@@ -292,7 +292,7 @@ static void begin_rename(struct crash_disk *disk, const char *from, const void *
 void crash_disk_begin(struct crash_disk *disk, const struct write_log_entry *entry,
                       const char *path, const void *data)
 {
-    const char *name = entry->op != WRITE_LOG_ACK ? below(disk, path) : "";
+    const char *name = entry->op != WRITE_LOG_NOTE ? below(disk, path) : "";
     int file = file_of(disk, name);
 
     disk->step++;
@@ -314,7 +314,7 @@ void crash_disk_begin(struct crash_disk *disk, const struct write_log_entry *ent
         change_name(disk, name, -1);
         break;
     case WRITE_LOG_SYNC:
-    case WRITE_LOG_ACK:
+    case WRITE_LOG_NOTE:
         break;
     }
 }
@@ -334,7 +334,7 @@ static void sync_last(struct file *file)
 
 void crash_disk_end(struct crash_disk *disk, const struct write_log_entry *entry, const char *path)
 {
-    const char *name = entry->op != WRITE_LOG_ACK ? below(disk, path) : "";
+    const char *name = entry->op != WRITE_LOG_NOTE ? below(disk, path) : "";
     int file = file_of(disk, name);
 
     if (entry->op == WRITE_LOG_WRITE && (entry->flags & WRITE_LOG_DURABLE) != 0)

@@ -68,13 +68,24 @@ static const char *ballast_path(void)
     return path;
 }
 
-static void take_room(void)
+static void take(const char *path, off_t bytes)
 {
-    int fd = open(ballast_path(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 
     assert_true(fd >= 0);
-    assert_int_equal(posix_fallocate(fd, 0, BALLAST_BYTES), 0);
+    assert_int_equal(posix_fallocate(fd, 0, bytes), 0);
     assert_int_equal(close(fd), 0);
+}
+
+static void take_room(void)
+{
+    take(ballast_path(), BALLAST_BYTES);
+}
+
+/* All but half a megabyte. */
+static void take_all_room(void)
+{
+    take(ballast_path(), BALLAST_BYTES + (off_t)files_free_bytes(f.base) - MEBIBYTE / 2);
 }
 
 static void give_room(void)
@@ -201,6 +212,32 @@ static void load_stops_at_a_full_disk_and_succeeds_later(void **state)
     assert_int_equal(source_counts(f.source).consumers, 1 + OTHERS);
 }
 
+static void kept_generation_goes_when_the_disk_is_short_and_it_is_told_once(void **state)
+{
+    const struct source_readers none = {.in_use = 0};
+    struct source_upkeep upkeep;
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    if (why_not != NULL)
+        skip();
+    fixture_open(&f);
+    assert_int_equal(fixture_try_load(&f, 10000, &err), 0);
+    assert_int_equal(fixture_try_load(&f, 10000, &err), 0);
+    assert_int_equal(source_upkeep(f.source, &none, &upkeep, &err), 0);
+    assert_int_equal(upkeep.previous, 1); /* there is room for a third */
+    assert_false(upkeep.previous_dropped);
+    take_room();
+    take_all_room();
+    assert_int_equal(source_upkeep(f.source, &none, &upkeep, &err), 0);
+    assert_int_equal(upkeep.previous, 0);
+    assert_true(upkeep.previous_dropped);
+    assert_int_equal(source_rollback(f.source, &err), E_NOT_FOUND);
+    assert_int_equal(source_upkeep(f.source, &none, &upkeep, &err), 0);
+    assert_false(upkeep.previous_dropped);
+    give_room();
+}
+
 /* The status page and the small files are there before the disk is full; a restart needs no more.
  */
 static void agent_that_restarts_on_a_full_disk_serves(void **state)
@@ -229,6 +266,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(live_changes_stop_at_a_full_disk_and_all_arrive_later),
         TEST(load_stops_at_a_full_disk_and_succeeds_later),
+        TEST(kept_generation_goes_when_the_disk_is_short_and_it_is_told_once),
         TEST(agent_that_restarts_on_a_full_disk_serves),
     };
 
