@@ -29,6 +29,8 @@ static char watched[PATH_MAX]; /* "": nothing is logged */
 static int log_file = -1;
 static uint64_t count;
 static uint64_t kill_at;
+static uint64_t fail_at;
+static int fail_errno;
 
 /* ---- the log ---- */
 
@@ -75,13 +77,19 @@ static bool find_path(int fd, char path[PATH_MAX])
     return is_watched(path) && strstr(path, " (deleted)") == NULL;
 }
 
-/* Before a change that will be logged. */
-static void step(void)
+/* Before a change that will be logged. False: it is to fail, errno is set. */
+static bool step(void)
 {
+    bool fails;
+
     (void)pthread_mutex_lock(&mutex);
     if (++count == kill_at)
         (void)kill(getpid(), SIGKILL);
+    fails = count == fail_at;
     (void)pthread_mutex_unlock(&mutex);
+    if (fails)
+        errno = fail_errno;
+    return !fails;
 }
 
 void write_log_start(const char *dir, int log_fd)
@@ -93,6 +101,12 @@ void write_log_start(const char *dir, int log_fd)
 void write_log_kill_at(uint64_t k)
 {
     kill_at = k;
+}
+
+void write_log_fail_at(uint64_t k, int errnum)
+{
+    fail_at = k;
+    fail_errno = errnum;
 }
 
 void write_log_note(uint64_t value)
@@ -121,8 +135,8 @@ REPLACE int open(const char *path, int flags, ...)
         mode = va_arg(args, mode_t);
         va_end(args);
     }
-    if (is_new)
-        step();
+    if (is_new && !step())
+        return -1;
     fd = (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
     if (fd >= 0 && is_new)
         append(WRITE_LOG_CREATE, 0, path, 0, NULL, 0);
@@ -146,8 +160,8 @@ REPLACE ssize_t pwrite(int fd, const void *bytes, size_t size, off_t offset)
     bool ours = find_path(fd, path);
     ssize_t written;
 
-    if (ours)
-        step();
+    if (ours && !step())
+        return -1;
     written = syscall(SYS_pwrite64, fd, bytes, size, offset);
     if (ours)
         log_write(fd, path, offset, bytes, written);
@@ -161,8 +175,8 @@ REPLACE ssize_t write(int fd, const void *bytes, size_t size)
     off_t offset = ours ? lseek(fd, 0, SEEK_CUR) : 0;
     ssize_t written;
 
-    if (ours)
-        step();
+    if (ours && !step())
+        return -1;
     written = syscall(SYS_write, fd, bytes, size);
     if (ours)
         log_write(fd, path, offset, bytes, written);
@@ -178,8 +192,8 @@ REPLACE ssize_t writev(int fd, const struct iovec *parts, int n)
     ssize_t written;
     ssize_t left;
 
-    if (ours)
-        step();
+    if (ours && !step())
+        return -1;
     written = syscall(SYS_writev, fd, parts, n);
     left = ours ? written : 0;
     for (int i = 0; i < n && left > 0; i++) {
@@ -198,8 +212,8 @@ REPLACE int ftruncate(int fd, off_t size)
     bool ours = find_path(fd, path);
     int rc;
 
-    if (ours)
-        step();
+    if (ours && !step())
+        return -1;
     rc = (int)syscall(SYS_ftruncate, fd, size);
     if (ours && rc == 0)
         append(WRITE_LOG_TRUNCATE, 0, path, (uint64_t)size, NULL, 0);
@@ -214,8 +228,8 @@ static int sync_fd(int fd, long call)
     bool ours = find_path(fd, path);
     int rc;
 
-    if (ours)
-        step();
+    if (ours && !step())
+        return -1;
     rc = (int)syscall(call, fd);
     if (ours && rc == 0)
         append(WRITE_LOG_SYNC, 0, path, 0, NULL, 0);
@@ -239,7 +253,8 @@ REPLACE int msync(void *address, size_t size, int flags)
 
     if (watched[0] == 0)
         return (int)syscall(SYS_msync, address, size, flags);
-    step();
+    if (!step())
+        return -1;
     rc = (int)syscall(SYS_msync, address, size, flags);
     (void)snprintf(path, sizeof(path), "%s/status", watched);
     append(WRITE_LOG_WRITE, WRITE_LOG_DURABLE, path, 0, address, size);
@@ -252,8 +267,8 @@ REPLACE int mkdir(const char *path, mode_t mode)
 {
     int rc;
 
-    if (is_watched(path))
-        step();
+    if (is_watched(path) && !step())
+        return -1;
     rc = (int)syscall(SYS_mkdir, path, mode);
     if (rc == 0 && is_watched(path))
         append(WRITE_LOG_MKDIR, 0, path, 0, NULL, 0);
@@ -264,8 +279,8 @@ REPLACE int rename(const char *from, const char *to)
 {
     int rc;
 
-    if (is_watched(from))
-        step();
+    if (is_watched(from) && !step())
+        return -1;
     rc = (int)syscall(SYS_rename, from, to);
     if (rc == 0 && is_watched(from))
         append(WRITE_LOG_RENAME, 0, from, 0, to, strlen(to));
@@ -276,8 +291,8 @@ static int remove_with(long call, const char *path)
 {
     int rc;
 
-    if (is_watched(path))
-        step();
+    if (is_watched(path) && !step())
+        return -1;
     rc = (int)syscall(call, path);
     if (rc == 0 && is_watched(path))
         append(WRITE_LOG_UNLINK, 0, path, 0, NULL, 0);

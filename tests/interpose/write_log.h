@@ -6,8 +6,8 @@
  * an entry to the log, when the file is under the watched directory.
  *
  * The log serves two purposes: replaying it as a disk would that lost its power (tests/lib/
- * crash_disk.h), and counting: write_log_kill_at(k) ends the process by SIGKILL before its k-th
- * entry.
+ * crash_disk.h), and counting: before the k-th call the process can be ended by SIGKILL, or the
+ * call can be made to fail.
  *
  * Changes through a shared map are seen when they are synced; the only such file is the status
  * page.
@@ -41,8 +41,10 @@ struct write_log_entry {
 
 /* Watches `dir`. `log_fd` (may be -1: count alone) is written to and stays open. */
 void write_log_start(const char *dir, int log_fd);
-/* Dies before entry number `k`, counted from 1. */
+/* Dies before call number `k`, counted from 1. */
 void write_log_kill_at(uint64_t k);
+/* Call number `k` does nothing but fail with this errno value. */
+void write_log_fail_at(uint64_t k, int errnum);
 /* Puts a note of the program into the log, which is not counted. */
 void write_log_note(uint64_t value);
 uint64_t write_log_count(void);
