@@ -93,6 +93,8 @@ int source_open(struct store *store, const char *region, struct source **ret,
     rc = files_join(source->dir, store->dir, region, err);
     if (rc == 0)
         rc = files_make_dir(source->dir, store->gid, err);
+    if (rc == 0) /* its name may be new, and must not be lost when what is in it is not */
+        rc = files_sync_dir(store->dir, err);
     if (rc == 0)
         rc = open_current(source, &discarded, err);
     if (rc != 0) {

@@ -61,8 +61,11 @@ int source_check_owner(const struct source *source, const struct generation *gen
 
 /* Reads `current`: the generation that serves (0: none), and source->previous. */
 int keep_read(struct source *source, uint32_t *ret_serving, struct error *err);
-/* Replaces `current`; `previous` may be 0. */
-int keep_write(const struct source *source, uint32_t serving, uint32_t previous, struct error *err);
+/* Makes the finished generation *next the serving one and `previous` (0: none) the kept one, for
+ * the agent and for readers; every other goes. Takes *next over. On failure it is closed, nothing
+ * on disk names it, and the former one goes on serving. */
+int keep_switch(struct source *source, struct generation *next, uint32_t previous,
+                struct error *err);
 /* Removes one generation; one that is gone is no error. */
 int keep_remove(const struct source *source, uint32_t number, struct error *err);
 /* Removes all but `serving` and source->previous, and notes the highest number seen. */

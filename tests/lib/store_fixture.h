@@ -53,6 +53,14 @@ void fixture_load_empty_source(struct source *source, uint64_t version);
  * just now. */
 void fixture_load_people(struct fixture *fixture);
 
+/* Publishes a generation with realm 7, consumer 1 "alice" in it and key 11 "alice-key", as a
+ * snapshot brings them, and `others` consumers of the control plane, numbered from FIXTURE_LOADED;
+ * heard just now. Gives the code of what failed first; the load is aborted then. */
+enum { FIXTURE_LOADED = 10000 };
+int fixture_try_load(struct fixture *fixture, unsigned others, struct error *err);
+/* Without others. */
+void fixture_load_alice(struct fixture *fixture);
+
 /* One transaction around `n` puts. */
 void fixture_begin(struct fixture *fixture);
 void fixture_commit(struct fixture *fixture);

@@ -85,40 +85,6 @@ static _Noreturn void read_on(unsigned number)
 
 /* ---- the writer ---- */
 
-/* A whole generation with alice in it. */
-static void load_alice(void)
-{
-    struct model_realm realm = {.id = fixture_uuid(700),
-                                .number = 7,
-                                .ttl_min = 10,
-                                .negative_ttl_min = 5,
-                                .name = "people",
-                                .region = "us"};
-    struct model_consumer consumer = {.id = fixture_uuid(1), .username = "alice"};
-    struct model_key key = {.id = fixture_uuid(11), .consumer_id = fixture_uuid(1)};
-    struct model_cursor cursor = {fixture_epoch(), ++f.version};
-    struct source_counts counts = {1, 1, 1};
-    struct buffer records[3];
-    struct error err = ERROR_INIT;
-
-    for (int i = 0; i < 3; i++)
-        buffer_init(&records[i], RECORD_MAX_BYTES);
-    fixture_digest("alice-key", key.digest);
-    assert_int_equal(record_encode_realm(&realm, &records[0]), 0);
-    assert_int_equal(record_encode_consumer(&consumer, &records[1]), 0);
-    assert_int_equal(record_encode_key(&key, &records[2]), 0);
-    if (source_load_begin(f.source, fixture_digest_key, &err) != 0)
-        fail_msg("%s", err.message);
-    for (int i = 0; i < 3; i++) {
-        if (source_load_record(f.source, (enum record_kind)(i + 1), 7, records[i].data,
-                               records[i].size, &err) != 0)
-            fail_msg("%s", err.message);
-        buffer_finish(&records[i]);
-    }
-    if (source_load_publish(f.source, &cursor, 1700000000000, &counts, &err) != 0)
-        fail_msg("%s", err.message);
-}
-
 static void commit_changes(void)
 {
     for (unsigned i = 0; i < COMMITS; i++) {
@@ -170,12 +136,12 @@ static void no_lookup_fails_while_generations_switch_and_changes_commit(void **s
     pid_t pids[READERS];
 
     (void)state;
-    load_alice();
+    fixture_load_alice(&f);
     start_readers(pids);
     for (int i = 0; i < SWITCHES; i++) {
         wait_for_lookups();
         commit_changes();
-        load_alice();
+        fixture_load_alice(&f);
     }
     wait_for_lookups();
     stop_readers(pids);
@@ -189,8 +155,8 @@ static void no_lookup_fails_while_rollback_switches_to_and_fro(void **state)
     pid_t pids[READERS];
 
     (void)state;
-    load_alice();
-    load_alice();
+    fixture_load_alice(&f);
+    fixture_load_alice(&f);
     start_readers(pids);
     for (int i = 0; i < SWITCHES; i++) {
         wait_for_lookups();
