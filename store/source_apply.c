@@ -11,6 +11,14 @@
 
 #include "store/bytes.h"
 
+/* Gives LMDB's code. */
+static int begin_txn(struct source *source)
+{
+    retention_wait(source);
+    retention_advance(source); /* before the transaction may use pages again */
+    return mdb_txn_begin(source->live.env.mdb, NULL, 0, &source->tables.txn);
+}
+
 int source_begin(struct source *source, struct error *err)
 {
     int rc;
@@ -18,9 +26,14 @@ int source_begin(struct source *source, struct error *err)
     assert(source->tables.txn == NULL);
     if (source->live.number == 0)
         return error_set(err, E_NOT_READY, NULL);
-    retention_wait(source);
-    retention_advance(source); /* before the transaction may use pages again */
-    rc = mdb_txn_begin(source->live.env.mdb, NULL, 0, &source->tables.txn);
+    rc = begin_txn(source);
+    if (rc == MDB_PANIC) {
+        source->tables.txn = NULL;
+        rc = source_reopen(source, err);
+        if (rc != 0)
+            return rc;
+        rc = begin_txn(source);
+    }
     if (rc != 0) {
         source->tables.txn = NULL;
         return env_error(err, rc, "begin a transaction");

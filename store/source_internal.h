@@ -57,6 +57,11 @@ struct source {
 int source_check_owner(const struct source *source, const struct generation *generation,
                        struct error *err);
 
+/* ---- source_reopen.c ---- */
+
+/* Opens the serving generation anew. On failure none is open: the source is copied again. */
+int source_reopen(struct source *source, struct error *err);
+
 /* ---- generation_keep.c ---- */
 
 /* Reads `current`: the generation that serves (0: none), and source->previous. */

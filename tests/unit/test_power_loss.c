@@ -1,4 +1,4 @@
-/* test_power_loss.c - a writer that loses its power or is killed at any of its writes.
+/* test_power_loss.c - a writer that loses its power, is killed, or fails, at any of its writes.
  *
  * A child runs loads, live commits, generation switches, a restart and a rollback,
  * and logs every write (tests/interpose). The parent then cuts the log at each point and opens what
@@ -8,6 +8,9 @@
  *   - the agent opens the store, at the last version that was acknowledged or the one that was
  *     being made;
  *   - every record, reference and count is right, and the contents are those of that version.
+ *
+ * A child whose k-th write fails with EIO or ENOSPC must report it, and get through by trying
+ * again.
  *
  * REALMSTORE_SOAK=1 (`make soak`) tries every point with many seeds; otherwise some of them.
  * SEED=n repeats a run.
@@ -54,6 +57,7 @@ static struct fixture f;
 static struct told *told;
 static uint64_t seed;
 static bool soak;
+static bool gives_up;   /* at the first failure */
 static char where[128]; /* for messages: which cut is being looked at */
 
 /* In memory where there is some: the syncs of thousands of openings cost nothing there. */
@@ -62,6 +66,7 @@ static int set_up(void **state)
     (void)state;
     fixture_init(&f);
     f.clock = clock_system;
+    f.retention_ms = 4;
     if (access("/dev/shm", W_OK) == 0) {
         assert_int_equal(files_remove_tree(f.base, NULL), 0);
         (void)snprintf(f.base, sizeof(f.base), "/dev/shm/realmstore-test-XXXXXX");
@@ -379,6 +384,134 @@ static void writer_may_be_killed_at_any_write(void **state)
     }
 }
 
+/* ---- failing ---- */
+
+/* Whatever fails is tried once more, since one call in all is made to fail; or the writer gives up
+ * and dies there. `next`: the version that the attempt makes. */
+static void stubbornly(int (*attempt)(void), uint64_t next)
+{
+    note(next);
+    if (attempt() != 0) {
+        if (gives_up)
+            _exit(0);
+        if (attempt() != 0)
+            _exit(1);
+    }
+    note(f.version);
+}
+
+static int try_open(void)
+{
+    struct store_options options = fixture_options(&f);
+    struct error discarded = ERROR_INIT;
+    struct error err = ERROR_INIT;
+    int rc = store_open(&options, &f.store, &err);
+
+    if (rc == 0)
+        rc = source_open(f.store, "us", &f.source, &discarded, &err);
+    if (rc == 0)
+        return discarded.code;
+    store_close(f.store);
+    f.store = NULL;
+    return rc;
+}
+
+static int try_load(void)
+{
+    struct error err = ERROR_INIT;
+
+    return fixture_try_load(&f, (unsigned)f.version + 1, &err);
+}
+
+static int try_commit(void)
+{
+    struct model_cursor cursor = {fixture_epoch(), f.version + 1};
+    struct model_consumer consumer = {.id = fixture_uuid(2)};
+    struct error err = ERROR_INIT;
+    char name[32];
+    int rc = source_begin(f.source, &err);
+
+    (void)snprintf(name, sizeof(name), "version-%" PRIu64, cursor.version);
+    consumer.username = name;
+    if (rc == 0)
+        rc = source_put_consumer(f.source, 7, &consumer, &err);
+    if (rc == 0)
+        rc = source_commit(f.source, &cursor, 1, &err);
+    else
+        source_abort(f.source);
+    f.version += rc == 0;
+    return rc;
+}
+
+static int try_rollback(void)
+{
+    struct error err = ERROR_INIT;
+    int rc = source_rollback(f.source, &err);
+
+    if (rc == 0)
+        f.version = source_cursor(f.source).version;
+    return rc;
+}
+
+static void live_stubbornly(void)
+{
+    uint64_t former;
+
+    stubbornly(try_open, 0);
+    stubbornly(try_load, 1);
+    stubbornly(try_commit, 2);
+    stubbornly(try_commit, 3);
+    stubbornly(try_commit, 4);
+    fixture_close(&f);
+    stubbornly(try_open, 4);
+    stubbornly(try_commit, 5);
+    former = f.version;
+    stubbornly(try_load, 6);
+    stubbornly(try_rollback, former);
+    stubbornly(try_commit, 6);
+    fixture_close(&f);
+    atomic_store(&told->writes, write_log_count());
+}
+
+static void run_stubborn_writer(uint64_t fail_at, int errnum)
+{
+    int status;
+    pid_t pid;
+
+    assert_int_equal(mkdir(f.dir, 0750), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        f.version = 0;
+        write_log_start(f.dir, -1);
+        write_log_fail_at(fail_at, errnum);
+        live_stubbornly();
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    (void)snprintf(where, sizeof(where), "write %" PRIu64 " failed: %s", fail_at, strerror(errnum));
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        fail_msg("%s: the writer ended with status %d", where, status);
+    check_what_is_left(unpack(told->versions));
+}
+
+static void any_write_may_fail_and_the_writer_goes_on(void **state)
+{
+    uint64_t writes;
+
+    (void)state;
+    run_stubborn_writer(0, 0);
+    writes = told->writes;
+    assert_true(writes > 50);
+    for (uint64_t k = 1; k <= writes; k++) {
+        gives_up = false;
+        run_stubborn_writer(k, EIO);
+        run_stubborn_writer(k, ENOSPC);
+        gives_up = true;
+        run_stubborn_writer(k, EIO);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -386,6 +519,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(power_may_be_lost_at_any_write),
         TEST(writer_may_be_killed_at_any_write),
+        TEST(any_write_may_fail_and_the_writer_goes_on),
     };
     const char *given = getenv("SEED");
 
