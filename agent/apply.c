@@ -121,8 +121,10 @@ static void report(struct apply *apply, const struct apply_job *job)
         apply->events.applied(apply->events.context, &job->result);
     else if (job->kind == APPLY_LOAD_END)
         apply->events.loaded(apply->events.context, &job->result);
-    else if (job->kind == APPLY_READERS && job->err.code == 0)
+    else if (job->kind == APPLY_READERS && job->readers_known) {
         apply->events.readers(apply->events.context, &job->readers);
+        apply->events.upkeep(apply->events.context, &job->upkeep, &job->err);
+    }
 }
 
 static void on_done(void *context)

@@ -53,6 +53,8 @@ struct apply_events {
     /* `loading`: it was a load that failed. */
     void (*failed)(void *context, const struct error *err, bool loading);
     void (*readers)(void *context, const struct source_readers *readers);
+    /* Follows readers(); err->code 0: all is well. */
+    void (*upkeep)(void *context, const struct source_upkeep *upkeep, const struct error *err);
     void (*moved)(void *context);
     void *context;
 };
@@ -77,7 +79,7 @@ int apply_load_record(struct apply *apply, const struct snapshot_record *record,
 int apply_load_end(struct apply *apply, struct error *err);
 void apply_load_abort(struct apply *apply);
 
-/* Asks for readers(), unless an earlier question waits still. */
+/* Asks for readers() and upkeep(), unless an earlier question waits still. */
 void apply_check_readers(struct apply *apply);
 
 bool apply_full(const struct apply *apply);

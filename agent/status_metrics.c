@@ -45,6 +45,15 @@ static const struct metric {
            "Reader slots of dead processes that were cleared."),
     METRIC("retained_transactions", GAUGE, retained,
            "Old versions that are kept for readers without slots."),
+    METRIC("no_room", GAUGE, no_room,
+           "1 while the disk has no room for what has come: the last good copy serves."),
+    METRIC("store_bytes", GAUGE, file_bytes, "Size of the file that serves."),
+    METRIC("store_used_bytes", GAUGE, used_bytes,
+           "Bytes of it that the newest version needs; the rest is free or kept for readers."),
+    METRIC("store_map_bytes", GAUGE, map_bytes, "Address space of that file; it grows by itself."),
+    METRIC("disk_free_bytes", GAUGE, disk_free_bytes, "Room on the store's file system."),
+    METRIC("previous_generation", GAUGE, previous,
+           "1 when the previous generation is kept for `realmctl rollback`."),
 #undef METRIC
 };
 

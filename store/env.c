@@ -150,8 +150,11 @@ static int open_for_writing(const char *dir, size_t map_bytes, gid_t gid, unsign
                             unsigned table_flags, struct env *ret, struct error *err)
 {
     struct env env = {.mdb = NULL};
-    int rc = open_fitting(dir, env_flags, map_bytes, &env.mdb);
+    int rc = env_reserve_slots(dir, err);
 
+    if (rc != 0)
+        return rc;
+    rc = open_fitting(dir, env_flags, map_bytes, &env.mdb);
     if (rc != 0) {
         (void)env_error(err, rc, "open it for writing");
         return error_context(err, "%s", dir);

@@ -13,13 +13,11 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <openssl/crypto.h>
 
 #include "store/files.h"
 
-enum { CURRENT_MAX_BYTES = 2 * (GENERATION_NAME_SIZE + 1), BLOCK_BYTES = 512 };
+enum { CURRENT_MAX_BYTES = 2 * (GENERATION_NAME_SIZE + 1) };
 
 /* What cannot be understood names no generation. */
 static int read_current(const struct source *source, uint32_t *ret_serving, uint32_t *ret_previous,
@@ -94,42 +92,34 @@ int keep_remove_others(struct source *source, uint32_t serving, struct error *er
     return rc;
 }
 
-/* What the generation takes on disk; 0 when that cannot be told. */
-static uint64_t size_on_disk(const struct source *source, uint32_t number)
-{
-    char name[GENERATION_NAME_SIZE];
-    char dir[PATH_MAX];
-    char path[PATH_MAX];
-    struct stat file;
-
-    if (files_join(dir, source->dir, generation_name(number, name), NULL) != 0 ||
-        files_join(path, dir, "data.mdb", NULL) != 0 || stat(path, &file) != 0)
-        return 0;
-    return (uint64_t)file.st_blocks * BLOCK_BYTES;
-}
+/* ---- room ---- */
 
 bool keep_has_room(const struct source *source, uint32_t serving)
 {
-    struct statvfs fs;
+    char name[GENERATION_NAME_SIZE];
+    char dir[PATH_MAX];
 
-    if (statvfs(source->dir, &fs) != 0)
-        return false; /* the serving generation matters more than the way back */
-    return (uint64_t)fs.f_bavail * fs.f_frsize >= size_on_disk(source, serving);
+    return files_join(dir, source->dir, generation_name(serving, name), NULL) != 0 ||
+           files_free_bytes(source->dir) >= files_disk_bytes(dir, "data.mdb");
 }
 
-int keep_make_room(struct source *source, struct error *err)
+bool keep_drop(struct source *source)
 {
-    uint32_t former = source->previous;
-    int rc;
-
-    if (former == 0 || source->live.number == 0 || keep_has_room(source, source->live.number))
-        return 0;
-    rc = write_current(source, source->live.number, 0, err);
-    if (rc != 0)
-        return rc;
+    /* Its files go first, because `current` cannot be written on a full disk; a second line that
+     * names nothing is harmless. */
+    if (source->previous == 0 || source->live.number == 0 ||
+        keep_remove(source, source->previous, NULL) != 0)
+        return false;
     source->previous = 0;
-    source->fallback = SOURCE_FALLBACK_DROPPED;
-    return keep_remove(source, former, err);
+    source->previous_dropped = true;
+    (void)write_current(source, source->live.number, 0, NULL);
+    return true;
+}
+
+void keep_spare_disk(struct source *source)
+{
+    if (source->live.number != 0 && !keep_has_room(source, source->live.number))
+        (void)keep_drop(source); /* tried again at the next occasion */
 }
 
 /* ---- switching ---- */

@@ -38,7 +38,7 @@ struct store_options {
     const char *dir;
     const char *reader_group; /* name, or NULL for the process's own group */
     struct uuid control_plane_id;
-    size_t map_bytes;      /* address space per generation; 0: 64 GiB */
+    size_t map_bytes;      /* address space per generation to begin with; 0: 64 GiB */
     unsigned retention_ms; /* how long pages stay for readers without slots; 0: they are refused */
     struct clock clock;
 };
@@ -128,6 +128,15 @@ void source_load_abort(struct source *source); /* removes the unfinished generat
  * there is none. On failure the present one goes on serving. */
 int source_rollback(struct source *source, struct error *err);
 
+/* ---- room ---- */
+
+/* After E_NO_SPACE and source_abort(): may the transaction be tried again? Enlarges the map, or
+ * gives up the previous generation; false when neither is possible, and the disk is full. */
+bool source_make_room(struct source *source);
+/* After E_NO_SPACE in a load that was aborted: gives up the previous generation for the next one.
+ */
+void source_make_load_room(struct source *source);
+
 /* ---- status page ---- */
 
 enum source_state {
@@ -153,5 +162,18 @@ struct source_readers {
 };
 /* From the thread that commits. Without a generation all are 0. */
 int source_check_readers(struct source *source, struct source_readers *ret, struct error *err);
+
+/* What is done now and then beside it: the previous generation goes when the file system has less
+ * free space than what serves takes. */
+struct source_upkeep {
+    uint64_t file_bytes; /* of data.mdb, as far as it was ever written */
+    uint64_t used_bytes; /* of it, what the newest version needs */
+    uint64_t map_bytes;
+    uint64_t disk_free_bytes;
+    uint32_t previous;     /* the generation kept for source_rollback(); 0: none */
+    bool previous_dropped; /* since the last call, because there was no room */
+};
+/* From the thread that commits, with no transaction open. *ret is set also upon failure. */
+int source_upkeep(struct source *source, struct source_upkeep *ret, struct error *err);
 
 #endif

@@ -45,7 +45,8 @@ struct source {
     struct buffer record;       /* scratch */
     struct buffer lookup;       /* scratch */
 
-    uint32_t previous; /* the generation that served before; 0: not kept */
+    uint32_t previous;     /* the generation that served before; 0: not kept */
+    bool previous_dropped; /* for want of room, since source_upkeep() told it last */
     enum source_fallback fallback;
 
     struct load *load; /* owned; NULL: no load is under way */
@@ -77,8 +78,10 @@ int keep_remove(const struct source *source, uint32_t number, struct error *err)
 int keep_remove_others(struct source *source, uint32_t serving, struct error *err);
 /* The file system has as much free space as this generation takes. */
 bool keep_has_room(const struct source *source, uint32_t serving);
-/* Gives the previous generation up when there is less, before a load that will need it. */
-int keep_make_room(struct source *source, struct error *err);
+/* Gives the previous generation up; false when there is none, or it cannot be removed. */
+bool keep_drop(struct source *source);
+/* Does so when the file system has less free space than what serves takes. */
+void keep_spare_disk(struct source *source);
 
 /* ---- store.c ---- */
 

@@ -50,8 +50,10 @@ void source_load_abort(struct source *source)
 
 static int begin_txn(struct load *load, struct error *err)
 {
-    int rc = mdb_txn_begin(load->next.env.mdb, NULL, 0, &load->tables.txn);
+    int rc;
 
+    env_widen(&load->next.env, load->dir);
+    rc = mdb_txn_begin(load->next.env.mdb, NULL, 0, &load->tables.txn);
     if (rc == 0)
         return 0;
     load->tables.txn = NULL;
@@ -87,9 +89,7 @@ int source_load_begin(struct source *source, const uint8_t digest_key[DIGEST_KEY
     int rc;
 
     source_load_abort(source);
-    rc = keep_make_room(source, err);
-    if (rc != 0)
-        return rc;
+    keep_spare_disk(source); /* the new generation will be about as large as the serving one */
     load = calloc(1, sizeof(*load));
     if (load == NULL)
         return error_set(err, E_NO_MEMORY, NULL);

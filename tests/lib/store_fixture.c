@@ -289,6 +289,16 @@ void fixture_put_key(struct source *source, uint32_t scope, unsigned consumer, u
         fail_msg("%s", err.message);
 }
 
+struct source_upkeep fixture_upkeep(struct fixture *fixture)
+{
+    struct source_upkeep ret;
+    struct error err = ERROR_INIT;
+
+    if (source_upkeep(fixture->source, &ret, &err) != 0)
+        fail_msg("%s", err.message);
+    return ret;
+}
+
 void fixture_load_people(struct fixture *fixture)
 {
     fixture_load_empty(fixture);

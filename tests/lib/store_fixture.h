@@ -61,6 +61,9 @@ int fixture_try_load(struct fixture *fixture, unsigned others, struct error *err
 /* Without others. */
 void fixture_load_alice(struct fixture *fixture);
 
+/* What the agent does now and then. */
+struct source_upkeep fixture_upkeep(struct fixture *fixture);
+
 /* One transaction around `n` puts. */
 void fixture_begin(struct fixture *fixture);
 void fixture_commit(struct fixture *fixture);

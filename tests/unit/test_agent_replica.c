@@ -11,13 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include "realmstore.h"
 
 #include "agent/replica.h"
 #include "base/clock.h"
+#include "agent/status_text.h"
 #include "tests/lib/fake_plane.h"
+#include "tests/lib/small_disk.h"
 
 enum { GUARD_MS = 30 * 1000 };
 
@@ -473,6 +476,76 @@ static void open_reader_shows_in_the_figures(void **state)
     close_world(&world);
 }
 
+static bool has_no_room(struct world *world)
+{
+    return seen(world)->no_room == 1;
+}
+
+static bool knows_free_room(struct world *world)
+{
+    return seen(world)->disk_free_bytes > 0;
+}
+
+static bool page_has(const struct world *world, const char *text)
+{
+    struct buffer page;
+    bool found;
+
+    buffer_init(&page, 1024 * 1024);
+    assert_int_equal(status_json(&world->seen, clock_boot_ms(), &page), 0);
+    assert_int_equal(status_metrics(&world->seen, clock_boot_ms(), &page), 0);
+    found = memmem(page.data, page.size, text, strlen(text)) != NULL;
+    buffer_finish(&page);
+    return found;
+}
+
+static bool log_has(int fd, const char *text)
+{
+    char log[16 * 1024] = "";
+
+    assert_true(pread(fd, log, sizeof(log) - 1, 0) >= 0);
+    return strstr(log, text) != NULL;
+}
+
+static void full_disk_is_told_and_what_came_meanwhile_arrives_when_there_is_room(void **state)
+{
+    enum { VERSION = 12000 }; /* several megabytes of consumers and keys */
+    int log_fd = memfd_create("log", MFD_CLOEXEC);
+    struct world world;
+
+    (void)state;
+    if (!small_disk_allowed())
+        skip();
+    assert_true(log_fd >= 0);
+    open_world(&world, 2);
+    small_disk_mount(world.dir, 16);
+    world.log = (struct log){log_fd, LOG_LEVEL_INFO, LOG_FORMAT_TEXT};
+    start(&world);
+    run_until(&world, is_live);
+    run_until(&world, knows_free_room);
+    assert_true(page_has(&world, "\"no_room\":false"));
+    stop(&world);
+    small_disk_fill(world.dir, 256 * 1024);
+    world.plane->version = VERSION;
+    start(&world);
+    run_until(&world, has_no_room);
+    assert_int_equal(look_up(&world, 2).rc, RS_FOUND);
+    assert_true(page_has(&world, "\"no_room\":true"));
+    assert_true(page_has(&world, "realm_agent_no_room{region=\"us\"} 1"));
+    run_until(&world, has_failed_twice); /* the line is written by now */
+    assert_true(log_has(log_fd, "make room on the store's file system; the last good copy serves, "
+                                "retrying in"));
+    small_disk_clear(world.dir);
+    run_until(&world, is_live);
+    assert_serves(&world, VERSION);
+    assert_true(log_has(log_fd, "the store's file system has room again"));
+    assert_int_equal(seen(&world)->no_room, 0);
+    stop(&world);
+    small_disk_unmount(world.dir);
+    close_world(&world);
+    assert_int_equal(close(log_fd), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -485,6 +558,7 @@ int main(void)
         cmocka_unit_test(damaged_snapshot_is_refused_and_the_old_copy_serves),
         cmocka_unit_test(stop_in_the_middle_of_a_load_leaves_an_empty_store_that_can_start_again),
         cmocka_unit_test(open_reader_shows_in_the_figures),
+        cmocka_unit_test(full_disk_is_told_and_what_came_meanwhile_arrives_when_there_is_room),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

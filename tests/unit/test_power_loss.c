@@ -36,8 +36,8 @@
 #include "store/source_internal.h"
 #include "tests/interpose/write_log.h"
 #include "tests/lib/crash_disk.h"
+#include "tests/lib/store_check.h"
 #include "tests/lib/store_fixture.h"
-#include "tools/verify.h"
 
 enum { SAMPLED_CUTS = 400, SAMPLED_KILLS = 200, SOAK_VARIANTS = 400, SAMPLED_VARIANTS = 4 };
 
@@ -228,14 +228,6 @@ static uint64_t open_as_agent(struct versions versions)
     return version;
 }
 
-static void on_fault(void *context, const struct tool_source *source, const char *table,
-                     const char *fault)
-{
-    (void)context;
-    (void)source;
-    fail_msg("%s: %s: %s", where, table, fault);
-}
-
 static void check_contents(const struct tool_source *source, uint64_t version)
 {
     unsigned char key[LAYOUT_CONSUMER_KEY_BYTES];
@@ -256,33 +248,16 @@ static void check_contents(const struct tool_source *source, uint64_t version)
         fail_msg("%s: %s instead of %s", where, consumer.username, expected);
 }
 
-static void check_records(uint64_t version)
-{
-    const struct verify_sink sink = {.fault = on_fault};
-    struct tool_sources sources;
-    struct error err = ERROR_INIT;
-
-    if (version == 0)
-        return;
-    if (sources_open(f.dir, &sources, &err) != 0)
-        fail_msg("%s: %s", where, err.message);
-    assert_int_equal(sources.n, 1);
-    assert_int_equal(sources.items[0].meta.cursor.version, version);
-    if (verify_source(&sources.items[0], &sink, &err) != 0)
-        fail_msg("%s: %s", where, err.message);
-    check_contents(&sources.items[0], version);
-    sources_close(&sources);
-}
-
 static void check_what_is_left(struct versions versions)
 {
     uint64_t version;
 
     read_before_the_agent();
     version = open_as_agent(versions);
-    check_records(version);
-    if (version > 0)
+    if (version > 0) {
+        store_check(f.dir, version, where, check_contents);
         read_before_the_agent();
+    }
     assert_int_equal(files_remove_tree(f.dir, NULL), 0);
 }
 
