@@ -38,6 +38,7 @@ enum {
 struct apply_result {
     struct model_cursor cursor;
     struct source_counts counts;
+    struct source_key_check key_check;
     int64_t time_ms;               /* source's wall time of its commit */
     int64_t oldest_time_ms;        /* the same of the first transaction of the batch */
     int64_t received_ms;           /* boot time at which the newest of it came */
@@ -89,5 +90,6 @@ size_t apply_queued_bytes(const struct apply *apply);
 /* What is durable, as of the last job that finished. */
 struct model_cursor apply_cursor(const struct apply *apply);
 struct source_counts apply_counts(const struct apply *apply);
+bool apply_has_digest_key(const struct apply *apply, const uint8_t digest_key[DIGEST_KEY_BYTES]);
 
 #endif

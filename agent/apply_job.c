@@ -186,7 +186,7 @@ static void run_upkeep(struct apply_job *job)
 {
     job->readers_known = source_check_readers(job->source, &job->readers, &job->err) == 0;
     if (job->readers_known)
-        (void)source_upkeep(job->source, &job->upkeep, &job->err); /* job->err tells */
+        (void)source_upkeep(job->source, &job->readers, &job->upkeep, &job->err); /* err tells */
 }
 
 void apply_job_run(struct apply_job *job)
@@ -216,4 +216,5 @@ void apply_job_run(struct apply_job *job)
     job->result.duration_us = (uv_hrtime() - start_ns) / 1000;
     job->result.cursor = source_cursor(job->source);
     job->result.counts = source_counts(job->source);
+    job->result.key_check = source_key_check(job->source);
 }

@@ -49,6 +49,7 @@ struct source_metrics {
     uint64_t pauses;
     uint64_t readers;
     uint64_t reader_lag; /* commits that the oldest reader is behind */
+    uint64_t reader_pid; /* of that reader; 0: none */
     uint64_t readers_cleared;
     uint64_t retained; /* transactions kept for readers without slots */
     int64_t retained_age_ms;
@@ -57,6 +58,7 @@ struct source_metrics {
     uint64_t used_bytes; /* of it, what the newest version needs */
     uint64_t map_bytes;
     uint64_t disk_free_bytes;
+    uint64_t compactions;
     uint64_t previous; /* 1: a generation is kept for a rollback */
 };
 

@@ -98,9 +98,8 @@ static bool on_hello(void *context, const struct session_hello *hello)
     replica_log_connected(replica, hello);
     set_state(replica, SOURCE_SYNCING);
     publish(replica);
-    /* Nothing is queued or running when a feed begins: the writer thread is not in the source. */
     return !uuid_equal(&cursor.epoch, &hello->epoch) ||
-           source_has_digest_key(replica->source, hello->digest_key);
+           apply_has_digest_key(replica->apply, hello->digest_key);
 }
 
 static int on_transaction(void *context, struct feed_transaction *transaction, struct error *err)
@@ -265,6 +264,7 @@ static void on_readers(void *context, const struct source_readers *readers)
 
     replica->metrics.readers = readers->in_use;
     replica->metrics.reader_lag = readers->oldest_lag_txns;
+    replica->metrics.reader_pid = (uint64_t)readers->oldest_pid;
     replica->metrics.readers_cleared += readers->cleared;
     replica->metrics.retained = readers->retained;
     replica->metrics.retained_age_ms = readers->retained_age_ms;
@@ -282,6 +282,7 @@ static void on_upkeep(void *context, const struct source_upkeep *upkeep, const s
     metrics->map_bytes = upkeep->map_bytes;
     metrics->disk_free_bytes = upkeep->disk_free_bytes;
     metrics->previous = upkeep->previous != 0;
+    metrics->compactions += upkeep->compacted;
     replica_log_upkeep(replica, upkeep, err);
     publish(replica);
 }

@@ -68,6 +68,17 @@ int env_grow(struct env *env, uint64_t free_bytes, struct error *err);
 /* Keeps at least half of the map free, as far as the disk of `dir` allows it. */
 void env_widen(struct env *env, const char *dir);
 
+/* Told of the file while LMDB copies into it. */
+struct env_copy_watch {
+    void (*begin)(void *context, int fd);
+    void (*end)(void *context);
+    void *context;
+};
+/* Writes a compacted copy of the newest version to dir/data.mdb, which must not exist; durable when
+ * it returns. Readers and the writer go on meanwhile. `watch` may be NULL. */
+int env_copy(const struct env *env, const char *dir, gid_t gid, const struct env_copy_watch *watch,
+             struct error *err);
+
 /* Fails when data.mdb is not LMDB's (E_CORRUPT), of another LMDB format (E_FORMAT), or shorter than
  * its newest meta page says (E_CORRUPT). */
 int env_check_file(const char *dir, struct error *err);

@@ -18,6 +18,8 @@ struct store {
     gid_t gid; /* the reader group or FILES_NO_GROUP */
     struct uuid control_plane_id;
     size_t map_bytes;
+    uint64_t compact_bytes; /* see store_options */
+    uint64_t compact_lag_txns;
     unsigned retention_ms;
     int64_t former_retention_ms; /* what an earlier agent promised to readers */
     struct clock clock;
@@ -62,6 +64,11 @@ int source_check_owner(const struct source *source, const struct generation *gen
 
 /* Opens the serving generation anew. On failure none is open: the source is copied again. */
 int source_reopen(struct source *source, struct error *err);
+
+/* ---- source_compact.c ---- */
+
+/* Moves the serving generation to a compacted copy of itself. On failure it goes on serving. */
+int source_compact(struct source *source, struct error *err);
 
 /* ---- generation_keep.c ---- */
 

@@ -80,6 +80,8 @@ struct store_options fixture_options(const struct fixture *fixture)
         .reader_group = fixture->group,
         .control_plane_id = fixture_control_plane(),
         .map_bytes = fixture->map_bytes,
+        .compact_bytes = fixture->compact_bytes,
+        .compact_lag_txns = fixture->compact_lag_txns,
         .retention_ms = fixture->retention_ms,
         .clock = fixture->clock,
     };
@@ -291,10 +293,12 @@ void fixture_put_key(struct source *source, uint32_t scope, unsigned consumer, u
 
 struct source_upkeep fixture_upkeep(struct fixture *fixture)
 {
+    struct source_readers readers;
     struct source_upkeep ret;
     struct error err = ERROR_INIT;
 
-    if (source_upkeep(fixture->source, &ret, &err) != 0)
+    if (source_check_readers(fixture->source, &readers, &err) != 0 ||
+        source_upkeep(fixture->source, &readers, &ret, &err) != 0)
         fail_msg("%s", err.message);
     return ret;
 }

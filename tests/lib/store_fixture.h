@@ -15,10 +15,12 @@
 #include "store/source.h"
 
 struct fixture {
-    char base[64];      /* made by mkdtemp(), removed at the end */
-    char dir[PATH_MAX]; /* the store, inside it */
-    const char *group;  /* reader group or NULL */
-    size_t map_bytes;   /* 0: 64 GiB */
+    char base[64];          /* made by mkdtemp(), removed at the end */
+    char dir[PATH_MAX];     /* the store, inside it */
+    const char *group;      /* reader group or NULL */
+    size_t map_bytes;       /* 0: 64 GiB */
+    uint64_t compact_bytes; /* as in store_options */
+    uint64_t compact_lag_txns;
     unsigned retention_ms;
     int64_t wall_ms; /* what both clocks say */
     int64_t boot_ms;

@@ -1,8 +1,9 @@
 /* test_power_loss.c - a writer that loses its power, is killed, or fails, at any of its writes.
  *
- * A child runs loads, live commits, generation switches, a restart and a rollback,
- * and logs every write (tests/interpose). The parent then cuts the log at each point and opens what
- * a disk may hold there; or kills a child at each point and opens what it left. Each time:
+ * A child runs loads, live commits, generation switches, a compaction, a restart and a
+ * rollback, and logs every write (tests/interpose). The parent then cuts the log at each point and
+ * opens what a disk may hold there; or kills a child at each point and opens what it left. Each
+ * time:
  *
  *   - a reader that comes before the agent gets a right answer or an error, and does not crash;
  *   - the agent opens the store, at the last version that was acknowledged or the one that was
@@ -148,6 +149,7 @@ static void roll_back(uint64_t version)
 
 static void write_a_life(void)
 {
+    struct error err = ERROR_INIT;
     uint64_t former;
 
     fixture_open(&f);
@@ -155,6 +157,9 @@ static void write_a_life(void)
     commit_some(3);
     load_next();
     commit_some(3);
+    if (source_compact(f.source, &err) != 0)
+        _exit(1);
+    commit_some(2);
     fixture_close(&f);
     fixture_open(&f);
     commit_some(2);
@@ -418,6 +423,13 @@ static int try_commit(void)
     return rc;
 }
 
+static int try_compact(void)
+{
+    struct error err = ERROR_INIT;
+
+    return source_compact(f.source, &err);
+}
+
 static int try_rollback(void)
 {
     struct error err = ERROR_INIT;
@@ -436,6 +448,7 @@ static void live_stubbornly(void)
     stubbornly(try_load, 1);
     stubbornly(try_commit, 2);
     stubbornly(try_commit, 3);
+    stubbornly(try_compact, 3);
     stubbornly(try_commit, 4);
     fixture_close(&f);
     stubbornly(try_open, 4);
