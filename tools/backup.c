@@ -48,11 +48,12 @@ static void *watch_copy(void *context)
     struct stat file;
 
     (void)pthread_mutex_lock(&watch->mutex); /* a plain mutex used right cannot fail */
-    while (!watch->is_over) {
-        wait_a_little(watch);
+    do {
+        if (!watch->is_over)
+            wait_a_little(watch);
         if (fstat(watch->fd, &file) == 0)
             progress_bytes(watch->progress, (uint64_t)file.st_size, watch->total_bytes);
-    }
+    } while (!watch->is_over);
     (void)pthread_mutex_unlock(&watch->mutex);
     return NULL;
 }
