@@ -23,8 +23,8 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/helpers/%.o $(BUILD)/obj/libtestlib.a $(cal
 	$(call SAY,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS)
 
-# This one watches its own system calls and LMDB's.
-$(BUILD)/tests/test_power_loss: $(BUILD)/obj/tests/interpose/write_log.o
+# These watch their own system calls and LMDB's.
+$(BUILD)/tests/test_power_loss $(BUILD)/tests/test_agent_kill: $(BUILD)/obj/tests/interpose/write_log.o
 
 .PHONY: unit-tests
 unit-tests: $(UNIT_BIN) $(HELPER_BIN)
