@@ -24,7 +24,7 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/helpers/%.o $(BUILD)/obj/libtestlib.a $(cal
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS)
 
 # These watch their own system calls and LMDB's.
-$(BUILD)/tests/test_power_loss $(BUILD)/tests/test_agent_kill: $(BUILD)/obj/tests/interpose/write_log.o
+$(BUILD)/tests/test_power_loss $(BUILD)/tests/test_agent_kill $(BUILD)/tests/test_soak: $(BUILD)/obj/tests/interpose/write_log.o
 
 .PHONY: unit-tests
 unit-tests: $(UNIT_BIN) $(HELPER_BIN)
@@ -45,8 +45,10 @@ test:
 	@$(FUZZ_MAKE)
 	@TEST_JOBS=$(TEST_JOBS) tests/run $(BUILD) '$(T)'
 
-# What `make test` samples, in full: every write at which power or the process may be lost.
-soak: $(BUILD)/tests/test_power_loss
+# What `make test` takes samples of: lives of a store with random faults under readers, for SOAK_SECONDS, and every write
+# at which power or the process may be lost.
+soak: $(BUILD)/tests/test_soak $(BUILD)/tests/test_power_loss
+	REALMSTORE_SOAK=1 $(BUILD)/tests/test_soak
 	REALMSTORE_SOAK=1 $(BUILD)/tests/test_power_loss
 
 # The sanitizers' own allocator and maps need address space that RLIMIT_AS tests cannot give.

@@ -17,6 +17,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "tests/lib/random.h"
+
 enum { SECTOR_BYTES = 512, NAMES_MAX = 512, FILES_MAX = 1024 };
 
 /* A write or truncation that no sync has covered. */
@@ -65,24 +67,14 @@ struct crash_disk {
     unsigned step;
 };
 
-/* ---- random ---- */
-
-/* splitmix64: a good stream from any seed. */
-static uint64_t next_random(uint64_t *seed)
-{
-    uint64_t z = *seed += 0x9e3779b97f4a7c15;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
+/* ---- fates ---- */
 
 /* How what was not synced fares, drawn once for each file and directory. */
 enum fate { FATE_LOST, FATE_KEPT, FATE_PARTLY, FATES };
 
 static enum fate draw_fate(uint64_t *seed)
 {
-    return (enum fate)(next_random(seed) % FATES);
+    return (enum fate)(random_below(seed, FATES));
 }
 
 /* ---- contents ---- */
@@ -120,7 +112,7 @@ static void apply_torn(const struct pending *pending, unsigned char **bytes, siz
         uint64_t sector_end = (at / SECTOR_BYTES + 1) * SECTOR_BYTES;
         uint64_t stop = sector_end < end ? sector_end : end;
 
-        if (next_random(seed) % 2 == 0) {
+        if (random_below(seed, 2) == 0) {
             if (stop > *size)
                 resize(bytes, size, stop);
             memcpy(*bytes + at, pending->data + (at - pending->offset), stop - at);
@@ -358,7 +350,7 @@ static unsigned draw_last_step(const struct crash_disk *disk, uint64_t *seed)
         return 0;
     if (fate == FATE_KEPT || disk->n_changes == 0)
         return UINT_MAX;
-    return disk->changes[next_random(seed) % disk->n_changes].step;
+    return disk->changes[random_below(seed, disk->n_changes)].step;
 }
 
 static bool is_first_of_its_dir(const struct crash_disk *disk, size_t i, char dir[PATH_MAX])
