@@ -66,6 +66,9 @@ void fixture_load_alice(struct fixture *fixture);
 /* What the agent does now and then. */
 struct source_upkeep fixture_upkeep(struct fixture *fixture);
 
+/* Makes generation 1 of "us" what an agent of store format 1 left behind. Closed. */
+void fixture_make_format_1(const struct fixture *fixture);
+
 /* One transaction around `n` puts. */
 void fixture_begin(struct fixture *fixture);
 void fixture_commit(struct fixture *fixture);

@@ -248,18 +248,17 @@ static uint64_t open_as_agent(struct life *life, struct life_versions versions, 
 /* store_check() tells the source only, and stops at the first fault. */
 static void check_contents(const struct tool_source *source, uint64_t version)
 {
-    unsigned char key[LAYOUT_CONSUMER_KEY_BYTES];
+    const struct tables tables = source_view_tables(source);
+    const struct uuid id = fixture_uuid(2);
     struct record_consumer consumer;
-    struct uuid id = fixture_uuid(2);
+    struct consumer_place place;
     char expected[NAME_SIZE];
-    MDB_val value;
 
-    layout_consumer_key(7, &id, key);
-    if (source_view_get(source, TABLE_CONSUMERS, env_val(key, sizeof(key)), &value) != 0) {
+    if (consumers_find(&tables, 7, &id, &place, NULL) != 0) {
         assert_int_equal(source->meta.consumers, 1 + others_of(version)); /* from a load */
         return;
     }
-    assert_true(record_view_consumer(value.mv_data, value.mv_size, &consumer));
+    assert_true(record_view_consumer(place.record.mv_data, place.record.mv_size, &consumer));
     assert_string_equal(consumer.username, name_of(version, expected));
 }
 
