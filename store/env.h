@@ -87,6 +87,8 @@ int env_copy(const struct env *env, const char *dir, gid_t gid, const struct env
 /* Fails when data.mdb is not LMDB's (E_CORRUPT), of another LMDB format (E_FORMAT), or shorter than
  * its newest meta page says (E_CORRUPT). */
 int env_check_file(const char *dir, struct error *err);
+/* The same for one that is open: LMDB's map must not follow a damaged head. */
+int env_check_open_file(const struct env *env);
 /* Gives a lock file that does not exist yet its blocks: readers write their slots through a map,
  * where a full disk would be SIGBUS. Before LMDB opens it, because closing a second descriptor of
  * it would drop LMDB's locks. */

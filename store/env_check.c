@@ -121,6 +121,14 @@ int env_check_slots(const char *dir, struct error *err)
     return 0;
 }
 
+int env_check_open_file(const struct env *env)
+{
+    mdb_filehandle_t fd;
+
+    (void)mdb_env_get_fd(env->mdb, &fd); /* fails for NULL only */
+    return check_fd(fd, "", NULL);
+}
+
 int env_reserve_slots(const char *dir, struct error *err)
 {
     /* LMDB's reader table: one cache line a slot, and a head of two. A larger file would have more

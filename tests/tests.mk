@@ -45,10 +45,11 @@ test:
 	@$(FUZZ_MAKE)
 	@TEST_JOBS=$(TEST_JOBS) tests/run $(BUILD) '$(T)'
 
-# What `make test` takes samples of: lives of a store with random faults under readers, for SOAK_SECONDS, and every write
-# at which power or the process may be lost.
-soak: $(BUILD)/tests/test_soak $(BUILD)/tests/test_power_loss
+# What `make test` takes samples of: lives of a store with random faults under readers, for SOAK_SECONDS; every bit that
+# may flip; every write at which power or the process may be lost.
+soak: $(BUILD)/tests/test_soak $(BUILD)/tests/test_damage $(BUILD)/tests/test_power_loss
 	REALMSTORE_SOAK=1 $(BUILD)/tests/test_soak
+	REALMSTORE_SOAK=1 $(BUILD)/tests/test_damage
 	REALMSTORE_SOAK=1 $(BUILD)/tests/test_power_loss
 
 # The sanitizers' own allocator and maps need address space that RLIMIT_AS tests cannot give.
