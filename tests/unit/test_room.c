@@ -42,24 +42,31 @@ static void assert_reader_served(struct reader_process *reader)
     assert_int_equal(reader->seen->failures, 0);
 }
 
-/* Consumers from number *n on; gives the first failure's code, with the transaction open. */
-static int put_many(unsigned *n, unsigned count, struct error *err)
+/* One transaction of consumers from number `first` on; the code of the first failure. */
+static int try_many(unsigned first, unsigned count)
 {
+    struct model_cursor cursor = {fixture_epoch(), f.version + 1};
+    struct error err = ERROR_INIT;
     char name[64];
-    int rc = 0;
+    int rc = source_begin(f.source, &err);
 
-    for (unsigned end = *n + count; *n < end && rc == 0; (*n)++) {
-        struct model_consumer consumer = {.id = fixture_uuid(*n), .username = name};
+    for (unsigned n = first; n < first + count && rc == 0; n++) {
+        struct model_consumer consumer = {.id = fixture_uuid(n), .username = name};
 
-        (void)snprintf(name, sizeof(name), "consumer-%u", *n);
-        rc = source_put_consumer(f.source, 7, &consumer, err);
+        (void)snprintf(name, sizeof(name), "consumer-%u", n);
+        rc = source_put_consumer(f.source, 7, &consumer, &err);
     }
+    if (rc == 0)
+        rc = source_commit(f.source, &cursor, 1, &err);
+    else
+        source_abort(f.source);
+    f.version += rc == 0;
     return rc;
 }
 
 static void map_grows_when_a_transaction_needs_it(void **state)
 {
-    struct error err = ERROR_INIT;
+    enum { AT_ONCE = 4000 };
     unsigned grown = 0;
     unsigned n = 100;
 
@@ -70,13 +77,13 @@ static void map_grows_when_a_transaction_needs_it(void **state)
     reader_process_start(&readers[0], f.dir, READER_LOOKS_UP);
     reader_process_start(&readers[1], f.dir, READER_RETAINED);
     while (grown < 3) {
-        fixture_begin(&f);
-        if (put_many(&n, 4000, &err) == 0) {
-            fixture_commit(&f);
+        int rc = try_many(n, AT_ONCE);
+
+        if (rc == 0) {
+            n += AT_ONCE;
             continue;
         }
-        assert_int_equal(err.code, E_NO_SPACE);
-        source_abort(f.source);
+        assert_int_equal(rc, E_NO_SPACE);
         assert_true(source_make_room(f.source));
         grown++;
     }
