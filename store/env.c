@@ -82,7 +82,7 @@ static bool is_disk_full(const struct env *env)
     return fstatvfs(fd, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < NEXT_TO_NOTHING_BYTES;
 }
 
-int env_commit_error(const struct env *env, struct error *err, int mdb_rc, const char *doing)
+int env_write_error(const struct env *env, struct error *err, int mdb_rc, const char *doing)
 {
     return env_error(err, mdb_rc == EIO && is_disk_full(env) ? ENOSPC : mdb_rc, doing);
 }

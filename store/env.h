@@ -113,8 +113,8 @@ static inline MDB_val env_val(const void *bytes, size_t size)
 int env_code(int mdb_rc);
 /* The same with a message: "cannot `doing`: reason (what to do)". */
 int env_error(struct error *err, int mdb_rc, const char *doing);
-/* The same for a failed commit. LMDB calls a write that a full file system cut short EIO; here it
- * is E_NO_SPACE. */
-int env_commit_error(const struct env *env, struct error *err, int mdb_rc, const char *doing);
+/* The same for a failed write or commit. LMDB calls a write that a full file system cut short EIO;
+ * here it is E_NO_SPACE. */
+int env_write_error(const struct env *env, struct error *err, int mdb_rc, const char *doing);
 
 #endif

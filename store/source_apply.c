@@ -65,7 +65,7 @@ int source_commit(struct source *source, const struct model_cursor *cursor, int6
     rc = mdb_txn_commit(source->tables.txn);
     source->tables.txn = NULL; /* the handle is gone either way */
     if (rc != 0)
-        return env_commit_error(&source->live.env, err, rc, "commit");
+        return env_write_error(&source->live.env, err, rc, "commit");
     source->live.meta = source->pending;
     store_publish(source->store, source->slot, source->region, &source->live);
     /* The commit stands whatever this gives; at worst a reader refuses to open the file until the

@@ -62,7 +62,7 @@ static int commit_txn(struct load *load, struct error *err)
 
     load->tables.txn = NULL; /* the handle is gone either way */
     load->in_txn = 0;
-    return rc == 0 ? 0 : env_commit_error(&load->next.env, err, rc, "commit a part of the load");
+    return rc == 0 ? 0 : env_write_error(&load->next.env, err, rc, "commit a part of the load");
 }
 
 static int make_environment(const struct source *source, struct load *load, struct error *err)
