@@ -58,14 +58,25 @@ static void note_room(struct replica *replica, bool fits)
     apply_check_readers(replica->apply);
 }
 
-/* Everything that the control plane has said on this connection is visible. */
+static void tell_visible(const struct replica *replica, const struct model_cursor *cursor)
+{
+    if (replica->options.visible != NULL)
+        replica->options.visible(replica->options.context, replica->config.region, cursor);
+}
+
+/* Everything that the control plane has said on this connection is visible: also the versions that
+ * it named and that had nothing for us. */
 static void note_current(struct replica *replica)
 {
+    struct model_cursor cursor = apply_cursor(replica->apply);
+
     if (!replica->caught_up || !apply_idle(replica->apply))
         return;
     heard(replica);
     note_room(replica, true); /* not sooner: a small part of what has come may find room */
     set_state(replica, SOURCE_LIVE);
+    cursor.version = replica->metrics.source_version;
+    tell_visible(replica, &cursor);
 }
 
 /* ---- the session's sink ---- */
@@ -216,6 +227,7 @@ static void on_applied(void *context, const struct apply_result *result)
     histogram_add(&metrics->propagation, seconds_since(result->oldest_time_ms));
     if (clock_boot_ms() - result->received_ms <= REPLICA_FRESH_MS)
         heard(replica);
+    tell_visible(replica, &result->cursor);
     session_ack(replica->session, &result->cursor);
     note_current(replica);
     publish(replica);
@@ -232,6 +244,7 @@ static void on_loaded(void *context, const struct apply_result *result)
     metrics->commit_time_ms = result->time_ms;
     histogram_add(&metrics->commit_duration, (double)result->duration_us / 1e6);
     set_state(replica, SOURCE_SYNCING);
+    tell_visible(replica, &result->cursor);
     publish(replica);
     replica_log_loaded(replica, result);
     apply_check_readers(replica->apply); /* what became of the disk's room, without delay */
@@ -399,6 +412,7 @@ static void close_parts(struct replica *replica)
 int replica_create(const struct replica_options *options, struct replica **ret, struct error *err)
 {
     struct replica *replica = calloc(1, sizeof(*replica));
+    struct model_cursor durable;
 
     if (replica == NULL)
         return error_set(err, E_NO_MEMORY, NULL);
@@ -417,6 +431,8 @@ int replica_create(const struct replica_options *options, struct replica **ret, 
                    replica->config.region);
     replica->metrics.state = SOURCE_STOPPED; /* so that the first state is told */
     set_state(replica, SOURCE_DISCONNECTED);
+    durable = apply_cursor(replica->apply);
+    tell_visible(replica, &durable);
     publish(replica);
     session_start(replica->session);
     *ret = replica;
