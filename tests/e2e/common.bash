@@ -164,13 +164,17 @@ start_proxy() {
 
 proxy_says() { [ "$(wc -l <"$DIR/proxy.out")" -ge "$1" ]; }
 
-# fault COMMAND: as fault_proxy_command() has them; prints what the proxy answers.
+# fault COMMAND: as fault_proxy_command() has them, or "hits"; sets PROXY_ANSWER. Not in a subshell, which would lose count.
 fault() {
   echo "$*" >&"$PROXY_FD"
   PROXY_SAID=$((PROXY_SAID + 1))
-  until_true proxy_says "$PROXY_SAID"
-  sed -n "${PROXY_SAID}p" "$DIR/proxy.out"
+  until_true proxy_says "$PROXY_SAID" || return
+  PROXY_ANSWER=$(sed -n "${PROXY_SAID}p" "$DIR/proxy.out")
+  [ "$PROXY_ANSWER" != no ]
 }
+
+# A request met the fault that was set last.
+fault_hit() { fault hits && [ "$PROXY_ANSWER" != 'ok 0' ]; }
 
 # ask NAME KEY SOURCE...: the agent's on-demand socket; prints the answer, fails unless the status is 200. A source is
 # realm:ID, realm:REGION:ID, cp or cp:REGION.

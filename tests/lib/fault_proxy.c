@@ -188,6 +188,19 @@ static bool reorder(struct link *link, size_t size)
     return good;
 }
 
+static bool flood(struct link *link, size_t size)
+{
+    char *bytes = malloc(PIECE_BYTES);
+    bool good = true;
+
+    check(bytes != NULL);
+    memset(bytes, 'x', PIECE_BYTES);
+    for (size_t left = size; left > 0 && good; left -= left < PIECE_BYTES ? left : PIECE_BYTES)
+        good = send_all(link->client, bytes, left < PIECE_BYTES ? left : PIECE_BYTES);
+    free(bytes);
+    return good;
+}
+
 /* Does the fault that stands at `at`, now that enough is held for it. */
 static bool strike(struct link *link, const struct fault *fault)
 {
@@ -200,8 +213,8 @@ static bool strike(struct link *link, const struct fault *fault)
         return send_all(link->client, link->held.data, fault->size) && pass(link, fault->size);
     case FAULT_REORDER:
         return reorder(link, fault->size);
-    case FAULT_INSERT:
-        return send_all(link->client, fault->text, strlen(fault->text)) && pass(link, 1);
+    case FAULT_FLOOD:
+        return flood(link, fault->size) && pass(link, 1);
     default:
         return true;
     }
@@ -215,7 +228,7 @@ static size_t needed(const struct fault *fault)
         return fault->size;
     case FAULT_REORDER:
         return 2 * fault->size;
-    case FAULT_INSERT:
+    case FAULT_FLOOD:
         return 1;
     default:
         return 0;
@@ -225,7 +238,7 @@ static size_t needed(const struct fault *fault)
 static bool strikes_once(enum fault_kind kind)
 {
     return kind == FAULT_CUT || kind == FAULT_RESET || kind == FAULT_DUPLICATE ||
-           kind == FAULT_REORDER || kind == FAULT_INSERT;
+           kind == FAULT_REORDER || kind == FAULT_FLOOD;
 }
 
 /* Passes on what may pass now. Returns ms until it wants to be called again, -1: when something
@@ -566,6 +579,7 @@ static const struct verb {
     {"none", FAULT_NONE, 0},           {"cut", FAULT_CUT, 1},         {"reset", FAULT_RESET, 1},
     {"stall", FAULT_STALL, 1},         {"drip", FAULT_DRIP, 2},       {"corrupt", FAULT_CORRUPT, 2},
     {"duplicate", FAULT_DUPLICATE, 2}, {"reorder", FAULT_REORDER, 2}, {"answer", FAULT_ANSWER, 1},
+    {"flood", FAULT_FLOOD, 2},
 };
 
 static void set_command(struct fault_proxy *proxy, const struct verb *verb,

@@ -22,7 +22,7 @@ enum fault_kind {
     FAULT_DUPLICATE, /* the `size` bytes from `at` on pass twice */
     FAULT_REORDER,   /* the `size` bytes from `at` on change places with as many behind them */
     FAULT_CORRUPT,   /* the byte at `at`, and each `size` further ones (0: no more), is inverted */
-    FAULT_INSERT,    /* `text` comes in between at `at` */
+    FAULT_FLOOD,     /* `size` bytes of x come in between at `at` */
     FAULT_ANSWER     /* `text` is the answer; the server is not asked */
 };
 
@@ -57,7 +57,7 @@ unsigned fault_proxy_connections(struct fault_proxy *proxy);
 /* "cut 100 /v1/sync/feed" and the like, for programs that are driven by text:
  *
  *     none | cut AT | reset AT | stall AT | drip SIZE MS | duplicate AT SIZE | reorder AT SIZE |
- *     corrupt AT EVERY | answer STATUS  -- each followed by a match, or nothing
+ *     corrupt AT EVERY | flood AT SIZE | answer STATUS -- each followed by a match, or nothing
  *     sever | aim PORT
  *
  * Returns 0, or -1 for what it does not understand. */
