@@ -204,6 +204,32 @@ static void transactions_that_arrive_during_a_commit_become_one(void **state)
     world_close(&world);
 }
 
+/* The source's clock is an hour ahead or behind: only the figure of how long a change took suffers,
+ * and it never goes below zero. */
+static void commits_from_a_clock_that_is_an_hour_off_are_applied_like_others(void **state)
+{
+    static const int64_t off_ms[] = {-3600 * 1000, 3600 * 1000};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct world world;
+
+        world_open(&world, 3);
+        world_start(&world);
+        world_run_until(&world, world_is_live);
+        world_stop(&world);
+        world.plane->time_ms = clock_wall_ms() + off_ms[i];
+        world.plane->version = 5;
+        world_start(&world);
+        world_run_until(&world, world_is_live);
+        assert_serves(&world, 5);
+        assert_true(off_ms[i] > 0 ? world_seen(&world)->propagation.sum_s == 0
+                                  : world_seen(&world)->propagation.sum_s >= 3600);
+        world_stop(&world);
+        world_close(&world);
+    }
+}
+
 static void impossible_transaction_is_dropped_and_answered_by_a_snapshot(void **state)
 {
     struct world world;
@@ -391,6 +417,7 @@ int main(void)
         cmocka_unit_test(restart_resumes_from_the_durable_cursor_without_a_snapshot),
         cmocka_unit_test(store_serves_while_the_control_plane_is_away_at_start),
         cmocka_unit_test(transactions_that_arrive_during_a_commit_become_one),
+        cmocka_unit_test(commits_from_a_clock_that_is_an_hour_off_are_applied_like_others),
         cmocka_unit_test(impossible_transaction_is_dropped_and_answered_by_a_snapshot),
         cmocka_unit_test(damaged_snapshot_is_refused_and_the_old_copy_serves),
         cmocka_unit_test(stop_in_the_middle_of_a_load_leaves_an_empty_store_that_can_start_again),

@@ -764,12 +764,51 @@ static void refusals_are_told_with_the_reason_of_the_source(void **state)
                         E_UNAUTHORIZED, "answered 401: no such token");
     assert_status_fails("HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\nnot JSON",
                         E_UNAUTHORIZED, "answered 403");
+    assert_status_fails("HTTP/1.1 410 Gone\r\nConnection: close\r\n\r\n", E_PROTOCOL,
+                        "answered 410");
+    assert_status_fails("HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\n\r\n",
+                        E_NETWORK, "answered 500");
     assert_status_fails("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n", E_NETWORK,
                         "answered 503");
     assert_status_fails("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n", E_NETWORK,
                         "ended the feed");
     assert_status_fails("SSH-2.0-OpenSSH_9.2p1\r\n", E_PROTOCOL, "HTTP/0.9");
     assert_status_fails("", E_NETWORK, "");
+}
+
+struct stranger {
+    _Atomic unsigned asked;
+};
+
+static void note_strayed(void *context, const struct fake_request *request,
+                         struct fake_reply *reply)
+{
+    struct stranger *stranger = context;
+
+    (void)request;
+    stranger->asked++;
+    fake_head(&reply->bytes, "200 OK", "");
+}
+
+/* Every kind of redirect, to another host's open port: no request, and so no token, gets there. */
+static void token_follows_no_redirect(void **state)
+{
+    static const char *const kinds[] = {"301 Moved Permanently", "302 Found", "303 See Other",
+                                        "307 Temporary Redirect", "308 Permanent Redirect"};
+    struct stranger stranger = {0};
+    struct fake_source *fake = fake_source_start(note_strayed, &stranger, NULL);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        char text[256];
+
+        (void)snprintf(text, sizeof(text),
+                       "HTTP/1.1 %s\r\nLocation: %s/v1/sync/feed\r\nContent-Length: 0\r\n\r\n",
+                       kinds[i], fake_source_url(fake));
+        assert_status_fails(text, E_PROTOCOL, "redirect");
+    }
+    assert_int_equal(stranger.asked, 0);
+    fake_source_stop(fake);
 }
 
 static void retry_after_is_heeded_up_to_its_limit(void **state)
@@ -1204,6 +1243,7 @@ int main(void)
         cmocka_unit_test(line_without_end_is_refused_at_its_limit),
         cmocka_unit_test(hello_of_another_plane_protocol_or_region_is_refused),
         cmocka_unit_test(refusals_are_told_with_the_reason_of_the_source),
+        cmocka_unit_test(token_follows_no_redirect),
         cmocka_unit_test(retry_after_is_heeded_up_to_its_limit),
         cmocka_unit_test(next_url_takes_over_whatever_the_first_one_says),
         cmocka_unit_test(silent_stream_is_gone_on_with_at_the_next_url),
