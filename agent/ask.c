@@ -64,7 +64,7 @@ struct ask {
     struct region *regions;  /* owned */
     unsigned n_regions;
     struct askings askings; /* by deadline: all have the same time */
-    LIST_HEAD(, flight) flights;
+    LIST_HEAD(flight_list, flight) flights;
     unsigned n_flights;
     uv_timer_t timer; /* the first deadline's */
     struct ask_metrics metrics;
@@ -282,8 +282,8 @@ static void land(struct flight *flight, struct askings *ret_waiting)
 
     TAILQ_INIT(ret_waiting);
     TAILQ_CONCAT(ret_waiting, &flight->waiting, waiting);
-    TAILQ_FOREACH(asking, ret_waiting, waiting)
-    asking->flight = NULL;
+    for (asking = TAILQ_FIRST(ret_waiting); asking != NULL; asking = TAILQ_NEXT(asking, waiting))
+        asking->flight = NULL;
     LIST_REMOVE(flight, entry);
     ask->n_flights--;
     histogram_add(&ask->metrics.upstream_duration,
@@ -340,14 +340,11 @@ static void on_failed(void *context, const struct error *err)
 
 static struct flight *find_flight(const struct ask *ask, const uint8_t digest[DIGEST_BYTES])
 {
-    struct flight *flight;
+    struct flight *flight = LIST_FIRST(&ask->flights);
 
-    LIST_FOREACH(flight, &ask->flights, entry)
-    {
-        if (memcmp(flight->digest, digest, DIGEST_BYTES) == 0)
-            return flight;
-    }
-    return NULL;
+    while (flight != NULL && memcmp(flight->digest, digest, DIGEST_BYTES) != 0)
+        flight = LIST_NEXT(flight, entry);
+    return flight;
 }
 
 static struct flight *start_flight(struct ask *ask, const struct asking *asking,
@@ -556,17 +553,23 @@ static void on_timer_closed(uv_handle_t *handle)
 
 void ask_close(struct ask *ask, void (*closed)(void *context), void *context)
 {
-    struct flight *flight;
-    struct asking *asking;
+    struct flight *flight = LIST_FIRST(&ask->flights);
+    struct asking *asking = TAILQ_FIRST(&ask->askings);
 
     ask->closed = closed;
     ask->closed_context = context;
-    while ((asking = TAILQ_FIRST(&ask->askings)) != NULL)
+    while (asking != NULL) {
+        struct asking *next = TAILQ_NEXT(asking, all);
+
         finish(ask, asking, ASK_UNAVAILABLE, "the agent is stopping");
-    while ((flight = LIST_FIRST(&ask->flights)) != NULL) {
-        LIST_REMOVE(flight, entry);
+        asking = next;
+    }
+    while (flight != NULL) { /* none of them has anybody waiting any more */
+        struct flight *next = LIST_NEXT(flight, entry);
+
         ask_upstream_cancel(flight->upstream);
         free(flight);
+        flight = next;
     }
     uv_close((uv_handle_t *)&ask->timer, on_timer_closed);
 }

@@ -57,7 +57,7 @@ struct ask_server {
     void *closed_context;
 
     pthread_mutex_t mutex; /* over what follows */
-    STAILQ_HEAD(, ask_exchange) queue;
+    STAILQ_HEAD(exchange_queue, ask_exchange) queue;
     bool quiet; /* nothing is queued any more */
 };
 

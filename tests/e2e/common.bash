@@ -159,6 +159,7 @@ start_proxy() {
   exec {PROXY_FD}>"$DIR/proxy.in"
   PROXY_SAID=1
   until_true proxy_says 1
+  # shellcheck disable=SC2034 # used by the tests
   PROXY_URL=$(sed -nE 's/^listening on (.*)$/\1/p' "$DIR/proxy.out")
 }
 

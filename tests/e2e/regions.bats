@@ -6,7 +6,6 @@ load common
 
 # use REGION: later calls of api and its like are for this region's control plane.
 use() {
-  REGION=$1
   URL=${URLS[$1]:-}
   PORT=${URL##*:}
   [ -n "$PORT" ] || PORT=0

@@ -52,7 +52,7 @@ struct fault_proxy {
     unsigned round; /* of the fault: counts each fault_proxy_set() */
     unsigned hits;
     unsigned connections;
-    LIST_HEAD(, link) links;
+    LIST_HEAD(link_list, link) links;
 };
 
 /* A failing helper must not let a test pass. */
@@ -159,8 +159,11 @@ static struct fault fault_of(struct link *link)
 /* Passes `size` bytes of what is held. */
 static bool pass(struct link *link, size_t size)
 {
-    bool good = send_all(link->client, link->held.data, size);
+    bool good;
 
+    if (size == 0)
+        return true;
+    good = send_all(link->client, link->held.data, size);
     buffer_consume(&link->held, size);
     link->passed += size;
     return good;
@@ -190,14 +193,16 @@ static bool reorder(struct link *link, size_t size)
 
 static bool flood(struct link *link, size_t size)
 {
-    char *bytes = malloc(PIECE_BYTES);
+    char bytes[4096];
     bool good = true;
 
-    check(bytes != NULL);
-    memset(bytes, 'x', PIECE_BYTES);
-    for (size_t left = size; left > 0 && good; left -= left < PIECE_BYTES ? left : PIECE_BYTES)
-        good = send_all(link->client, bytes, left < PIECE_BYTES ? left : PIECE_BYTES);
-    free(bytes);
+    memset(bytes, 'x', sizeof(bytes));
+    while (size > 0 && good) {
+        size_t count = size < sizeof(bytes) ? size : sizeof(bytes);
+
+        good = send_all(link->client, bytes, count);
+        size -= count;
+    }
     return good;
 }
 
@@ -454,8 +459,8 @@ static void wake_all(struct fault_proxy *proxy)
     const uint64_t one = 1;
     struct link *link;
 
-    LIST_FOREACH(link, &proxy->links, entry)
-    check(write(link->wakeup, &one, sizeof(one)) == (ssize_t)sizeof(one));
+    for (link = LIST_FIRST(&proxy->links); link != NULL; link = LIST_NEXT(link, entry))
+        check(write(link->wakeup, &one, sizeof(one)) == (ssize_t)sizeof(one));
 }
 
 static void free_fault(struct fault *fault)
@@ -475,18 +480,20 @@ void fault_proxy_stop(struct fault_proxy *proxy)
     check(pthread_join(proxy->acceptor, NULL) == 0);
     lock(proxy);
     wake_all(proxy);
-    LIST_FOREACH(link, &proxy->links, entry)
-    {
+    for (link = LIST_FIRST(&proxy->links); link != NULL; link = LIST_NEXT(link, entry)) {
         if (link->client >= 0)
             (void)shutdown(link->client, SHUT_RDWR); /* ends a send that waits for the client */
     }
     unlock(proxy);
-    while ((link = LIST_FIRST(&proxy->links)) != NULL) {
+    link = LIST_FIRST(&proxy->links);
+    while (link != NULL) {
+        struct link *next = LIST_NEXT(link, entry);
+
         check(pthread_join(link->thread, NULL) == 0);
-        LIST_REMOVE(link, entry);
         (void)close(link->wakeup);
         buffer_finish(&link->held);
         free(link);
+        link = next;
     }
     (void)close(proxy->listener);
     (void)pthread_mutex_destroy(&proxy->mutex);
@@ -543,8 +550,8 @@ void fault_proxy_sever(struct fault_proxy *proxy)
     struct link *link;
 
     lock(proxy);
-    LIST_FOREACH(link, &proxy->links, entry)
-    link->sever = true;
+    for (link = LIST_FIRST(&proxy->links); link != NULL; link = LIST_NEXT(link, entry))
+        link->sever = true;
     wake_all(proxy);
     unlock(proxy);
 }

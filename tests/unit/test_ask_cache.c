@@ -35,10 +35,11 @@ static int64_t world_boot_ms(void *context)
 
 static void open_cache(struct world *world, size_t max_bytes)
 {
-    struct clock clock = {world_wall_ms, world_boot_ms, world};
+    struct clock clock = {.wall_ms = world_wall_ms, .boot_ms = world_boot_ms};
     struct error err = ERROR_INIT;
 
     *world = (struct world){.wall_ms = 1000000000, .boot_ms = 5000};
+    clock.context = world;
     assert_int_equal(ask_cache_create(max_bytes, &clock, &world->cache, &err), 0);
 }
 
