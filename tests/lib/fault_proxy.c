@@ -37,6 +37,11 @@ struct link {
     LIST_ENTRY(link) entry;
 };
 
+struct text {
+    struct text *next;
+    char bytes[];
+};
+
 struct fault_proxy {
     int listener;
     uint16_t port;
@@ -49,7 +54,8 @@ struct fault_proxy {
     bool stopping;
     uint16_t target;
     struct fault fault;
-    unsigned round; /* of the fault: counts each fault_proxy_set() */
+    struct text *texts; /* owned: of this fault and of former ones */
+    unsigned round;     /* of the fault: counts each fault_proxy_set() */
     unsigned hits;
     unsigned connections;
     LIST_HEAD(link_list, link) links;
@@ -102,10 +108,13 @@ static void close_fd(int *fd, bool reset)
     *fd = -1;
 }
 
+/* Under the mutex, because fault_proxy_stop() looks at the sockets of running links. */
 static void close_both(struct link *link, bool reset)
 {
+    lock(link->proxy);
     close_fd(&link->client, reset);
     close_fd(&link->server, reset);
+    unlock(link->proxy);
 }
 
 static bool send_all(int fd, const void *bytes, size_t size)
@@ -383,17 +392,21 @@ static void *link_main(void *argument)
     struct link *link = argument;
     uint16_t target;
     bool severed;
+    int server;
 
     lock(link->proxy);
     target = link->proxy->target;
     unlock(link->proxy);
-    link->server = connect_to(target);
+    server = connect_to(target);
+    lock(link->proxy);
+    link->server = server;
+    unlock(link->proxy);
     if (link->server >= 0)
         run(link);
     lock(link->proxy);
     severed = link->sever;
-    close_both(link, severed);
     unlock(link->proxy);
+    close_both(link, severed);
     return NULL;
 }
 
@@ -463,12 +476,6 @@ static void wake_all(struct fault_proxy *proxy)
         check(write(link->wakeup, &one, sizeof(one)) == (ssize_t)sizeof(one));
 }
 
-static void free_fault(struct fault *fault)
-{
-    free((char *)(uintptr_t)fault->match); /* our own copies */
-    free((char *)(uintptr_t)fault->text);
-}
-
 void fault_proxy_stop(struct fault_proxy *proxy)
 {
     struct link *link;
@@ -497,7 +504,12 @@ void fault_proxy_stop(struct fault_proxy *proxy)
     }
     (void)close(proxy->listener);
     (void)pthread_mutex_destroy(&proxy->mutex);
-    free_fault(&proxy->fault);
+    while (proxy->texts != NULL) {
+        struct text *next = proxy->texts->next;
+
+        free(proxy->texts);
+        proxy->texts = next;
+    }
     free(proxy);
 }
 
@@ -513,29 +525,32 @@ const char *fault_proxy_url(const struct fault_proxy *proxy)
 
 /* ---- the test's wishes ---- */
 
-static const char *copy_of(const char *text)
+/* Kept until the proxy stops: a link may use it after the fault was changed. */
+static const char *copy_of(struct fault_proxy *proxy, const char *text)
 {
-    char *copy = text != NULL ? strdup(text) : NULL;
+    size_t size = text != NULL ? strlen(text) + 1 : 0;
+    struct text *copy;
 
-    check(text == NULL || copy != NULL);
-    return copy;
+    if (text == NULL)
+        return NULL;
+    copy = malloc(sizeof(*copy) + size);
+    check(copy != NULL);
+    memcpy(copy->bytes, text, size);
+    copy->next = proxy->texts;
+    proxy->texts = copy;
+    return copy->bytes;
 }
 
 void fault_proxy_set(struct fault_proxy *proxy, const struct fault *fault)
 {
-    struct fault copy = *fault;
-    struct fault former;
-
-    copy.match = copy_of(fault->match);
-    copy.text = copy_of(fault->text);
     lock(proxy);
-    former = proxy->fault;
-    proxy->fault = copy;
+    proxy->fault = *fault;
+    proxy->fault.match = copy_of(proxy, fault->match);
+    proxy->fault.text = copy_of(proxy, fault->text);
     proxy->round++;
     proxy->hits = 0;
     wake_all(proxy);
     unlock(proxy);
-    free_fault(&former);
 }
 
 void fault_proxy_aim(struct fault_proxy *proxy, uint16_t port)
