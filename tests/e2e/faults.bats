@@ -174,7 +174,7 @@ strike() {
   cp -r "$DIR/control" "$DIR/backup"
   start_control
   lost=$(make_key "$realm" "$consumer")
-  lookup edge "$lost" "realm:$realm"
+  until_true lookup edge "$lost" "realm:$realm"
   change
   assert_equal
 

@@ -134,7 +134,7 @@ end_asking() {
   cp -r "$DIR/control-eu" "$DIR/backup"
   start_region eu
   lost=$(make_key "${REALMS[eu]}" "${CONSUMERS[eu]}")
-  lookup edge "$lost" "realm:eu:${REALMS[eu]}"
+  until_true lookup edge "$lost" "realm:eu:${REALMS[eu]}"
   before=$(standing us)
   epoch=$(of_region eu .epoch)
   begin_asking us
@@ -211,7 +211,8 @@ epoch_changed() { [ "$(of_region "$1" .epoch)" != "$2" ]; }
   kill_program "$CONTROL_PID"
   start_control
   until_true agent_is edge live
-  lookup edge "$(make_key "$realm" "$consumer")" "realm:$realm"
+  key=$(make_key "$realm" "$consumer")
+  until_true lookup edge "$key" "realm:$realm"
 }
 
 @test "with every URL dead the store serves, and the first that comes back is followed" {
