@@ -5,7 +5,8 @@
  *
  * Failure: a control plane that cannot be asked ends the question as "unavailable", since a place
  * that comes first must not be passed over; so does the end of its time. The flight goes on, for
- * the cache and for others. What the gateway does then is its operator's choice.
+ * the cache and for others. What the gateway does then is its operator's choice. A region that did
+ * not answer is left alone for a moment, so that an outage costs gateways no waiting in a queue.
  */
 #include "agent/ask.h"
 
@@ -23,6 +24,7 @@ const struct ask_limits ask_limits_default = {
     .total_ms = 3000,
     .try_ms = 1500,
     .connect_ms = 1000,
+    .rest_ms = 1000,
     .flights_max = 64,
     .cache_bytes = (size_t)4 * 1024 * 1024,
 };
@@ -32,6 +34,7 @@ struct region {
     const struct config_source *source; /* borrowed */
     struct model_cursor reached;        /* nil epoch: nothing yet */
     unsigned url;                       /* the one that answered last */
+    uint64_t rests_until_ms;            /* loop time: no URL of it has answered */
 };
 
 struct asking {
@@ -319,11 +322,14 @@ static void on_failed(void *context, const struct error *err)
 {
     struct flight *flight = context;
     struct ask *ask = flight->ask;
+    struct region *region = find_region(ask, flight->region);
     char text[LOG_LEFT_OUT_SIZE];
     struct askings waiting;
     struct asking *asking;
     unsigned left_out;
 
+    if (region != NULL)
+        region->rests_until_ms = uv_now(ask->options.loop) + ask->options.limits.rest_ms;
     ask->metrics.upstream_failures++;
     if (log_pace_due(&ask->pace, LOG_INTERVAL_MS, &left_out))
         log_warning(ask->options.log,
@@ -400,6 +406,9 @@ static void board_flight(struct ask *ask, struct asking *asking, const uint8_t d
     }
     if (flight != NULL) {
         ask->metrics.joined++;
+    } else if (uv_now(ask->options.loop) < region->rests_until_ms) {
+        finish(ask, asking, ASK_UNAVAILABLE, "the control plane has not answered just now");
+        return;
     } else if (ask->n_flights >= ask->options.limits.flights_max) {
         finish(ask, asking, ASK_UNAVAILABLE, "too many questions are under way");
         return;

@@ -33,6 +33,7 @@ struct ask_limits {
     uint32_t total_ms;    /* one question, all in all */
     uint32_t try_ms;      /* one URL of a control plane */
     uint32_t connect_ms;  /* of it: TCP and TLS */
+    uint32_t rest_ms;     /* a region that did not answer is not asked again before */
     unsigned flights_max; /* requests to control planes at once */
     size_t cache_bytes;
 };

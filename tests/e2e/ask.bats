@@ -212,3 +212,43 @@ answered() { [ "$(grep -o not_found "$DIR/answers" | wc -l)" = "$1" ]; }
   run grep -raFl -e "$secret" -e s3cr3t-of-nobody "$DIR/edge" "$DIR/edge.err" "$DIR/control.err"
   [ "$status" = 1 ]
 }
+
+@test "an agent that retains nothing asks the control plane for what it could read itself" {
+  start_control
+  write_agent_config edge "$CP_A"
+  sed -i 's/^retention_ms: .*/retention_ms: 0/' "$DIR/edge.yaml"
+  serve_status
+  run_agent edge
+  until_true agent_is edge live
+  realm=$(make_realm prod "$CP_A")
+  secret=$(make_key "$realm" "$(make_consumer "$realm" Alice)")
+  [ "$(ask edge "$secret" "realm:us:$realm" | jq -r .consumer.username)" = Alice ]
+  [ "$(metric 'ask_answers_total\{from="control_plane"\}')" = 1 ]
+  [ "$(metric 'ask_answers_total\{from="store"\}')" = 0 ]
+}
+
+@test "a store directory with too long a name works, without questions on demand" {
+  start_control
+  name=$(printf 'x%.0s' {1..120})
+  write_agent_config "$name" "$CP_A"
+  run_agent "$name"
+  until_true agent_is "$name" live
+  grep -q 'no questions on demand' "$DIR/$name.err"
+  realm=$(make_realm prod "$CP_A")
+  lookup "$name" "$(make_key "$realm" "$(make_consumer "$realm" Alice)")" "realm:$realm"
+}
+
+@test "through a generation switch and a reload the socket answers" {
+  start_held
+  generation=$(ctl edge --json stat | jq '.sources[0].generation')
+  stop_program "$CONTROL_PID"
+  touch "$DIR/control/new-epoch"
+  start_control
+  until_true generation_is_not "$generation"
+  [ "$(ask edge "$old" "realm:us:$realm" | jq -r .result)" = found ]
+  kill -HUP "$AGENT_PID"
+  until_true grep -q 'configuration reloaded' "$DIR/edge.err"
+  [ "$(ask edge "$old" "realm:us:$realm" | jq -r .result)" = found ]
+}
+
+generation_is_not() { [ "$(ctl edge --json stat | jq '.sources[0].generation')" != "$1" ]; }

@@ -159,6 +159,7 @@ static int open_world(void **state)
         .clock = clock_system,
         .limits = ask_limits_default,
     };
+    world->options.limits.rest_ms = 0; /* a test of its own */
     *state = world;
     return 0;
 }
@@ -459,6 +460,27 @@ static void without_any_answer_the_question_is_unavailable_and_nothing_is_kept(v
     assert_says(ask_and_wait(world, "key", IN_REALM), ASK_FOUND, "new");
 }
 
+/* The others of the region wait for nothing; what is kept and other regions are as before. */
+static void region_that_did_not_answer_is_left_alone_for_a_moment(void **state)
+{
+    struct world *world = *state;
+
+    world->options.limits.rest_ms = GUARD_MS;
+    start(world);
+    script(&world->planes[1], "200 OK", FOUND_AT("5"));
+    (void)ask_and_wait(world, "kept", IN_REALM);
+    script(&world->planes[0], "500 Internal Server Error", "");
+    script(&world->planes[1], "500 Internal Server Error", "");
+    assert_says(ask_and_wait(world, "key", IN_REALM), ASK_UNAVAILABLE, "could not be asked");
+    assert_int_equal(world->planes[1].asked, 1);
+    assert_true(ask_now(world, "key", IN_REALM)->done);
+    assert_says(&world->results[2], ASK_UNAVAILABLE, "just now");
+    script(&world->planes[1], "200 OK", FOUND_AT("5"));
+    assert_says(ask_and_wait(world, "key", "[{\"type\":\"cp\",\"region\":\"eu\"}]"), ASK_FOUND,
+                "new");
+    assert_int_equal(figures(world).upstream, 3);
+}
+
 static void endless_answer_is_refused(void **state)
 {
     struct world *world = *state;
@@ -681,6 +703,7 @@ int main(void)
         TEST(questions_over_the_limit_are_turned_away_at_once),
         cmocka_unit_test(next_url_is_asked_after_every_kind_of_trouble),
         TEST(without_any_answer_the_question_is_unavailable_and_nothing_is_kept),
+        TEST(region_that_did_not_answer_is_left_alone_for_a_moment),
         TEST(endless_answer_is_refused),
         TEST(silent_control_planes_cost_no_more_than_the_time_of_a_question),
         TEST(stopping_answers_what_is_under_way),
