@@ -10,16 +10,19 @@
 enum metric_type { COUNTER, GAUGE };
 
 /* A figure that is one uint64_t of struct source_metrics, or of struct ask_metrics. */
-static const struct metric {
+struct metric {
     const char *name;
     enum metric_type type;
     const char *help;
     size_t offset;
-} metrics[] = {
-#define METRIC(name, type, member, help)                                                           \
+};
+#define FIGURE(of, name, type, member, help)                                                       \
     {                                                                                              \
-        name, type, help, offsetof(struct source_metrics, member)                                  \
+        name, type, help, offsetof(struct of, member)                                              \
     }
+
+static const struct metric metrics[] = {
+#define METRIC(name, type, member, help) FIGURE(source_metrics, name, type, member, help)
     METRIC("version", GAUGE, cursor.version, "Version of the source that lookups see."),
     METRIC("source_version", GAUGE, source_version, "Newest version that the source has named."),
     METRIC("realms", GAUGE, counts.realms, "Realms in the store."),
@@ -221,10 +224,7 @@ static int put_complete(const struct board_copy *board, struct buffer *out)
 /* ---- questions on demand ---- */
 
 static const struct metric ask_metrics[] = {
-#define METRIC(name, type, member, help)                                                           \
-    {                                                                                              \
-        name, type, help, offsetof(struct ask_metrics, member)                                     \
-    }
+#define METRIC(name, type, member, help) FIGURE(ask_metrics, name, type, member, help)
     METRIC("ask_upstream_total", COUNTER, upstream, "Questions to control planes."),
     METRIC("ask_upstream_failures_total", COUNTER, upstream_failures,
            "Questions that no URL of a control plane answered."),

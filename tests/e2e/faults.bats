@@ -5,15 +5,21 @@
 
 load common
 
-# The agent `edge` behind the fault proxy, the agent `ref` beside it, and a key that is there from the start.
-start_pair() {
+# Without the agent `edge`.
+start_ref() {
   start_control
   start_proxy
   start_agent ref "$CP_A"
-  start_agent edge "$CP_A" "$PROXY_URL"
   realm=$(make_realm prod "$CP_A")
   consumer=$(make_consumer "$realm" Alice)
   secret=$(make_key "$realm" "$consumer")
+}
+
+# The agent `edge` behind the fault proxy, the agent `ref` beside it, and a key that is there from the start.
+start_pair() {
+  start_ref
+  start_agent edge "$CP_A" "$PROXY_URL"
+  until_true serves
   generation=$(generation_of edge)
 }
 
@@ -68,12 +74,7 @@ strike() {
 }
 
 @test "a slow way is no fault: the feed and a snapshot come drop by drop" {
-  start_control
-  start_proxy
-  start_agent ref "$CP_A"
-  realm=$(make_realm prod "$CP_A")
-  consumer=$(make_consumer "$realm" Alice)
-  secret=$(make_key "$realm" "$consumer")
+  start_ref
   fault drip 16 2
   start_agent edge "$CP_A" "$PROXY_URL"
   change
@@ -90,12 +91,7 @@ strike() {
 }
 
 @test "a snapshot that is cut, damaged or none is refused; then one is taken" {
-  start_control
-  start_proxy
-  start_agent ref "$CP_A"
-  realm=$(make_realm prod "$CP_A")
-  consumer=$(make_consumer "$realm" Alice)
-  secret=$(make_key "$realm" "$consumer")
+  start_ref
   fault cut 350 /v1/sync/snapshot
   write_agent_config edge "$CP_A" "$PROXY_URL"
   run_agent edge

@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 
 #include "base/buffer.h"
+#include "tests/lib/loopback.h"
 
 enum { PIECE_BYTES = 64 * 1024, HELD_MAX_BYTES = 256 * 1024 * 1024, LINE_SIZE = 1024 };
 
@@ -445,8 +446,6 @@ static void *accept_all(void *argument)
 struct fault_proxy *fault_proxy_start(uint16_t port, void (*changed)(void *context), void *context)
 {
     struct fault_proxy *proxy = calloc(1, sizeof(*proxy));
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t size = sizeof(address);
 
     check(proxy != NULL);
     proxy->target = port;
@@ -454,13 +453,7 @@ struct fault_proxy *fault_proxy_start(uint16_t port, void (*changed)(void *conte
     proxy->context = context;
     LIST_INIT(&proxy->links);
     check(pthread_mutex_init(&proxy->mutex, NULL) == 0);
-    proxy->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    check(proxy->listener >= 0);
-    check(bind(proxy->listener, (struct sockaddr *)&address, size) == 0);
-    check(listen(proxy->listener, 64) == 0);
-    check(getsockname(proxy->listener, (struct sockaddr *)&address, &size) == 0);
-    proxy->port = ntohs(address.sin_port);
+    proxy->listener = loopback_listen(&proxy->port);
     (void)snprintf(proxy->url, sizeof(proxy->url), "http://127.0.0.1:%u", proxy->port);
     check(pthread_create(&proxy->acceptor, NULL, accept_all, proxy) == 0);
     return proxy;
