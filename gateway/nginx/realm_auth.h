@@ -1,0 +1,170 @@
+/* realm_auth.h - what the files of ngx_http_realm_auth_module share.
+ *
+ *     preaccess phase   identify: find the key, look it up, set variables and upstream headers
+ *     access phase      decide: 401, 403, 500, or on
+ *     precontent phase  a refusal that `satisfy any` overruled is forgotten
+ *     filters           the body of a refusal
+ *
+ * Identifying comes before deciding because limit_req and limit_conn work in the preaccess phase
+ * and shall count by consumer, while `satisfy any` needs the decision in the access phase.
+ * docs/gateways.md has more about the phases.
+ *
+ * Everything about one request is in a struct realm_auth_ctx, in the request's pool. What a lookup
+ * gave is copied there: nothing borrowed from the store outlives realm_auth_store_look_up().
+ */
+#ifndef REALM_AUTH_H
+#define REALM_AUTH_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include <realmstore.h>
+
+extern ngx_module_t ngx_http_realm_auth_module;
+
+/* ---- configuration ---- */
+
+typedef enum {
+    REALM_AUTH_SERVE, /* a stale answer is as good as a current one */
+    REALM_AUTH_DENY   /* a stale answer is a no */
+} realm_auth_on_stale_t;
+
+typedef struct {
+    ngx_str_t store_dir; /* len 0: no realm_store */
+} realm_auth_main_conf_t;
+
+typedef struct {
+    ngx_flag_t enable;
+    ngx_array_t *key_names; /* of ngx_str_t */
+    ngx_flag_t in_header;
+    ngx_flag_t in_query;
+    ngx_array_t *sources; /* of rs_source */
+    ngx_flag_t hide_credentials;
+    ngx_flag_t run_on_preflight;
+    ngx_str_t realm;            /* as configured */
+    ngx_str_t www_authenticate; /* the header's value made of it */
+    ngx_uint_t on_stale;
+    ngx_array_t *require_groups; /* of ngx_str_t; NULL: none */
+} realm_auth_loc_conf_t;
+
+extern ngx_command_t realm_auth_commands[];
+void *realm_auth_create_main_conf(ngx_conf_t *cf);
+void *realm_auth_create_loc_conf(ngx_conf_t *cf);
+char *realm_auth_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child);
+
+/* ---- one request ---- */
+
+/* What is known about a request; $realm_auth_status has a word for each. */
+typedef enum {
+    REALM_AUTH_UNDECIDED,
+    REALM_AUTH_FOUND,
+    REALM_AUTH_STALE,        /* served although it is older than the realm allows */
+    REALM_AUTH_PREFLIGHT,    /* OPTIONS, let through without a look */
+    REALM_AUTH_MISSING,      /* no key, or an empty one */
+    REALM_AUTH_DUPLICATE,    /* more than one key of one name */
+    REALM_AUTH_UNKNOWN,      /* nobody's key, or an expired one */
+    REALM_AUTH_STALE_DENIED, /* whatever the answer was, it is too old */
+    REALM_AUTH_FORBIDDEN,    /* none of the groups that realm_auth_require_group names */
+    REALM_AUTH_ERROR         /* the store cannot tell */
+} realm_auth_status_t;
+
+/* A consumer, copied out of the store. Strings end with a NUL behind their length; an empty one is
+ * a member that there is none of. */
+typedef struct {
+    ngx_str_t id; /* empty: nobody */
+    ngx_str_t username;
+    ngx_str_t custom_id;
+    ngx_str_t credential_id;
+    ngx_str_t realm_name;
+    ngx_str_t *groups;
+    ngx_uint_t n_groups;
+    ngx_str_t groups_text; /* separated by a comma and a space */
+    int64_t age_ms;        /* of the answer; -1: not known */
+} realm_auth_consumer_t;
+
+typedef struct {
+    ngx_http_request_t *request;
+    realm_auth_status_t status;
+    realm_auth_consumer_t consumer;
+    /* The key and the name it came under. They stay after hide_credentials took them out of the
+     * request, because an internal redirect authenticates again. */
+    ngx_str_t key;
+    const ngx_str_t *key_name; /* NULL: no key was found; borrowed from the configuration */
+    ngx_buf_t *body;           /* of a refusal, once its headers are sent */
+    unsigned answered : 1;     /* the store answered; consumer.age_ms is known */
+    unsigned hidden : 1;       /* the key is not in the request any more */
+    unsigned refused : 1;      /* the access phase said no: the filters write the body */
+} realm_auth_ctx_t;
+
+/* The request's context, also after an internal redirect made NGINX forget it, or NULL. */
+realm_auth_ctx_t *realm_auth_ctx(ngx_http_request_t *r);
+
+ngx_inline static realm_auth_loc_conf_t *realm_auth_conf(ngx_http_request_t *r)
+{
+    return ngx_http_get_module_loc_conf(r, ngx_http_realm_auth_module);
+}
+
+/* ---- realm_auth_args.c: text of the form name=value&name=value ---- */
+
+typedef enum {
+    REALM_AUTH_VALUE_NONE,
+    REALM_AUTH_VALUE_STRING,
+    REALM_AUTH_VALUE_OTHER,   /* there, but no string: looked for no further under this name */
+    REALM_AUTH_VALUE_REPEATED /* more than one */
+} realm_auth_value_t;
+
+/* Looks for the parameter `name`. Its decoded value goes to *ret when there is exactly one that has
+ * a value. NGX_ERROR: no memory. */
+ngx_int_t realm_auth_args_find(ngx_pool_t *pool, const ngx_str_t *args, const ngx_str_t *name,
+                               realm_auth_value_t *ret_kind, ngx_str_t *ret);
+/* Writes `args` without the parameters called `name` to *ret, which has the input's memory when
+ * there are none. */
+ngx_int_t realm_auth_args_cut(ngx_pool_t *pool, const ngx_str_t *args, const ngx_str_t *name,
+                              ngx_str_t *ret);
+/* The same, but their values become "***". */
+ngx_int_t realm_auth_args_mask(ngx_pool_t *pool, const ngx_str_t *args, const ngx_str_t *name,
+                               ngx_str_t *ret);
+
+/* ---- realm_auth_key.c: the key in the request ---- */
+
+/* Finds the key as the configuration says: ctx->key and ctx->key_name, or a status that says why
+ * not. NGX_OK or NGX_ERROR. */
+ngx_int_t realm_auth_key_find(ngx_http_request_t *r, realm_auth_ctx_t *ctx);
+/* Takes the key that was found out of the query; the header goes with realm_auth_headers_set(). */
+ngx_int_t realm_auth_key_hide(ngx_http_request_t *r, realm_auth_ctx_t *ctx);
+/* Takes keys in the query out of the request line, which NGINX writes into its logs. */
+ngx_int_t realm_auth_key_mask(ngx_http_request_t *r);
+/* Whether a request header is the one that a key name means: in any case, and - for _. */
+ngx_uint_t realm_auth_key_is_header(const ngx_str_t *header, const ngx_str_t *name);
+
+/* ---- realm_auth_headers.c ---- */
+
+/* Gives the request headers that say who it is, to the upstream: whatever the client sent under
+ * their names goes, and so does the key's header when it is to be hidden. */
+ngx_int_t realm_auth_headers_set(ngx_http_request_t *r, const realm_auth_ctx_t *ctx);
+
+/* ---- realm_auth_store.c: the worker's open store ---- */
+
+/* Opens the store in a worker that starts, so that the first request need not. */
+void realm_auth_store_init(ngx_cycle_t *cycle, const ngx_str_t *dir);
+void realm_auth_store_close(void);
+/* Looks `key` up: RS_FOUND, RS_NOT_FOUND, RS_STALE (a miss when ret->id is empty) with *ret, whose
+ * memory is of `pool`, or RS_E_* after logging why. */
+int realm_auth_store_look_up(ngx_pool_t *pool, const realm_auth_main_conf_t *conf,
+                             const ngx_array_t *sources, const ngx_str_t *key,
+                             realm_auth_consumer_t *ret);
+/* Age of the source that was not heard for longest in milliseconds, -1 when it cannot be told. */
+int64_t realm_auth_store_age_ms(const realm_auth_main_conf_t *conf);
+
+/* ---- realm_auth_refusal.c ---- */
+
+/* Refuses the request: the answer's code, after its headers were set. */
+ngx_int_t realm_auth_refuse(ngx_http_request_t *r, realm_auth_ctx_t *ctx);
+ngx_int_t realm_auth_init_filters(ngx_conf_t *cf);
+
+/* ---- realm_auth_variables.c ---- */
+
+ngx_int_t realm_auth_add_variables(ngx_conf_t *cf);
+
+#endif

@@ -1,0 +1,284 @@
+/* realm_auth_refusal.c - saying no in the client's language, word for word as Kong does.
+ *
+ * The access phase returns a code, as NGINX's own access modules do, so that satisfy, auth_delay
+ * and error_page work. When NGINX then sends its page for the code, the filters put our body in its
+ * place. An error_page of the user leads to an internal redirect, which makes NGINX forget the
+ * context, and so the filters leave it alone.
+ */
+#include "realm_auth.h"
+
+static ngx_http_output_header_filter_pt next_header_filter;
+static ngx_http_output_body_filter_pt next_body_filter;
+
+/* ---- what to say ---- */
+
+typedef enum { FORMAT_JSON, FORMAT_HTML, FORMAT_XML, FORMAT_PLAIN, FORMATS } format_t;
+
+static const struct {
+    ngx_str_t content_type;
+    /* Around the message and the request's id. */
+    const char *before;
+    const char *between;
+    const char *after;
+} formats[FORMATS] = {
+    [FORMAT_JSON] = {ngx_string("application/json; charset=utf-8"), "{\n  \"message\":\"",
+                     "\",\n  \"request_id\":\"", "\"\n}"},
+    [FORMAT_HTML] = {ngx_string("text/html; charset=utf-8"),
+                     "<!doctype html>\n<html>\n  <head>\n    <meta charset=\"utf-8\">\n"
+                     "    <title>Error</title>\n  </head>\n  <body>\n    <h1>Error</h1>\n    <p>",
+                     ".</p>\n    <p>request_id: ", "</p>\n  </body>\n</html>\n"},
+    [FORMAT_XML] = {ngx_string("application/xml; charset=utf-8"),
+                    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<error>\n  <message>",
+                    "</message>\n  <requestid>", "</requestid>\n</error>\n"},
+    [FORMAT_PLAIN] = {ngx_string("text/plain; charset=utf-8"), "", "\nrequest_id: ", "\n"},
+};
+
+static ngx_int_t code_of(realm_auth_status_t status)
+{
+    switch (status) {
+    case REALM_AUTH_MISSING:
+    case REALM_AUTH_DUPLICATE:
+    case REALM_AUTH_UNKNOWN:
+    case REALM_AUTH_STALE_DENIED:
+        return NGX_HTTP_UNAUTHORIZED;
+    case REALM_AUTH_FORBIDDEN:
+        return NGX_HTTP_FORBIDDEN;
+    default:
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+}
+
+static const char *message_of(realm_auth_status_t status)
+{
+    switch (status) {
+    case REALM_AUTH_MISSING:
+        return "No API key found in request";
+    case REALM_AUTH_DUPLICATE:
+        return "Duplicate API key found";
+    case REALM_AUTH_UNKNOWN:
+    case REALM_AUTH_STALE_DENIED:
+        return "Unauthorized";
+    case REALM_AUTH_FORBIDDEN:
+        return "You cannot consume this service";
+    default:
+        return "An unexpected error occurred";
+    }
+}
+
+/* ---- the client's language ---- */
+
+/* One media range of Accept, without parameters, and its quality in thousandths. */
+typedef struct {
+    ngx_str_t type;
+    ngx_uint_t quality;
+} media_range_t;
+
+static void trim(ngx_str_t *text)
+{
+    while (text->len > 0 && (text->data[0] == ' ' || text->data[0] == '\t')) {
+        text->data++;
+        text->len--;
+    }
+    while (text->len > 0 && (text->data[text->len - 1] == ' ' || text->data[text->len - 1] == '\t'))
+        text->len--;
+}
+
+/* Takes the text before the first `separator` off the front of *rest; 0 at the end. */
+static ngx_uint_t next_part(ngx_str_t *rest, u_char separator, ngx_str_t *ret)
+{
+    u_char *end;
+
+    if (rest->len == 0)
+        return 0;
+    end = ngx_strlchr(rest->data, rest->data + rest->len, separator);
+    ret->data = rest->data;
+    ret->len = end != NULL ? (size_t)(end - rest->data) : rest->len;
+    rest->data += ret->len + (end != NULL);
+    rest->len -= ret->len + (end != NULL);
+    trim(ret);
+    return 1;
+}
+
+/* "1", "0.5", ... in thousandths; what is no quality counts as 1. */
+static ngx_uint_t read_quality(const ngx_str_t *text)
+{
+    ngx_int_t thousandths = ngx_atofp(text->data, text->len, 3);
+
+    return thousandths >= 0 && thousandths <= 1000 ? (ngx_uint_t)thousandths : 1000;
+}
+
+static void read_media_range(ngx_str_t range, media_range_t *ret)
+{
+    ngx_str_t parameter;
+
+    ret->quality = 1000;
+    ngx_str_null(&ret->type);
+    (void)next_part(&range, ';', &ret->type);
+    while (next_part(&range, ';', &parameter)) {
+        ngx_str_t name;
+
+        if (next_part(&parameter, '=', &name) && name.len == 1 &&
+            ngx_tolower(name.data[0]) == 'q') {
+            trim(&parameter);
+            ret->quality = read_quality(&parameter);
+        }
+    }
+}
+
+static format_t format_of(const ngx_str_t *type)
+{
+    static const struct {
+        ngx_str_t type;
+        format_t format;
+    } known[] = {
+        {ngx_string("text/html"), FORMAT_HTML},
+        {ngx_string("application/xml"), FORMAT_XML},
+        {ngx_string("text/plain"), FORMAT_PLAIN},
+        {ngx_string("text/*"), FORMAT_PLAIN},
+    };
+
+    for (ngx_uint_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (type->len == known[i].type.len &&
+            ngx_strncasecmp(type->data, known[i].type.data, type->len) == 0)
+            return known[i].format;
+    }
+    return FORMAT_JSON;
+}
+
+static void weigh_accept(ngx_str_t accept, ngx_uint_t *best, format_t *ret)
+{
+    ngx_str_t part;
+
+    while (next_part(&accept, ',', &part)) {
+        media_range_t range;
+
+        read_media_range(part, &range);
+        if (ngx_strlchr(range.type.data, range.type.data + range.type.len, '/') != NULL &&
+            range.quality > *best) {
+            *best = range.quality;
+            *ret = format_of(&range.type);
+        }
+    }
+}
+
+/* The media range of the highest quality decides, the first of equals. */
+static format_t choose_format(ngx_http_request_t *r)
+{
+    static const ngx_str_t accept = ngx_string("accept");
+    format_t format = FORMAT_JSON;
+    ngx_uint_t best = 0;
+
+    for (ngx_list_part_t *part = &r->headers_in.headers.part; part != NULL; part = part->next) {
+        ngx_table_elt_t *headers = part->elts;
+
+        for (ngx_uint_t i = 0; i < part->nelts; i++) {
+            if (realm_auth_key_is_header(&headers[i].key, &accept))
+                weigh_accept(headers[i].value, &best, &format);
+        }
+    }
+    return format;
+}
+
+/* ---- refusing ---- */
+
+static ngx_int_t set_www_authenticate(ngx_http_request_t *r)
+{
+    ngx_table_elt_t *h = ngx_list_push(&r->headers_out.headers);
+
+    if (h == NULL)
+        return NGX_ERROR;
+    ngx_memzero(h, sizeof(*h));
+    h->hash = 1;
+    ngx_str_set(&h->key, "WWW-Authenticate");
+    h->value = realm_auth_conf(r)->www_authenticate;
+    r->headers_out.www_authenticate = h;
+    return NGX_OK;
+}
+
+ngx_int_t realm_auth_refuse(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
+{
+    ngx_int_t code = code_of(ctx->status);
+
+    ctx->refused = 1;
+    if (code == NGX_HTTP_UNAUTHORIZED && set_www_authenticate(r) != NGX_OK)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    return code;
+}
+
+/* ---- filters ---- */
+
+/* The context whose refusal NGINX is about to send a page for, or NULL. */
+static realm_auth_ctx_t *refusal(ngx_http_request_t *r)
+{
+    realm_auth_ctx_t *ctx = ngx_http_get_module_ctx(r, ngx_http_realm_auth_module);
+
+    return ctx != NULL && ctx->refused && r->err_status == (ngx_uint_t)code_of(ctx->status) ? ctx
+                                                                                            : NULL;
+}
+
+static ngx_int_t make_body(ngx_http_request_t *r, realm_auth_ctx_t *ctx, format_t format)
+{
+    static ngx_str_t name = ngx_string("request_id");
+    const char *message = message_of(ctx->status);
+    ngx_http_variable_value_t *id =
+        ngx_http_get_variable(r, &name, ngx_hash_key(name.data, name.len));
+    size_t size;
+
+    if (id == NULL || id->not_found)
+        return NGX_ERROR;
+    size = ngx_strlen(formats[format].before) + ngx_strlen(message) +
+           ngx_strlen(formats[format].between) + id->len + ngx_strlen(formats[format].after);
+    ctx->body = ngx_create_temp_buf(r->pool, size);
+    if (ctx->body == NULL)
+        return NGX_ERROR;
+    ctx->body->last =
+        ngx_slprintf(ctx->body->last, ctx->body->end, "%s%s%s%v%s", formats[format].before, message,
+                     formats[format].between, id, formats[format].after);
+    ctx->body->last_buf = r == r->main;
+    ctx->body->last_in_chain = 1;
+    return NGX_OK;
+}
+
+static ngx_int_t header_filter(ngx_http_request_t *r)
+{
+    realm_auth_ctx_t *ctx = refusal(r);
+    format_t format;
+
+    if (ctx == NULL || ctx->body != NULL)
+        return next_header_filter(r);
+    format = choose_format(r);
+    if (make_body(r, ctx, format) != NGX_OK)
+        return NGX_ERROR;
+    r->headers_out.content_type = formats[format].content_type;
+    /* Up to the parameters, so that NGINX adds no second charset. */
+    r->headers_out.content_type_len = (size_t)(ngx_strchr(formats[format].content_type.data, ';') -
+                                               (char *)formats[format].content_type.data);
+    r->headers_out.content_type_lowcase = NULL;
+    r->headers_out.content_length_n = ctx->body->last - ctx->body->pos;
+    return next_header_filter(r);
+}
+
+static ngx_int_t body_filter(ngx_http_request_t *r, ngx_chain_t *in)
+{
+    realm_auth_ctx_t *ctx = in != NULL ? refusal(r) : NULL;
+    ngx_chain_t out;
+
+    if (ctx == NULL || ctx->body == NULL)
+        return next_body_filter(r, in);
+    for (ngx_chain_t *link = in; link != NULL; link = link->next)
+        link->buf->pos = link->buf->last; /* NGINX's page is not sent */
+    out.buf = ctx->body;
+    out.next = NULL;
+    ctx->refused = 0;
+    return next_body_filter(r, &out);
+}
+
+ngx_int_t realm_auth_init_filters(ngx_conf_t *cf)
+{
+    (void)cf;
+    next_header_filter = ngx_http_top_header_filter;
+    ngx_http_top_header_filter = header_filter;
+    next_body_filter = ngx_http_top_body_filter;
+    ngx_http_top_body_filter = body_filter;
+    return NGX_OK;
+}

@@ -1,0 +1,211 @@
+/* realm_auth_store.c - the store as this worker has it open.
+ *
+ * A worker opens the store once and keeps it. While that fails (no agent has run yet, no
+ * permission) requests are answered with an error, and opening is tried again when a request comes,
+ * at most once a second: an attempt is a few system calls on local files. Troubles are logged when
+ * they begin, when they change and every now and then, with a count; never with a request, whose
+ * text may hold a key.
+ */
+#include "realm_auth.h"
+
+enum {
+    RETRY_MS = 1000,      /* between attempts to open the store */
+    LOG_EVERY_MS = 10000, /* of one and the same trouble */
+    LOOKUP_ATTEMPTS = 3,  /* the agent may reuse a retained reader's pages meanwhile */
+    MESSAGE_SIZE = 512
+};
+
+static struct {
+    rs_store *store; /* NULL: not open */
+    ngx_uint_t tried;
+    ngx_msec_t tried_at;
+    int trouble; /* what was logged last; 0: none */
+    ngx_msec_t logged_at;
+    ngx_uint_t unlogged;
+} worker;
+
+/* ---- troubles ---- */
+
+static void complain(int code, const char *what, const char *why)
+{
+    if (worker.trouble == code && ngx_current_msec - worker.logged_at < LOG_EVERY_MS) {
+        worker.unlogged++;
+        return;
+    }
+    ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                  "realm_auth: cannot %s: %s; requests are answered 500 until it can "
+                  "(%ui more since the last such line)",
+                  what, why, worker.unlogged);
+    worker.trouble = code;
+    worker.logged_at = ngx_current_msec;
+    worker.unlogged = 0;
+}
+
+static void all_is_well(void)
+{
+    if (worker.trouble == 0)
+        return;
+    ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0, "realm_auth: the store answers again");
+    worker.trouble = 0;
+    worker.unlogged = 0;
+}
+
+/* ---- opening ---- */
+
+static int open_store(const ngx_str_t *dir)
+{
+    char message[MESSAGE_SIZE] = "";
+    rs_options options = RS_OPTIONS_INIT;
+    int rc;
+
+    options.message = message;
+    options.message_size = sizeof(message);
+    worker.tried = 1;
+    worker.tried_at = ngx_current_msec;
+    rc = rs_open(&worker.store, (const char *)dir->data, &options);
+    if (rc != 0) {
+        worker.store = NULL;
+        complain(rc, "open the store", message[0] != '\0' ? message : rs_strerror(rc));
+    }
+    return rc;
+}
+
+/* NULL: it cannot be opened, or was tried just now. */
+static rs_store *opened_store(const ngx_str_t *dir)
+{
+    if (worker.store == NULL && (!worker.tried || ngx_current_msec - worker.tried_at >= RETRY_MS))
+        (void)open_store(dir); /* it has told why */
+    return worker.store;
+}
+
+void realm_auth_store_init(ngx_cycle_t *cycle, const ngx_str_t *dir)
+{
+    (void)cycle;
+    (void)opened_store(dir);
+}
+
+void realm_auth_store_close(void)
+{
+    rs_close(worker.store);
+    ngx_memzero(&worker, sizeof(worker));
+}
+
+/* ---- copying an answer ---- */
+
+static ngx_int_t copy(ngx_pool_t *pool, const char *text, ngx_str_t *ret)
+{
+    ngx_str_null(ret);
+    if (text == NULL)
+        return NGX_OK;
+    ret->len = ngx_strlen(text);
+    ret->data = ngx_pnalloc(pool, ret->len + 1);
+    if (ret->data == NULL)
+        return NGX_ERROR;
+    ngx_memcpy(ret->data, text, ret->len + 1);
+    return NGX_OK;
+}
+
+static ngx_int_t copy_groups(ngx_pool_t *pool, const rs_consumer *found, realm_auth_consumer_t *ret)
+{
+    size_t n = rs_consumer_group_count(found);
+
+    ret->groups = ngx_palloc(pool, (n > 0 ? n : 1) * sizeof(ngx_str_t));
+    if (ret->groups == NULL)
+        return NGX_ERROR;
+    for (ret->n_groups = 0; ret->n_groups < n; ret->n_groups++) {
+        if (copy(pool, rs_consumer_group(found, ret->n_groups), &ret->groups[ret->n_groups]) !=
+            NGX_OK)
+            return NGX_ERROR;
+    }
+    return NGX_OK;
+}
+
+static ngx_int_t join_groups(ngx_pool_t *pool, realm_auth_consumer_t *consumer)
+{
+    size_t size = 0;
+    u_char *p;
+
+    for (ngx_uint_t i = 0; i < consumer->n_groups; i++)
+        size += consumer->groups[i].len + 2;
+    p = ngx_pnalloc(pool, size + 1);
+    if (p == NULL)
+        return NGX_ERROR;
+    consumer->groups_text.data = p;
+    for (ngx_uint_t i = 0; i < consumer->n_groups; i++) {
+        if (i > 0)
+            p = ngx_cpymem(p, ", ", 2);
+        p = ngx_cpymem(p, consumer->groups[i].data, consumer->groups[i].len);
+    }
+    consumer->groups_text.len = (size_t)(p - consumer->groups_text.data);
+    return NGX_OK;
+}
+
+static int copy_consumer(ngx_pool_t *pool, rs_consumer *found, realm_auth_consumer_t *ret)
+{
+    ngx_memzero(ret, sizeof(*ret));
+    ret->age_ms = rs_consumer_age_ms(found);
+    if (copy(pool, rs_consumer_id(found), &ret->id) != NGX_OK ||
+        copy(pool, rs_consumer_username(found), &ret->username) != NGX_OK ||
+        copy(pool, rs_consumer_custom_id(found), &ret->custom_id) != NGX_OK ||
+        copy(pool, rs_consumer_credential_id(found), &ret->credential_id) != NGX_OK ||
+        copy(pool, rs_consumer_realm_name(found), &ret->realm_name) != NGX_OK ||
+        copy_groups(pool, found, ret) != NGX_OK || join_groups(pool, ret) != NGX_OK)
+        return RS_E_NO_MEMORY;
+    return 0;
+}
+
+/* ---- lookup ---- */
+
+static int look_up_once(ngx_pool_t *pool, const ngx_array_t *sources, const ngx_str_t *key,
+                        realm_auth_consumer_t *ret)
+{
+    rs_snapshot *snapshot;
+    rs_consumer found;
+    int answer = rs_begin(worker.store, &snapshot);
+    int rc;
+
+    if (answer < 0)
+        return answer;
+    answer = rs_lookup(snapshot, sources->elts, sources->nelts, key->data, key->len, &found);
+    rc = answer < 0 ? answer : copy_consumer(pool, &found, ret);
+    if (rc == 0)
+        rc = rs_check(snapshot); /* what was copied is right, or to be had again */
+    rs_end(snapshot);
+    return rc < 0 ? rc : answer;
+}
+
+int realm_auth_store_look_up(ngx_pool_t *pool, const realm_auth_main_conf_t *conf,
+                             const ngx_array_t *sources, const ngx_str_t *key,
+                             realm_auth_consumer_t *ret)
+{
+    int rc = RS_E_NO_STORE;
+
+    if (opened_store(&conf->store_dir) == NULL)
+        return rc;
+    for (int i = 0; i < LOOKUP_ATTEMPTS; i++) {
+        rc = look_up_once(pool, sources, key, ret);
+        if (rc != RS_E_OVERTAKEN && rc != RS_E_MAP_RESIZED)
+            break;
+    }
+    if (rc < 0)
+        complain(rc, "look a key up", rs_strerror(rc));
+    else
+        all_is_well();
+    return rc;
+}
+
+int64_t realm_auth_store_age_ms(const realm_auth_main_conf_t *conf)
+{
+    rs_status_info info;
+    int64_t oldest = -1;
+
+    if (opened_store(&conf->store_dir) == NULL || rs_status(worker.store, &info) != 0)
+        return -1;
+    for (size_t i = 0; i < info.n_sources; i++) {
+        if (info.sources[i].age_ms < 0)
+            return -1;
+        if (info.sources[i].age_ms > oldest)
+            oldest = info.sources[i].age_ms;
+    }
+    return oldest;
+}
