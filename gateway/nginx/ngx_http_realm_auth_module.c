@@ -46,28 +46,34 @@ static realm_auth_ctx_t *create_ctx(ngx_http_request_t *r)
     return ctx;
 }
 
-/* Begins a pass: the context for this location, knowing the key that an earlier pass over the
- * request, or the pass over its parent, took out of it. */
+/* Begins a pass: the context for this location. An internal redirect runs the phases again, and a
+ * subrequest runs them for itself, while the key may not be where it was: hide_credentials took it
+ * out, the body was sent. So a pass knows the key that the former one, or the parent's, found. */
 static realm_auth_ctx_t *begin_pass(ngx_http_request_t *r)
 {
-    const realm_auth_ctx_t *from = realm_auth_ctx(r);
-    realm_auth_ctx_t *ctx;
+    realm_auth_ctx_t *ctx = former_ctx(r);
+    realm_auth_ctx_t former;
 
-    if (from == NULL && r != r->main)
-        from = realm_auth_ctx(r->main);
-    ctx = from != NULL && from->request == r ? realm_auth_ctx(r) : create_ctx(r);
+    ngx_memzero(&former, sizeof(former));
+    if (ctx != NULL)
+        former = *ctx;
+    for (ngx_http_request_t *above = r->parent; former.request == NULL && above != NULL;
+         above = above->parent) {
+        if (realm_auth_ctx(above) != NULL)
+            former = *realm_auth_ctx(above);
+    }
+    if (ctx == NULL)
+        ctx = create_ctx(r);
     if (ctx == NULL)
         return NULL;
-    if (from != NULL && from->hidden) {
-        ctx->key = from->key;
-        ctx->key_name = from->key_name;
-        ctx->hidden = 1;
+    ngx_memzero(ctx, sizeof(*ctx));
+    ctx->request = r;
+    ctx->body_is_read = former.body_is_read;
+    if (former.key_name != NULL) {
+        ctx->key = former.key;
+        ctx->key_name = former.key_name;
+        ctx->kept = 1;
     }
-    ctx->status = REALM_AUTH_UNDECIDED;
-    ctx->answered = 0;
-    ctx->refused = 0;
-    ctx->body = NULL;
-    ngx_memzero(&ctx->consumer, sizeof(ctx->consumer));
     ngx_http_set_ctx(r, ctx, ngx_http_realm_auth_module);
     return ctx;
 }
@@ -143,17 +149,22 @@ static ngx_uint_t is_free_preflight(ngx_http_request_t *r)
     return r->method == NGX_HTTP_OPTIONS && !realm_auth_conf(r)->run_on_preflight;
 }
 
+/* NGX_AGAIN: the body must be read first, then once more. */
 static ngx_int_t identify(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
 {
+    ngx_int_t rc;
+
     if (is_free_preflight(r)) {
         ctx->status = REALM_AUTH_PREFLIGHT;
         return realm_auth_headers_set(r, ctx);
     }
-    if (realm_auth_key_find(r, ctx) != NGX_OK || realm_auth_key_mask(r) != NGX_OK)
-        return NGX_ERROR;
-    if (realm_auth_conf(r)->hide_credentials && ctx->key_name != NULL &&
-        realm_auth_key_hide(r, ctx) != NGX_OK)
-        return NGX_ERROR;
+    rc = realm_auth_key_find(r, ctx);
+    if (rc == NGX_OK && realm_auth_conf(r)->hide_credentials && ctx->key_name != NULL)
+        rc = realm_auth_key_hide(r, ctx);
+    if (rc == NGX_OK)
+        rc = realm_auth_key_mask(r);
+    if (rc != NGX_OK)
+        return rc;
     if (ctx->status == REALM_AUTH_UNDECIDED)
         look_up(r, ctx);
     return realm_auth_headers_set(r, ctx);
@@ -182,11 +193,21 @@ static ngx_int_t decide_subrequest(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
 static ngx_int_t preaccess_handler(ngx_http_request_t *r)
 {
     realm_auth_ctx_t *ctx;
+    ngx_int_t rc;
 
     if (!realm_auth_conf(r)->enable)
         return NGX_DECLINED;
-    ctx = begin_pass(r);
-    if (ctx == NULL || identify(r, ctx) != NGX_OK)
+    ctx = ngx_http_get_module_ctx(r, ngx_http_realm_auth_module);
+    if (ctx == NULL)
+        ctx = begin_pass(r);
+    if (ctx == NULL)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    if (ctx->waiting)
+        return NGX_DONE;
+    rc = identify(r, ctx);
+    if (rc == NGX_AGAIN)
+        return realm_auth_body_read(r, ctx);
+    if (rc != NGX_OK)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     return r == r->main ? NGX_DECLINED : decide_subrequest(r, ctx);
 }

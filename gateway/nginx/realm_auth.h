@@ -39,6 +39,8 @@ typedef struct {
     ngx_array_t *key_names; /* of ngx_str_t */
     ngx_flag_t in_header;
     ngx_flag_t in_query;
+    ngx_flag_t in_body;
+    size_t body_max_size; /* bytes of a body that is searched */
     ngx_array_t *sources; /* of rs_source */
     ngx_flag_t hide_credentials;
     ngx_flag_t run_on_preflight;
@@ -87,14 +89,17 @@ typedef struct {
     ngx_http_request_t *request;
     realm_auth_status_t status;
     realm_auth_consumer_t consumer;
-    /* The key and the name it came under. They stay after hide_credentials took them out of the
-     * request, because an internal redirect authenticates again. */
     ngx_str_t key;
     const ngx_str_t *key_name; /* NULL: no key was found; borrowed from the configuration */
-    ngx_buf_t *body;           /* of a refusal, once its headers are sent */
-    unsigned answered : 1;     /* the store answered; consumer.age_ms is known */
-    unsigned hidden : 1;       /* the key is not in the request any more */
-    unsigned refused : 1;      /* the access phase said no: the filters write the body */
+    ngx_str_t body_text;       /* the request's body, when a key was looked for in it */
+    ngx_buf_t *answer_body;    /* of a refusal, once its headers are sent */
+    unsigned waiting : 1;      /* for the request's body */
+    unsigned body_is_read : 1;
+    unsigned body_edited : 1; /* the key was taken out of it */
+    unsigned kept : 1;        /* the key was found by an earlier pass, see begin_pass() */
+    unsigned hidden : 1;      /* the key goes out of the request's headers, too */
+    unsigned answered : 1;    /* the store answered; consumer.age_ms is known */
+    unsigned refused : 1;     /* the access phase said no: the filters write the body */
 } realm_auth_ctx_t;
 
 /* The request's context, also after an internal redirect made NGINX forget it, or NULL. */
@@ -126,12 +131,33 @@ ngx_int_t realm_auth_args_cut(ngx_pool_t *pool, const ngx_str_t *args, const ngx
 ngx_int_t realm_auth_args_mask(ngx_pool_t *pool, const ngx_str_t *args, const ngx_str_t *name,
                                ngx_str_t *ret);
 
+/* ---- realm_auth_json.c: the same for the members of a JSON object ---- */
+
+/* A text that is no JSON object has no members. Arrays and objects count as repeated. */
+ngx_int_t realm_auth_json_find(ngx_pool_t *pool, const ngx_str_t *text, const ngx_str_t *name,
+                               realm_auth_value_t *ret_kind, ngx_str_t *ret);
+ngx_int_t realm_auth_json_cut(ngx_pool_t *pool, const ngx_str_t *text, const ngx_str_t *name,
+                              ngx_str_t *ret);
+
+/* ---- realm_auth_body.c ---- */
+
+/* Whether the configuration wants to look into the body, and it is there and was not read yet. */
+ngx_uint_t realm_auth_body_is_wanted(ngx_http_request_t *r, const realm_auth_ctx_t *ctx);
+/* Reads it and runs the phases again from the current one. What the phase's handler has to return:
+ * NGX_DONE, or an error's code. */
+ngx_int_t realm_auth_body_read(ngx_http_request_t *r, realm_auth_ctx_t *ctx);
+ngx_int_t realm_auth_body_find(ngx_http_request_t *r, realm_auth_ctx_t *ctx, const ngx_str_t *name,
+                               realm_auth_value_t *ret_kind, ngx_str_t *ret);
+/* Takes the key that was found out of the body, wherever it was found. */
+ngx_int_t realm_auth_body_hide(ngx_http_request_t *r, realm_auth_ctx_t *ctx);
+
 /* ---- realm_auth_key.c: the key in the request ---- */
 
 /* Finds the key as the configuration says: ctx->key and ctx->key_name, or a status that says why
- * not. NGX_OK or NGX_ERROR. */
+ * not. NGX_OK, NGX_AGAIN: the body must be read first, NGX_ERROR. */
 ngx_int_t realm_auth_key_find(ngx_http_request_t *r, realm_auth_ctx_t *ctx);
-/* Takes the key that was found out of the query; the header goes with realm_auth_headers_set(). */
+/* Takes the key that was found out of query and body; headers go with realm_auth_headers_set().
+ * NGX_OK, NGX_AGAIN, NGX_ERROR as above. */
 ngx_int_t realm_auth_key_hide(ngx_http_request_t *r, realm_auth_ctx_t *ctx);
 /* Takes keys in the query out of the request line, which NGINX writes into its logs. */
 ngx_int_t realm_auth_key_mask(ngx_http_request_t *r);

@@ -8,6 +8,7 @@ static char *set_store(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *set_realm(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 enum {
+    BODY_MAX_SIZE = 1024 * 1024, /* NGINX's own default of client_max_body_size */
     MAIN = NGX_HTTP_MAIN_CONF,
     ANYWHERE = NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF
 };
@@ -36,6 +37,7 @@ ngx_command_t realm_auth_commands[] = {
     SWITCH("realm_auth", enable),
     SWITCH("realm_auth_key_in_header", in_header),
     SWITCH("realm_auth_key_in_query", in_query),
+    SWITCH("realm_auth_key_in_body", in_body),
     SWITCH("realm_auth_hide_credentials", hide_credentials),
     SWITCH("realm_auth_run_on_preflight", run_on_preflight),
     WORDS("realm_auth_key_names", set_key_names),
@@ -43,6 +45,8 @@ ngx_command_t realm_auth_commands[] = {
     WORDS("realm_auth_require_group", set_require_group),
     {ngx_string("realm_auth_realm"), ANYWHERE | NGX_CONF_TAKE1, set_realm, NGX_HTTP_LOC_CONF_OFFSET,
      0, NULL},
+    {ngx_string("realm_auth_body_max_size"), ANYWHERE | NGX_CONF_TAKE1, ngx_conf_set_size_slot,
+     NGX_HTTP_LOC_CONF_OFFSET, offsetof(realm_auth_loc_conf_t, body_max_size), NULL},
     {ngx_string("realm_auth_on_stale"), ANYWHERE | NGX_CONF_TAKE1, ngx_conf_set_enum_slot,
      NGX_HTTP_LOC_CONF_OFFSET, offsetof(realm_auth_loc_conf_t, on_stale), on_stale_values},
     ngx_null_command,
@@ -192,6 +196,8 @@ void *realm_auth_create_loc_conf(ngx_conf_t *cf)
     conf->key_names = NGX_CONF_UNSET_PTR;
     conf->in_header = NGX_CONF_UNSET;
     conf->in_query = NGX_CONF_UNSET;
+    conf->in_body = NGX_CONF_UNSET;
+    conf->body_max_size = NGX_CONF_UNSET_SIZE;
     conf->sources = NGX_CONF_UNSET_PTR;
     conf->hide_credentials = NGX_CONF_UNSET;
     conf->run_on_preflight = NGX_CONF_UNSET;
@@ -252,6 +258,8 @@ char *realm_auth_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_ptr_value(conf->key_names, prev->key_names, NULL);
     ngx_conf_merge_value(conf->in_header, prev->in_header, 1);
     ngx_conf_merge_value(conf->in_query, prev->in_query, 1);
+    ngx_conf_merge_value(conf->in_body, prev->in_body, 0);
+    ngx_conf_merge_size_value(conf->body_max_size, prev->body_max_size, BODY_MAX_SIZE);
     ngx_conf_merge_ptr_value(conf->sources, prev->sources, NULL);
     ngx_conf_merge_value(conf->hide_credentials, prev->hide_credentials, 0);
     ngx_conf_merge_value(conf->run_on_preflight, prev->run_on_preflight, 1);

@@ -6,6 +6,8 @@
  */
 #include "realm_auth.h"
 
+#include <nginx.h>
+
 typedef enum {
     HEADER_ID,
     HEADER_USERNAME,
@@ -132,9 +134,27 @@ static ngx_uint_t count(const ngx_list_t *list)
     return n;
 }
 
-static ngx_int_t copy_others(ngx_list_t *list, const ngx_list_t *from, const realm_auth_ctx_t *ctx)
+/* The body was edited: Content-Length says so. */
+static ngx_int_t correct_length(ngx_http_request_t *r, ngx_table_elt_t *h)
 {
-    for (const ngx_list_part_t *part = &from->part; part != NULL; part = part->next) {
+    static const ngx_str_t length = ngx_string("content-length");
+
+    if (!realm_auth_key_is_header(&h->key, &length))
+        return NGX_OK;
+    h->value.data = ngx_pnalloc(r->pool, NGX_OFF_T_LEN + 1);
+    if (h->value.data == NULL)
+        return NGX_ERROR;
+    h->value.len =
+        (size_t)(ngx_sprintf(h->value.data, "%O", r->headers_in.content_length_n) - h->value.data);
+    h->value.data[h->value.len] = '\0';
+    r->headers_in.content_length = h;
+    return NGX_OK;
+}
+
+static ngx_int_t copy_others(ngx_http_request_t *r, ngx_list_t *list, const realm_auth_ctx_t *ctx)
+{
+    for (const ngx_list_part_t *part = &r->headers_in.headers.part; part != NULL;
+         part = part->next) {
         const ngx_table_elt_t *headers = part->elts;
 
         for (ngx_uint_t i = 0; i < part->nelts; i++) {
@@ -146,10 +166,34 @@ static ngx_int_t copy_others(ngx_list_t *list, const ngx_list_t *from, const rea
             if (h == NULL)
                 return NGX_ERROR;
             *h = headers[i];
+            if (ctx->body_edited && correct_length(r, h) != NGX_OK)
+                return NGX_ERROR;
         }
     }
     return NGX_OK;
 }
+
+#if nginx_version >= 1023000
+/* Since then headers of one name are chained; the copies' chains must lead to copies. */
+static void chain_repeated(ngx_list_t *list)
+{
+    ngx_table_elt_t *headers = list->part.elts; /* all of them: the list was made large enough */
+
+    for (ngx_uint_t i = 0; i < list->part.nelts; i++) {
+        ngx_uint_t wanted = headers[i].next != NULL;
+
+        headers[i].next = NULL;
+        for (ngx_uint_t j = i + 1; wanted && j < list->part.nelts; j++) {
+            if (headers[j].hash == headers[i].hash && headers[j].key.len == headers[i].key.len &&
+                ngx_strncasecmp(headers[j].key.data, headers[i].key.data, headers[i].key.len) ==
+                    0) {
+                headers[i].next = &headers[j];
+                break;
+            }
+        }
+    }
+}
+#endif
 
 ngx_int_t realm_auth_headers_set(ngx_http_request_t *r, const realm_auth_ctx_t *ctx)
 {
@@ -157,9 +201,11 @@ ngx_int_t realm_auth_headers_set(ngx_http_request_t *r, const realm_auth_ctx_t *
 
     if (ngx_list_init(&list, r->pool, count(&r->headers_in.headers) + HEADERS,
                       sizeof(ngx_table_elt_t)) != NGX_OK ||
-        copy_others(&list, &r->headers_in.headers, ctx) != NGX_OK ||
-        add_identity(r->pool, &list, ctx) != NGX_OK)
+        copy_others(r, &list, ctx) != NGX_OK || add_identity(r->pool, &list, ctx) != NGX_OK)
         return NGX_ERROR;
+#if nginx_version >= 1023000
+    chain_repeated(&list);
+#endif
     r->headers_in.headers = list;
     if (r->headers_in.headers.last == &list.part)
         r->headers_in.headers.last = &r->headers_in.headers.part;

@@ -1,6 +1,6 @@
 /* realm_auth_key.c - which API key a request carries, and taking it out.
  *
- * For each configured name in order: header, then query. The first string that is found counts,
+ * For each configured name in order: header, query, body. The first string that is found counts,
  * even an empty one; more than one of a name ends the search.
  */
 #include "realm_auth.h"
@@ -39,26 +39,34 @@ static void find_in_header(ngx_http_request_t *r, const ngx_str_t *name,
     }
 }
 
-/* One name in all places. */
-static ngx_int_t find_name(ngx_http_request_t *r, const ngx_str_t *name,
+/* One name in all places. NGX_AGAIN: the body must be read. */
+static ngx_int_t find_name(ngx_http_request_t *r, realm_auth_ctx_t *ctx, const ngx_str_t *name,
                            realm_auth_value_t *ret_kind, ngx_str_t *ret)
 {
     const realm_auth_loc_conf_t *conf = realm_auth_conf(r);
-    ngx_int_t rc = NGX_OK;
 
     *ret_kind = REALM_AUTH_VALUE_NONE;
     if (conf->in_header)
         find_in_header(r, name, ret_kind, ret);
-    if (*ret_kind == REALM_AUTH_VALUE_NONE && conf->in_query)
-        rc = realm_auth_args_find(r->pool, &r->args, name, ret_kind, ret);
-    return rc;
+    if (*ret_kind == REALM_AUTH_VALUE_NONE && conf->in_query &&
+        realm_auth_args_find(r->pool, &r->args, name, ret_kind, ret) != NGX_OK)
+        return NGX_ERROR;
+    if (*ret_kind != REALM_AUTH_VALUE_NONE || !conf->in_body)
+        return NGX_OK;
+    if (realm_auth_body_is_wanted(r, ctx))
+        return NGX_AGAIN;
+    return realm_auth_body_find(r, ctx, name, ret_kind, ret);
 }
 
-/* A key that an earlier pass over this request found and hid. */
-static ngx_uint_t is_hidden_name(const realm_auth_ctx_t *ctx, const ngx_str_t *name)
+static ngx_uint_t is_kept_name(const realm_auth_ctx_t *ctx, const ngx_str_t *name)
 {
-    return ctx->hidden && ctx->key_name->len == name->len &&
+    return ctx->kept && ctx->key_name->len == name->len &&
            ngx_strncasecmp(ctx->key_name->data, name->data, name->len) == 0;
+}
+
+static void judge_key(realm_auth_ctx_t *ctx)
+{
+    ctx->status = ctx->key.len > 0 ? REALM_AUTH_UNDECIDED : REALM_AUTH_MISSING;
 }
 
 ngx_int_t realm_auth_key_find(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
@@ -70,13 +78,15 @@ ngx_int_t realm_auth_key_find(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
     for (ngx_uint_t i = 0; i < conf->key_names->nelts; i++) {
         realm_auth_value_t kind;
         ngx_str_t key;
+        ngx_int_t rc;
 
-        if (is_hidden_name(ctx, &names[i])) {
-            ctx->status = ctx->key.len > 0 ? REALM_AUTH_UNDECIDED : REALM_AUTH_MISSING;
+        if (is_kept_name(ctx, &names[i])) {
+            judge_key(ctx);
             return NGX_OK;
         }
-        if (find_name(r, &names[i], &kind, &key) != NGX_OK)
-            return NGX_ERROR;
+        rc = find_name(r, ctx, &names[i], &kind, &key);
+        if (rc != NGX_OK)
+            return rc;
         if (kind == REALM_AUTH_VALUE_REPEATED) {
             ctx->status = REALM_AUTH_DUPLICATE;
             return NGX_OK;
@@ -84,7 +94,7 @@ ngx_int_t realm_auth_key_find(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
         if (kind == REALM_AUTH_VALUE_STRING) {
             ctx->key = key;
             ctx->key_name = &names[i];
-            ctx->status = key.len > 0 ? REALM_AUTH_UNDECIDED : REALM_AUTH_MISSING;
+            judge_key(ctx);
             return NGX_OK;
         }
     }
@@ -131,6 +141,8 @@ ngx_int_t realm_auth_key_hide(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
 {
     ngx_str_t args;
 
+    if (realm_auth_body_is_wanted(r, ctx))
+        return NGX_AGAIN;
     if (realm_auth_args_cut(r->pool, &r->args, ctx->key_name, &args) != NGX_OK)
         return NGX_ERROR;
     r->args = args;
@@ -139,7 +151,7 @@ ngx_int_t realm_auth_key_hide(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
                    realm_auth_args_cut, ctx->key_name) != NGX_OK)
         return NGX_ERROR;
     ctx->hidden = 1;
-    return NGX_OK;
+    return realm_auth_body_hide(r, ctx);
 }
 
 ngx_int_t realm_auth_key_mask(ngx_http_request_t *r)

@@ -12,7 +12,14 @@ static ngx_http_output_body_filter_pt next_body_filter;
 
 /* ---- what to say ---- */
 
-typedef enum { FORMAT_JSON, FORMAT_HTML, FORMAT_XML, FORMAT_PLAIN, FORMATS } format_t;
+typedef enum {
+    FORMAT_JSON,
+    FORMAT_HTML,
+    FORMAT_XML,
+    FORMAT_PLAIN,
+    FORMAT_GRPC, /* no body, but headers */
+    FORMATS
+} format_t;
 
 static const struct {
     ngx_str_t content_type;
@@ -31,6 +38,7 @@ static const struct {
                     "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<error>\n  <message>",
                     "</message>\n  <requestid>", "</requestid>\n</error>\n"},
     [FORMAT_PLAIN] = {ngx_string("text/plain; charset=utf-8"), "", "\nrequest_id: ", "\n"},
+    [FORMAT_GRPC] = {ngx_string("application/grpc"), NULL, NULL, NULL},
 };
 
 static ngx_int_t code_of(realm_auth_status_t status)
@@ -161,6 +169,15 @@ static void weigh_accept(ngx_str_t accept, ngx_uint_t *best, format_t *ret)
     }
 }
 
+static ngx_uint_t is_grpc(ngx_http_request_t *r)
+{
+    static const ngx_str_t grpc = ngx_string("application/grpc");
+    const ngx_table_elt_t *type = r->headers_in.content_type;
+
+    return r->http_version == NGX_HTTP_VERSION_20 && type != NULL && type->value.len >= grpc.len &&
+           ngx_strncasecmp(type->value.data, grpc.data, grpc.len) == 0;
+}
+
 /* The media range of the highest quality decides, the first of equals. */
 static format_t choose_format(ngx_http_request_t *r)
 {
@@ -168,6 +185,8 @@ static format_t choose_format(ngx_http_request_t *r)
     format_t format = FORMAT_JSON;
     ngx_uint_t best = 0;
 
+    if (is_grpc(r))
+        return FORMAT_GRPC;
     for (ngx_list_part_t *part = &r->headers_in.headers.part; part != NULL; part = part->next) {
         ngx_table_elt_t *headers = part->elts;
 
@@ -181,28 +200,32 @@ static format_t choose_format(ngx_http_request_t *r)
 
 /* ---- refusing ---- */
 
-static ngx_int_t set_www_authenticate(ngx_http_request_t *r)
+static ngx_table_elt_t *add_header(ngx_http_request_t *r, const ngx_str_t *name,
+                                   const ngx_str_t *value)
 {
     ngx_table_elt_t *h = ngx_list_push(&r->headers_out.headers);
 
     if (h == NULL)
-        return NGX_ERROR;
+        return NULL;
     ngx_memzero(h, sizeof(*h));
     h->hash = 1;
-    ngx_str_set(&h->key, "WWW-Authenticate");
-    h->value = realm_auth_conf(r)->www_authenticate;
-    r->headers_out.www_authenticate = h;
-    return NGX_OK;
+    h->key = *name;
+    h->value = *value;
+    return h;
 }
 
 ngx_int_t realm_auth_refuse(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
 {
+    static const ngx_str_t www_authenticate = ngx_string("WWW-Authenticate");
     ngx_int_t code = code_of(ctx->status);
 
     ctx->refused = 1;
-    if (code == NGX_HTTP_UNAUTHORIZED && set_www_authenticate(r) != NGX_OK)
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    return code;
+    if (code != NGX_HTTP_UNAUTHORIZED)
+        return code;
+    /* NGINX takes it back when `satisfy any` lets the request in. */
+    r->headers_out.www_authenticate =
+        add_header(r, &www_authenticate, &realm_auth_conf(r)->www_authenticate);
+    return r->headers_out.www_authenticate != NULL ? code : NGX_HTTP_INTERNAL_SERVER_ERROR;
 }
 
 /* ---- filters ---- */
@@ -216,7 +239,31 @@ static realm_auth_ctx_t *refusal(ngx_http_request_t *r)
                                                                                             : NULL;
 }
 
-static ngx_int_t make_body(ngx_http_request_t *r, realm_auth_ctx_t *ctx, format_t format)
+/* gRPC clients look at a status of their own; the texts are those of the codes. */
+static ngx_int_t add_grpc_status(ngx_http_request_t *r, ngx_int_t code)
+{
+    static const ngx_str_t names[] = {ngx_string("grpc-status"), ngx_string("grpc-message")};
+    static const ngx_str_t unauthenticated[] = {ngx_string("16"), ngx_string("Unauthenticated")};
+    static const ngx_str_t permission[] = {ngx_string("7"), ngx_string("PermissionDenied")};
+    static const ngx_str_t internal[] = {ngx_string("13"), ngx_string("Internal")};
+    const ngx_str_t *values = code == NGX_HTTP_UNAUTHORIZED ? unauthenticated
+                              : code == NGX_HTTP_FORBIDDEN  ? permission
+                                                            : internal;
+
+    for (ngx_uint_t i = 0; i < 2; i++) {
+        if (add_header(r, &names[i], &values[i]) == NULL)
+            return NGX_ERROR;
+    }
+    return NGX_OK;
+}
+
+static ngx_int_t make_empty_body(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
+{
+    ctx->answer_body = ngx_calloc_buf(r->pool);
+    return ctx->answer_body != NULL ? add_grpc_status(r, code_of(ctx->status)) : NGX_ERROR;
+}
+
+static ngx_int_t make_text(ngx_http_request_t *r, realm_auth_ctx_t *ctx, format_t format)
 {
     static ngx_str_t name = ngx_string("request_id");
     const char *message = message_of(ctx->status);
@@ -228,33 +275,41 @@ static ngx_int_t make_body(ngx_http_request_t *r, realm_auth_ctx_t *ctx, format_
         return NGX_ERROR;
     size = ngx_strlen(formats[format].before) + ngx_strlen(message) +
            ngx_strlen(formats[format].between) + id->len + ngx_strlen(formats[format].after);
-    ctx->body = ngx_create_temp_buf(r->pool, size);
-    if (ctx->body == NULL)
+    ctx->answer_body = ngx_create_temp_buf(r->pool, size);
+    if (ctx->answer_body == NULL)
         return NGX_ERROR;
-    ctx->body->last =
-        ngx_slprintf(ctx->body->last, ctx->body->end, "%s%s%s%v%s", formats[format].before, message,
-                     formats[format].between, id, formats[format].after);
-    ctx->body->last_buf = r == r->main;
-    ctx->body->last_in_chain = 1;
+    ctx->answer_body->last = ngx_slprintf(ctx->answer_body->last, ctx->answer_body->end,
+                                          "%s%s%s%v%s", formats[format].before, message,
+                                          formats[format].between, id, formats[format].after);
     return NGX_OK;
+}
+
+static void set_content_type(ngx_http_request_t *r, const ngx_str_t *type)
+{
+    const u_char *end = ngx_strlchr(type->data, type->data + type->len, ';');
+
+    r->headers_out.content_type = *type;
+    /* Up to the parameters, so that NGINX adds no second charset. */
+    r->headers_out.content_type_len = end != NULL ? (size_t)(end - type->data) : type->len;
+    r->headers_out.content_type_lowcase = NULL;
 }
 
 static ngx_int_t header_filter(ngx_http_request_t *r)
 {
     realm_auth_ctx_t *ctx = refusal(r);
     format_t format;
+    ngx_int_t rc;
 
-    if (ctx == NULL || ctx->body != NULL)
+    if (ctx == NULL || ctx->answer_body != NULL)
         return next_header_filter(r);
     format = choose_format(r);
-    if (make_body(r, ctx, format) != NGX_OK)
+    rc = format == FORMAT_GRPC ? make_empty_body(r, ctx) : make_text(r, ctx, format);
+    if (rc != NGX_OK)
         return NGX_ERROR;
-    r->headers_out.content_type = formats[format].content_type;
-    /* Up to the parameters, so that NGINX adds no second charset. */
-    r->headers_out.content_type_len = (size_t)(ngx_strchr(formats[format].content_type.data, ';') -
-                                               (char *)formats[format].content_type.data);
-    r->headers_out.content_type_lowcase = NULL;
-    r->headers_out.content_length_n = ctx->body->last - ctx->body->pos;
+    ctx->answer_body->last_buf = r == r->main;
+    ctx->answer_body->last_in_chain = 1;
+    set_content_type(r, &formats[format].content_type);
+    r->headers_out.content_length_n = ctx->answer_body->last - ctx->answer_body->pos;
     return next_header_filter(r);
 }
 
@@ -263,11 +318,11 @@ static ngx_int_t body_filter(ngx_http_request_t *r, ngx_chain_t *in)
     realm_auth_ctx_t *ctx = in != NULL ? refusal(r) : NULL;
     ngx_chain_t out;
 
-    if (ctx == NULL || ctx->body == NULL)
+    if (ctx == NULL || ctx->answer_body == NULL)
         return next_body_filter(r, in);
     for (ngx_chain_t *link = in; link != NULL; link = link->next)
         link->buf->pos = link->buf->last; /* NGINX's page is not sent */
-    out.buf = ctx->body;
+    out.buf = ctx->answer_body;
     out.next = NULL;
     ctx->refused = 0;
     return next_body_filter(r, &out);
