@@ -57,18 +57,13 @@ http {
 CONF
 }
 
-# nginx_program [OPTION...]
-nginx_program() {
-  "${NGINX:-nginx}" -p "$DIR/" -c "$DIR/nginx.conf" -e "$DIR/error.log" "$@" 3>&-
-}
-
 # start_nginx LOCATIONS [HTTP_LINES]: sets NGINX_PORT, WEB and NGINX_PID.
 start_nginx() {
   local attempt
   for attempt in 1 2 3 4 5; do
     NGINX_PORT=$(free_port)
     write_nginx_config "$@"
-    nginx_program -g 'daemon off;' 2>>"$DIR/nginx.err" &
+    nginx -p "$DIR/" -c "$DIR/nginx.conf" -e "$DIR/error.log" -g 'daemon off;' 2>>"$DIR/nginx.err" 3>&- &
     NGINX_PID=$!
     if until_true nginx_listens && kill -0 "$NGINX_PID" 2>/dev/null; then
       PIDS+=("$NGINX_PID")
@@ -87,8 +82,81 @@ nginx_listens() {
   curl -sS -o /dev/null "http://127.0.0.1:$NGINX_PORT/" 2>/dev/null || ! kill -0 "$NGINX_PID" 2>/dev/null
 }
 
-# get [CURL_OPTION...] PATH: sets status to the answer's code; body and headers are in $DIR/body and $DIR/headers.
+# get [CURL_OPTION...] PATH: sets status to the answer's code; body and headers are in $DIR/answer and $DIR/headers.
 get() {
   local path=${!#}
-  status=$(curl -sS -o "$DIR/body" -D "$DIR/headers" -w '%{http_code}' "${@:1:$#-1}" "$WEB$path")
+  status=$(curl -sS -o "$DIR/answer" -D "$DIR/headers" -w '%{http_code}' "${@:1:$#-1}" "$WEB$path")
 }
+
+# expect CODE [CURL_OPTION...] PATH
+expect() {
+  local code=$1
+  shift
+  get "$@"
+  [ "$status" = "$code" ] && return
+  echo "expected $code, got $status for $*" >&2
+  cat "$DIR/answer" "$DIR/error.log" >&2
+  return 1
+}
+
+# The message of a refusal in JSON.
+message() { jq -r .message "$DIR/answer"; }
+
+# answer_has LINE: the answer has this header (an extended regular expression); answer_has_no NAME.
+answer_has() {
+  tr -d '\r' <"$DIR/headers" | grep -qiE "^($1)\$" && return
+  echo "the answer has no header $1:" >&2
+  cat "$DIR/headers" >&2
+  return 1
+}
+answer_has_no() { ! grep -i "^$1:" "$DIR/headers" >&2; }
+
+# upstream_saw LINE: the echoed request has this line (an extended regular expression for all of it, any case).
+upstream_saw() {
+  grep -qiE "^($1)\$" "$DIR/answer" && return
+  echo "the upstream did not see $1:" >&2
+  cat "$DIR/answer" >&2
+  return 1
+}
+
+upstream_did_not_see() {
+  ! grep -iE "$1" "$DIR/answer" >&2
+}
+
+# start_echo: the echo server as UPSTREAM (host:port).
+start_echo() {
+  "$BUILD/tests/echo_server" >"$DIR/echo.out" 3>&- &
+  PIDS+=($!)
+  until_true grep -q '^listening on ' "$DIR/echo.out"
+  UPSTREAM=127.0.0.1:$(sed -n 's/^listening on //p' "$DIR/echo.out")
+}
+
+# start_people: control plane and agent; realm PROD with ALICE, whose key is SECRET, in gold (the realm's) and silver.
+start_people() {
+  local key
+  start_control
+  start_agent edge "$CP_A"
+  PROD=$(make_realm prod "$CP_A")
+  ALICE=$(api POST "/v1/realms/$PROD/consumers" '{"username":"Alice","custom_id":"c-1","consumer_groups":["silver"]}' | jq -er .id)
+  key=$(api POST "/v1/realms/$PROD/consumers/$ALICE/keys?wait=applied" '{"type":"new"}')
+  SECRET=$(jq -er .secret <<<"$key")
+  KEY_ID=$(jq -er .id <<<"$key")
+}
+
+# start_gateway [DIRECTIVES [LOCATIONS [HTTP_LINES]]]: people, echo server, and NGINX with a location /a/ that
+# authenticates by the realm and has the directives.
+start_gateway() {
+  start_people
+  start_echo
+  start_nginx "location / { return 204; }
+    location /a/ {
+      realm_auth on;
+      realm_auth_identity realm:us:$PROD;
+      ${1:-}
+      proxy_pass http://$UPSTREAM;
+    }
+    ${2:-}" "${3:-}"
+}
+
+# The last line of the access log, complete.
+logged() { tail -n 1 "$DIR/access.log"; }
