@@ -73,6 +73,8 @@ static u_char *append_buf(u_char *out, const ngx_buf_t *buf)
 {
     size_t size = (size_t)ngx_buf_size(buf);
 
+    if (size == 0)
+        return out; /* a mark alone: of the end, after chunks */
     if (ngx_buf_in_memory(buf))
         return ngx_cpymem(out, buf->pos, size);
     return ngx_read_file(buf->file, out, size, buf->file_pos) == (ssize_t)size ? out + size : NULL;

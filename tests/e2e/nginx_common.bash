@@ -95,7 +95,7 @@ expect() {
   get "$@"
   [ "$status" = "$code" ] && return
   echo "expected $code, got $status for $*" >&2
-  cat "$DIR/answer" "$DIR/error.log" >&2
+  cut -c 1-300 "$DIR/answer" "$DIR/error.log" >&2
   return 1
 }
 
