@@ -56,12 +56,13 @@ tsan:
 # ---- lint ----
 
 C_FILES := $(wildcard base/*.[ch] store/*.[ch] sync/*.[ch] agent/*.[ch] control/*.[ch] control/*/*.[ch] tools/*.[ch] \
+             gateway/nginx/*.[ch] \
              include/*.h docs/examples/*.c bench/*.[ch] tests/unit/*.[ch] tests/lib/*.[ch] tests/helpers/*.[ch] tests/fuzz/*.[ch])
 
 lint:
 	@packaging/deps.sh lint
 	@$(MAKE) --no-print-directory -j$(TEST_JOBS) BUILD=build/lint WERROR=-Werror all unit-tests bench-programs
-	@tests/lint/run build/lint
+	@NGINX_CPPFLAGS='$(NGINX_CPPFLAGS)' tests/lint/run build/lint
 
 format:
 	clang-format -i $(C_FILES)

@@ -257,13 +257,7 @@ static ngx_int_t add_grpc_status(ngx_http_request_t *r, ngx_int_t code)
     return NGX_OK;
 }
 
-static ngx_int_t make_empty_body(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
-{
-    ctx->answer_body = ngx_calloc_buf(r->pool);
-    return ctx->answer_body != NULL ? add_grpc_status(r, code_of(ctx->status)) : NGX_ERROR;
-}
-
-static ngx_int_t make_text(ngx_http_request_t *r, realm_auth_ctx_t *ctx, format_t format)
+static ngx_int_t make_body(ngx_http_request_t *r, realm_auth_ctx_t *ctx, format_t format)
 {
     static ngx_str_t name = ngx_string("request_id");
     const char *message = message_of(ctx->status);
@@ -281,6 +275,9 @@ static ngx_int_t make_text(ngx_http_request_t *r, realm_auth_ctx_t *ctx, format_
     ctx->answer_body->last = ngx_slprintf(ctx->answer_body->last, ctx->answer_body->end,
                                           "%s%s%s%v%s", formats[format].before, message,
                                           formats[format].between, id, formats[format].after);
+    ctx->answer_body->last_buf = r == r->main;
+    ctx->answer_body->last_in_chain = 1;
+    r->headers_out.content_length_n = ctx->answer_body->last - ctx->answer_body->pos;
     return NGX_OK;
 }
 
@@ -303,14 +300,15 @@ static ngx_int_t header_filter(ngx_http_request_t *r)
     if (ctx == NULL || ctx->answer_body != NULL)
         return next_header_filter(r);
     format = choose_format(r);
-    rc = format == FORMAT_GRPC ? make_empty_body(r, ctx) : make_text(r, ctx, format);
-    if (rc != NGX_OK)
-        return NGX_ERROR;
-    ctx->answer_body->last_buf = r == r->main;
-    ctx->answer_body->last_in_chain = 1;
+    if (format == FORMAT_GRPC) {
+        rc = add_grpc_status(r, code_of(ctx->status));
+        r->header_only = 1;
+        r->headers_out.content_length_n = -1;
+    } else {
+        rc = make_body(r, ctx, format);
+    }
     set_content_type(r, &formats[format].content_type);
-    r->headers_out.content_length_n = ctx->answer_body->last - ctx->answer_body->pos;
-    return next_header_filter(r);
+    return rc == NGX_OK ? next_header_filter(r) : NGX_ERROR;
 }
 
 static ngx_int_t body_filter(ngx_http_request_t *r, ngx_chain_t *in)

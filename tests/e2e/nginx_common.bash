@@ -57,13 +57,18 @@ http {
 CONF
 }
 
-# start_nginx LOCATIONS [HTTP_LINES]: sets NGINX_PORT, WEB and NGINX_PID.
+# run_nginx [OPTION...]: in place of this shell; by its path, which a binary upgrade needs.
+run_nginx() { exec "$(command -v nginx)" -p "$DIR/" -c "$DIR/nginx.conf" -e "$DIR/error.log" "$@" 2>>"$DIR/nginx.err" 3>&-; }
+
+# start_nginx LOCATIONS [HTTP_LINES]: sets NGINX_PORT, WEB and NGINX_PID. $DIR/files/page says "let in".
 start_nginx() {
   local attempt
+  mkdir -p "$DIR/files"
+  echo 'let in' >"$DIR/files/page"
   for attempt in 1 2 3 4 5; do
     NGINX_PORT=$(free_port)
     write_nginx_config "$@"
-    nginx -p "$DIR/" -c "$DIR/nginx.conf" -e "$DIR/error.log" -g 'daemon off;' 2>>"$DIR/nginx.err" 3>&- &
+    run_nginx -g 'daemon off;' &
     NGINX_PID=$!
     if until_true nginx_listens && kill -0 "$NGINX_PID" 2>/dev/null; then
       PIDS+=("$NGINX_PID")
@@ -85,7 +90,8 @@ nginx_listens() {
 # get [CURL_OPTION...] PATH: sets status to the answer's code; body and headers are in $DIR/answer and $DIR/headers.
 get() {
   local path=${!#}
-  status=$(curl -sS -o "$DIR/answer" -D "$DIR/headers" -w '%{http_code}' "${@:1:$#-1}" "$WEB$path")
+  status=$(curl -sS -o "$DIR/answer" -D "$DIR/headers" -w '%{http_code}' "${@:1:$#-1}" "$WEB$path") ||
+    { tail -n 20 "$DIR/error.log" >&2; return 1; }
 }
 
 # expect CODE [CURL_OPTION...] PATH
