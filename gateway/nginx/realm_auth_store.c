@@ -94,7 +94,7 @@ void realm_auth_store_close(void)
 
 static ngx_int_t copy(ngx_pool_t *pool, const char *text, ngx_str_t *ret)
 {
-    ngx_str_null(ret);
+    ngx_str_set(ret, "");
     if (text == NULL)
         return NGX_OK;
     ret->len = ngx_strlen(text);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # The NGINX module: where keys are looked for, and who is let in.
-# shellcheck disable=SC2154 # bats sets $status and $output
+# shellcheck disable=SC2034,SC2154 # the helpers read and set variables
 
 load nginx_common
 

@@ -1,6 +1,7 @@
 # nginx_common.bash - a real NGINX with the module, on random ports, for the nginx_*.bats files.
 #
-# An upstream inside the same NGINX answers with the request as it arrived, one "name: value" a line.
+# tests/helpers/echo_server.c is the upstream: it answers with the request as it arrived.
+# shellcheck disable=SC2034 # the tests use the variables
 
 load common
 
@@ -62,10 +63,9 @@ run_nginx() { exec "$(command -v nginx)" -p "$DIR/" -c "$DIR/nginx.conf" -e "$DI
 
 # start_nginx LOCATIONS [HTTP_LINES]: sets NGINX_PORT, WEB and NGINX_PID. $DIR/files/page says "let in".
 start_nginx() {
-  local attempt
   mkdir -p "$DIR/files"
   echo 'let in' >"$DIR/files/page"
-  for attempt in 1 2 3 4 5; do
+  for _ in 1 2 3 4 5; do
     NGINX_PORT=$(free_port)
     write_nginx_config "$@"
     run_nginx -g 'daemon off;' &

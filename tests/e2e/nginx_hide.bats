@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # The NGINX module: keys in bodies, and keys that neither the upstream nor a log gets to see.
-# shellcheck disable=SC2154 # bats sets $status and $output
+# shellcheck disable=SC2034,SC2154 # the helpers read and set variables
 
 load nginx_common
 

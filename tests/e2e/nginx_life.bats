@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # The NGINX module through what happens to a gateway: reload, binary upgrade, a store that is not there, that is old.
-# shellcheck disable=SC2154 # bats sets $status and $output
+# shellcheck disable=SC2034,SC2154 # the helpers read and set variables
 
 load nginx_common
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # The NGINX module among NGINX's other parts: limits, logs, maps, subrequests, HTTP/2, gRPC.
-# shellcheck disable=SC2154 # bats sets $status and $output
+# shellcheck disable=SC2034,SC2154 # the helpers read and set variables
 
 load nginx_common
 
