@@ -83,7 +83,7 @@ static realm_auth_ctx_t *begin_pass(ngx_http_request_t *r)
 static realm_auth_status_t judge_stale(const realm_auth_loc_conf_t *conf,
                                        const realm_auth_consumer_t *answer)
 {
-    if (conf->on_stale == REALM_AUTH_DENY)
+    if (conf->on_stale != REALM_AUTH_SERVE)
         return REALM_AUTH_STALE_DENIED;
     return answer->id.len > 0 ? REALM_AUTH_STALE : REALM_AUTH_UNKNOWN;
 }
@@ -123,10 +123,37 @@ static ngx_uint_t has_required_group(const realm_auth_loc_conf_t *conf,
 
 static ngx_uint_t is_accepted(realm_auth_status_t status)
 {
-    return status == REALM_AUTH_FOUND || status == REALM_AUTH_STALE;
+    return status == REALM_AUTH_FOUND || status == REALM_AUTH_ASKED || status == REALM_AUTH_STALE;
 }
 
-static void look_up(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
+/* The request's consumer is known, or that it has none. */
+static void settle(ngx_http_request_t *r, realm_auth_ctx_t *ctx, realm_auth_status_t status,
+                   const realm_auth_consumer_t *consumer)
+{
+    ctx->status = status;
+    ctx->known = 1;
+    if (!is_accepted(status))
+        return;
+    ctx->consumer = *consumer;
+    if (!has_required_group(realm_auth_conf(r), consumer))
+        ctx->status = REALM_AUTH_FORBIDDEN;
+}
+
+static void on_asked(ngx_http_request_t *r, int answer, const realm_auth_consumer_t *consumer)
+{
+    realm_auth_ctx_t *ctx = ngx_http_get_module_ctx(r, ngx_http_realm_auth_module);
+
+    ctx->waiting = 0;
+    if (answer == RS_FOUND)
+        settle(r, ctx, REALM_AUTH_ASKED, consumer);
+    else if (answer == RS_NOT_FOUND || !ctx->was_stale)
+        settle(r, ctx, REALM_AUTH_UNKNOWN, NULL);
+    else
+        settle(r, ctx, REALM_AUTH_STALE_DENIED, NULL);
+}
+
+/* NGX_OK: settled. NGX_DONE: the control plane is being asked. */
+static ngx_int_t look_up(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
 {
     const realm_auth_loc_conf_t *conf = realm_auth_conf(r);
     realm_auth_consumer_t consumer;
@@ -134,12 +161,19 @@ static void look_up(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
         r->pool, ngx_http_get_module_main_conf(r, ngx_http_realm_auth_module), conf->sources,
         &ctx->key, &consumer);
 
-    ctx->status = judge(conf, answer, &consumer);
-    ctx->answered = answer >= 0;
-    if (is_accepted(ctx->status) || answer == RS_NOT_FOUND)
-        ctx->consumer = consumer; /* of a miss, the age alone */
-    if (is_accepted(ctx->status) && !has_required_group(conf, &ctx->consumer))
-        ctx->status = REALM_AUTH_FORBIDDEN;
+    if (conf->on_stale == REALM_AUTH_ASK && (answer == RS_NOT_FOUND || answer == RS_STALE)) {
+        ctx->was_stale = answer == RS_STALE;
+        if (realm_auth_ask(r, &ctx->key, on_asked) == NGX_OK) {
+            ctx->waiting = 1;
+            return NGX_DONE;
+        }
+    }
+    if (answer >= 0) {
+        ctx->consumer.age_ms = consumer.age_ms;
+        ctx->answered = 1;
+    }
+    settle(r, ctx, judge(conf, answer, &consumer), &consumer);
+    return NGX_OK;
 }
 
 /* ---- phases ---- */
@@ -149,25 +183,34 @@ static ngx_uint_t is_free_preflight(ngx_http_request_t *r)
     return r->method == NGX_HTTP_OPTIONS && !realm_auth_conf(r)->run_on_preflight;
 }
 
-/* NGX_AGAIN: the body must be read first, then once more. */
+/* Finds the key and takes it out of sight. NGX_AGAIN: the body must be read first. */
+static ngx_int_t take_key(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
+{
+    ngx_int_t rc = realm_auth_key_find(r, ctx);
+
+    if (rc == NGX_OK && realm_auth_conf(r)->hide_credentials && ctx->key_name != NULL)
+        rc = realm_auth_key_hide(r, ctx);
+    return rc == NGX_OK ? realm_auth_key_mask(r) : rc;
+}
+
+/* NGX_OK: the request is settled. NGX_DONE: it waits, and the phases are run again. */
 static ngx_int_t identify(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
 {
     ngx_int_t rc;
 
     if (is_free_preflight(r)) {
-        ctx->status = REALM_AUTH_PREFLIGHT;
-        return realm_auth_headers_set(r, ctx);
+        settle(r, ctx, REALM_AUTH_PREFLIGHT, NULL);
+        return NGX_OK;
     }
-    rc = realm_auth_key_find(r, ctx);
-    if (rc == NGX_OK && realm_auth_conf(r)->hide_credentials && ctx->key_name != NULL)
-        rc = realm_auth_key_hide(r, ctx);
-    if (rc == NGX_OK)
-        rc = realm_auth_key_mask(r);
+    rc = take_key(r, ctx);
+    if (rc == NGX_AGAIN)
+        return realm_auth_body_read(r, ctx);
     if (rc != NGX_OK)
         return rc;
     if (ctx->status == REALM_AUTH_UNDECIDED)
-        look_up(r, ctx);
-    return realm_auth_headers_set(r, ctx);
+        return look_up(r, ctx);
+    settle(r, ctx, ctx->status, NULL);
+    return NGX_OK;
 }
 
 static ngx_int_t decide(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
@@ -204,10 +247,10 @@ static ngx_int_t preaccess_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     if (ctx->waiting)
         return NGX_DONE;
-    rc = identify(r, ctx);
-    if (rc == NGX_AGAIN)
-        return realm_auth_body_read(r, ctx);
-    if (rc != NGX_OK)
+    rc = ctx->known ? NGX_OK : identify(r, ctx);
+    if (rc == NGX_DONE || rc >= NGX_HTTP_SPECIAL_RESPONSE)
+        return rc;
+    if (rc != NGX_OK || realm_auth_headers_set(r, ctx) != NGX_OK)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     return r == r->main ? NGX_DECLINED : decide_subrequest(r, ctx);
 }

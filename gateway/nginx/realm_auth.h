@@ -27,11 +27,13 @@ extern ngx_module_t ngx_http_realm_auth_module;
 
 typedef enum {
     REALM_AUTH_SERVE, /* a stale answer is as good as a current one */
-    REALM_AUTH_DENY   /* a stale answer is a no */
+    REALM_AUTH_DENY,  /* a stale answer is a no */
+    REALM_AUTH_ASK    /* misses and stale answers are asked for; DENY when nobody answers */
 } realm_auth_on_stale_t;
 
 typedef struct {
-    ngx_str_t store_dir; /* len 0: no realm_store */
+    ngx_str_t store_dir;  /* len 0: no realm_store */
+    ngx_str_t ask_socket; /* the agent's, in it */
 } realm_auth_main_conf_t;
 
 typedef struct {
@@ -47,6 +49,8 @@ typedef struct {
     ngx_str_t realm;            /* as configured */
     ngx_str_t www_authenticate; /* the header's value made of it */
     ngx_uint_t on_stale;
+    ngx_msec_t ask_timeout;
+    ngx_str_t ask_sources;       /* `sources` as a question names them; REALM_AUTH_ASK alone */
     ngx_array_t *require_groups; /* of ngx_str_t; NULL: none */
 } realm_auth_loc_conf_t;
 
@@ -61,6 +65,7 @@ char *realm_auth_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child);
 typedef enum {
     REALM_AUTH_UNDECIDED,
     REALM_AUTH_FOUND,
+    REALM_AUTH_ASKED,        /* found by the control plane, which was asked */
     REALM_AUTH_STALE,        /* served although it is older than the realm allows */
     REALM_AUTH_PREFLIGHT,    /* OPTIONS, let through without a look */
     REALM_AUTH_MISSING,      /* no key, or an empty one */
@@ -93,7 +98,9 @@ typedef struct {
     const ngx_str_t *key_name; /* NULL: no key was found; borrowed from the configuration */
     ngx_str_t body_text;       /* the request's body, when a key was looked for in it */
     ngx_buf_t *answer_body;    /* of a refusal, once its headers are sent */
-    unsigned waiting : 1;      /* for the request's body */
+    unsigned waiting : 1;      /* for the request's body, or an answer to a question */
+    unsigned known : 1;        /* `status` is what there is to know; headers may be set */
+    unsigned was_stale : 1;    /* what the store answered, when the control plane is asked */
     unsigned body_is_read : 1;
     unsigned body_edited : 1; /* the key was taken out of it */
     unsigned kept : 1;        /* the key was found by an earlier pass, see begin_pass() */
@@ -182,6 +189,23 @@ int realm_auth_store_look_up(ngx_pool_t *pool, const realm_auth_main_conf_t *con
                              realm_auth_consumer_t *ret);
 /* Age of the source that was not heard for longest in milliseconds, -1 when it cannot be told. */
 int64_t realm_auth_store_age_ms(const realm_auth_main_conf_t *conf);
+
+/* Writes groups_text. */
+ngx_int_t realm_auth_join_groups(ngx_pool_t *pool, realm_auth_consumer_t *consumer);
+
+/* ---- realm_auth_ask.c: the control plane, through the agent ---- */
+
+/* Writes the sources as a question names them. */
+ngx_int_t realm_auth_ask_prepare(ngx_pool_t *pool, const ngx_array_t *sources, ngx_str_t *ret);
+/* `answer` is RS_FOUND with a consumer in the request's memory, RS_NOT_FOUND, or negative: nobody
+ * could be asked. The phases are run again afterwards. */
+typedef void (*realm_auth_asked_pt)(ngx_http_request_t *r, int answer,
+                                    const realm_auth_consumer_t *consumer);
+/* Asks. NGX_OK: `asked` will be called, from the event loop. NGX_ERROR: nobody can be asked, which
+ * was logged; a key that is no UTF-8 is nobody's and is not asked for either. */
+ngx_int_t realm_auth_ask(ngx_http_request_t *r, const ngx_str_t *key, realm_auth_asked_pt asked);
+/* Logs it, but not each time. In realm_auth_store.c, where troubles are counted. */
+void realm_auth_cannot_ask(const char *why);
 
 /* ---- realm_auth_refusal.c ---- */
 

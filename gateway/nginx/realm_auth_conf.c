@@ -1,6 +1,8 @@
 /* realm_auth_conf.c - the directives. docs/gateways.md is their reference. */
 #include "realm_auth.h"
 
+#include <sys/un.h>
+
 static char *set_key_names(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *set_identity(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *set_require_group(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
@@ -9,6 +11,7 @@ static char *set_realm(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 enum {
     BODY_MAX_SIZE = 1024 * 1024, /* NGINX's own default of client_max_body_size */
+    ASK_TIMEOUT_MS = 5000,       /* the agent gives up after 3 s and says so */
     MAIN = NGX_HTTP_MAIN_CONF,
     ANYWHERE = NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF
 };
@@ -16,6 +19,7 @@ enum {
 static ngx_conf_enum_t on_stale_values[] = {
     {ngx_string("serve"), REALM_AUTH_SERVE},
     {ngx_string("deny"), REALM_AUTH_DENY},
+    {ngx_string("ask"), REALM_AUTH_ASK},
     {ngx_null_string, 0},
 };
 
@@ -49,11 +53,26 @@ ngx_command_t realm_auth_commands[] = {
      NGX_HTTP_LOC_CONF_OFFSET, offsetof(realm_auth_loc_conf_t, body_max_size), NULL},
     {ngx_string("realm_auth_on_stale"), ANYWHERE | NGX_CONF_TAKE1, ngx_conf_set_enum_slot,
      NGX_HTTP_LOC_CONF_OFFSET, offsetof(realm_auth_loc_conf_t, on_stale), on_stale_values},
+    {ngx_string("realm_auth_ask_timeout"), ANYWHERE | NGX_CONF_TAKE1, ngx_conf_set_msec_slot,
+     NGX_HTTP_LOC_CONF_OFFSET, offsetof(realm_auth_loc_conf_t, ask_timeout), NULL},
     ngx_null_command,
 };
 
 static char is_duplicate[] = "is duplicate";
 static char is_empty[] = "is empty";
+
+static char *set_ask_socket(ngx_conf_t *cf, realm_auth_main_conf_t *conf)
+{
+    static const char name[] = "/ask.sock";
+    ngx_str_t *ret = &conf->ask_socket;
+
+    ret->len = conf->store_dir.len + sizeof(name) - 1;
+    ret->data = ngx_pnalloc(cf->pool, ret->len + 1);
+    if (ret->data == NULL)
+        return NGX_CONF_ERROR;
+    *ngx_sprintf(ret->data, "%V%s", &conf->store_dir, name) = '\0';
+    return NGX_CONF_OK;
+}
 
 static char *set_store(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
@@ -66,8 +85,9 @@ static char *set_store(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     if (words[1].len == 0)
         return is_empty;
     main_conf->store_dir = words[1];
-    return ngx_conf_full_name(cf->cycle, &main_conf->store_dir, 0) == NGX_OK ? NGX_CONF_OK
-                                                                             : NGX_CONF_ERROR;
+    if (ngx_conf_full_name(cf->cycle, &main_conf->store_dir, 0) != NGX_OK)
+        return NGX_CONF_ERROR;
+    return set_ask_socket(cf, main_conf);
 }
 
 /* The directive's words as an array of ngx_str_t. */
@@ -202,6 +222,7 @@ void *realm_auth_create_loc_conf(ngx_conf_t *cf)
     conf->hide_credentials = NGX_CONF_UNSET;
     conf->run_on_preflight = NGX_CONF_UNSET;
     conf->on_stale = NGX_CONF_UNSET_UINT;
+    conf->ask_timeout = NGX_CONF_UNSET_MSEC;
     conf->require_groups = NGX_CONF_UNSET_PTR;
     return conf;
 }
@@ -247,6 +268,22 @@ static char *make_www_authenticate(ngx_conf_t *cf, realm_auth_loc_conf_t *conf)
     return NGX_CONF_OK;
 }
 
+static char *prepare_to_ask(ngx_conf_t *cf, const realm_auth_main_conf_t *main_conf,
+                            realm_auth_loc_conf_t *conf)
+{
+    if (!conf->enable || conf->on_stale != REALM_AUTH_ASK)
+        return NGX_CONF_OK;
+    if (main_conf->ask_socket.len >= sizeof(((struct sockaddr_un *)0)->sun_path)) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"realm_auth_on_stale ask\": the path of \"%V\" is too long for a socket",
+                      &main_conf->ask_socket);
+        return NGX_CONF_ERROR;
+    }
+    return realm_auth_ask_prepare(cf->pool, conf->sources, &conf->ask_sources) == NGX_OK
+               ? NGX_CONF_OK
+               : NGX_CONF_ERROR;
+}
+
 char *realm_auth_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 {
     const realm_auth_main_conf_t *main_conf =
@@ -265,13 +302,15 @@ char *realm_auth_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->run_on_preflight, prev->run_on_preflight, 1);
     ngx_conf_merge_str_value(conf->realm, prev->realm, "");
     ngx_conf_merge_uint_value(conf->on_stale, prev->on_stale, REALM_AUTH_SERVE);
+    ngx_conf_merge_msec_value(conf->ask_timeout, prev->ask_timeout, ASK_TIMEOUT_MS);
     ngx_conf_merge_ptr_value(conf->require_groups, prev->require_groups, NULL);
     if (conf->enable && main_conf->store_dir.len == 0) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                       "\"realm_auth on\" needs \"realm_store\" in the http block");
         return NGX_CONF_ERROR;
     }
-    if (default_lists(cf, conf) != NGX_CONF_OK)
+    if (default_lists(cf, conf) != NGX_CONF_OK ||
+        prepare_to_ask(cf, main_conf, conf) != NGX_CONF_OK)
         return NGX_CONF_ERROR;
     return make_www_authenticate(cf, conf);
 }

@@ -15,39 +15,51 @@ enum {
     MESSAGE_SIZE = 512
 };
 
+/* What is logged when it begins or changes, and now and then while it lasts. */
+typedef struct {
+    const char *consequence;
+    int code; /* what was logged last; 0: none */
+    ngx_msec_t logged_at;
+    ngx_uint_t unlogged;
+} trouble_t;
+
 static struct {
     rs_store *store; /* NULL: not open */
     ngx_uint_t tried;
     ngx_msec_t tried_at;
-    int trouble; /* what was logged last; 0: none */
-    ngx_msec_t logged_at;
-    ngx_uint_t unlogged;
 } worker;
+
+static trouble_t store_trouble = {.consequence = "requests are answered 500 until it can"};
+static trouble_t ask_trouble = {.consequence = "what is stale is denied, what is missing unknown"};
 
 /* ---- troubles ---- */
 
-static void complain(int code, const char *what, const char *why)
+static void complain(trouble_t *trouble, int code, const char *what, const char *why)
 {
-    if (worker.trouble == code && ngx_current_msec - worker.logged_at < LOG_EVERY_MS) {
-        worker.unlogged++;
+    if (trouble->code == code && ngx_current_msec - trouble->logged_at < LOG_EVERY_MS) {
+        trouble->unlogged++;
         return;
     }
     ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
-                  "realm_auth: cannot %s: %s; requests are answered 500 until it can "
-                  "(%ui more since the last such line)",
-                  what, why, worker.unlogged);
-    worker.trouble = code;
-    worker.logged_at = ngx_current_msec;
-    worker.unlogged = 0;
+                  "realm_auth: cannot %s: %s; %s (%ui more since the last such line)", what, why,
+                  trouble->consequence, trouble->unlogged);
+    trouble->code = code;
+    trouble->logged_at = ngx_current_msec;
+    trouble->unlogged = 0;
 }
 
 static void all_is_well(void)
 {
-    if (worker.trouble == 0)
+    if (store_trouble.code == 0)
         return;
     ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0, "realm_auth: the store answers again");
-    worker.trouble = 0;
-    worker.unlogged = 0;
+    store_trouble.code = 0;
+    store_trouble.unlogged = 0;
+}
+
+void realm_auth_cannot_ask(const char *why)
+{
+    complain(&ask_trouble, RS_E_IO, "ask the control plane", why);
 }
 
 /* ---- opening ---- */
@@ -65,7 +77,8 @@ static int open_store(const ngx_str_t *dir)
     rc = rs_open(&worker.store, (const char *)dir->data, &options);
     if (rc != 0) {
         worker.store = NULL;
-        complain(rc, "open the store", message[0] != '\0' ? message : rs_strerror(rc));
+        complain(&store_trouble, rc, "open the store",
+                 message[0] != '\0' ? message : rs_strerror(rc));
     }
     return rc;
 }
@@ -120,7 +133,7 @@ static ngx_int_t copy_groups(ngx_pool_t *pool, const rs_consumer *found, realm_a
     return NGX_OK;
 }
 
-static ngx_int_t join_groups(ngx_pool_t *pool, realm_auth_consumer_t *consumer)
+ngx_int_t realm_auth_join_groups(ngx_pool_t *pool, realm_auth_consumer_t *consumer)
 {
     size_t size = 0;
     u_char *p;
@@ -149,7 +162,7 @@ static int copy_consumer(ngx_pool_t *pool, rs_consumer *found, realm_auth_consum
         copy(pool, rs_consumer_custom_id(found), &ret->custom_id) != NGX_OK ||
         copy(pool, rs_consumer_credential_id(found), &ret->credential_id) != NGX_OK ||
         copy(pool, rs_consumer_realm_name(found), &ret->realm_name) != NGX_OK ||
-        copy_groups(pool, found, ret) != NGX_OK || join_groups(pool, ret) != NGX_OK)
+        copy_groups(pool, found, ret) != NGX_OK || realm_auth_join_groups(pool, ret) != NGX_OK)
         return RS_E_NO_MEMORY;
     return 0;
 }
@@ -188,7 +201,7 @@ int realm_auth_store_look_up(ngx_pool_t *pool, const realm_auth_main_conf_t *con
             break;
     }
     if (rc < 0)
-        complain(rc, "look a key up", rs_strerror(rc));
+        complain(&store_trouble, rc, "look a key up", rs_strerror(rc));
     else
         all_is_well();
     return rc;

@@ -8,6 +8,7 @@
 static ngx_str_t words[] = {
     [REALM_AUTH_UNDECIDED] = ngx_null_string,
     [REALM_AUTH_FOUND] = ngx_string("found"),
+    [REALM_AUTH_ASKED] = ngx_string("asked"),
     [REALM_AUTH_STALE] = ngx_string("stale"),
     [REALM_AUTH_PREFLIGHT] = ngx_string("preflight"),
     [REALM_AUTH_MISSING] = ngx_string("missing"),

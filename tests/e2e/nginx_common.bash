@@ -9,12 +9,15 @@ NGINX_LOG='$status|$realm_auth_status|$realm_consumer_id|$realm_consumer_usernam
 
 # Workers outlive a master that is killed: masters are asked to go first.
 teardown() {
-  local pid
+  local pid complaints
   for pid in $(cat "$DIR"/nginx.pid* 2>/dev/null); do
     kill -TERM "$pid" 2>/dev/null || continue
     until_true gone "$pid"
   done
+  complaints=$(cat "$DIR"/sanitizer.* 2>/dev/null)
   stop_all
+  echo "$complaints"
+  [ -z "$complaints" ]
 }
 
 gone() { ! kill -0 "$1" 2>/dev/null; }
@@ -34,7 +37,8 @@ write_nginx_config() {
   cat >"$DIR/nginx.conf" <<CONF
 load_module $BUILD/nginx/ngx_http_realm_auth_module.so;
 user ${NGINX_USER:-$(id -un) $(id -gn)};
-${NGINX_MAIN:-}
+env LD_PRELOAD;
+env ASAN_OPTIONS;
 worker_processes ${NGINX_WORKERS:-1};
 pid $DIR/nginx.pid;
 error_log $DIR/error.log info;
@@ -59,7 +63,17 @@ CONF
 }
 
 # run_nginx [OPTION...]: in place of this shell; by its path, which a binary upgrade needs.
-run_nginx() { exec "$(command -v nginx)" -p "$DIR/" -c "$DIR/nginx.conf" -e "$DIR/error.log" "$@" 2>>"$DIR/nginx.err" 3>&-; }
+run_nginx() {
+  preload_sanitizers
+  exec "$(command -v nginx)" -p "$DIR/" -c "$DIR/nginx.conf" -e "$DIR/error.log" "$@" 2>>"$DIR/nginx.err" 3>&-
+}
+
+# NGINX itself has no sanitizers in it, but the module then has. NGINX never frees its configuration.
+preload_sanitizers() {
+  [ -n "${REALMSTORE_SANITIZED:-}" ] || return 0
+  LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
+  export LD_PRELOAD ASAN_OPTIONS=detect_leaks=0:log_path=$DIR/sanitizer
+}
 
 # start_nginx LOCATIONS [HTTP_LINES]: sets NGINX_PORT, WEB and NGINX_PID. $DIR/files/page says "let in".
 start_nginx() {

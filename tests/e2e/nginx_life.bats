@@ -165,11 +165,19 @@ workers_differ_from() { [ -n "$(workers)" ] && [ "$(workers)" != "$1" ]; }
   [[ $(logged) == "200|found|$ALICE|"* ]]
 }
 
+check_nginx() {
+  (run_nginx -t)
+  local rc=$?
+  cat "$DIR/nginx.err"
+  : >"$DIR/nginx.err"
+  return $rc
+}
+
 @test "wrong directives are refused with a reason" {
   NGINX_PORT=$(free_port)
   refused() { # TEXT LOCATIONS
     write_nginx_config "$2" "${3:-}"
-    run nginx -t -p "$DIR/" -c "$DIR/nginx.conf" -e "$DIR/error.log"
+    run check_nginx
     [ "$status" = 1 ] && [[ $output == *"$1"* ]] || { echo "$output" >&2; return 1; }
   }
   refused 'is none of realm:REGION:UUID' 'realm_auth_identity realm:us:not-a-uuid;'
@@ -182,7 +190,7 @@ workers_differ_from() { [ -n "$(workers)" ] && [ "$(workers)" != "$1" ]; }
   refused 'not allowed here' 'realm_store /elsewhere;'
   write_nginx_config 'realm_auth on;'
   sed -i '/^ *realm_store/d' "$DIR/nginx.conf"
-  run nginx -t -p "$DIR/" -c "$DIR/nginx.conf" -e "$DIR/error.log"
+  run check_nginx
   [ "$status" = 1 ]
   [[ $output == *'needs "realm_store"'* ]]
 }
