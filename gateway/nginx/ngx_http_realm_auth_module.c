@@ -126,17 +126,17 @@ static ngx_uint_t is_accepted(realm_auth_status_t status)
     return status == REALM_AUTH_FOUND || status == REALM_AUTH_ASKED || status == REALM_AUTH_STALE;
 }
 
-/* The request's consumer is known, or that it has none. */
-static void settle(ngx_http_request_t *r, realm_auth_ctx_t *ctx, realm_auth_status_t status,
-                   const realm_auth_consumer_t *consumer)
+static void settle(realm_auth_ctx_t *ctx, realm_auth_status_t status)
 {
     ctx->status = status;
     ctx->known = 1;
-    if (!is_accepted(status))
-        return;
+}
+
+static void accept_consumer(ngx_http_request_t *r, realm_auth_ctx_t *ctx,
+                            realm_auth_status_t status, const realm_auth_consumer_t *consumer)
+{
     ctx->consumer = *consumer;
-    if (!has_required_group(realm_auth_conf(r), consumer))
-        ctx->status = REALM_AUTH_FORBIDDEN;
+    settle(ctx, has_required_group(realm_auth_conf(r), consumer) ? status : REALM_AUTH_FORBIDDEN);
 }
 
 static void on_asked(ngx_http_request_t *r, int answer, const realm_auth_consumer_t *consumer)
@@ -145,17 +145,18 @@ static void on_asked(ngx_http_request_t *r, int answer, const realm_auth_consume
 
     ctx->waiting = 0;
     if (answer == RS_FOUND)
-        settle(r, ctx, REALM_AUTH_ASKED, consumer);
+        accept_consumer(r, ctx, REALM_AUTH_ASKED, consumer);
     else if (answer == RS_NOT_FOUND || !ctx->was_stale)
-        settle(r, ctx, REALM_AUTH_UNKNOWN, NULL);
+        settle(ctx, REALM_AUTH_UNKNOWN);
     else
-        settle(r, ctx, REALM_AUTH_STALE_DENIED, NULL);
+        settle(ctx, REALM_AUTH_STALE_DENIED);
 }
 
 /* NGX_OK: settled. NGX_DONE: the control plane is being asked. */
 static ngx_int_t look_up(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
 {
     const realm_auth_loc_conf_t *conf = realm_auth_conf(r);
+    realm_auth_status_t status;
     realm_auth_consumer_t consumer;
     int answer = realm_auth_store_look_up(
         r->pool, ngx_http_get_module_main_conf(r, ngx_http_realm_auth_module), conf->sources,
@@ -172,7 +173,11 @@ static ngx_int_t look_up(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
         ctx->consumer.age_ms = consumer.age_ms;
         ctx->answered = 1;
     }
-    settle(r, ctx, judge(conf, answer, &consumer), &consumer);
+    status = judge(conf, answer, &consumer);
+    if (is_accepted(status))
+        accept_consumer(r, ctx, status, &consumer);
+    else
+        settle(ctx, status);
     return NGX_OK;
 }
 
@@ -199,7 +204,7 @@ static ngx_int_t identify(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
     ngx_int_t rc;
 
     if (is_free_preflight(r)) {
-        settle(r, ctx, REALM_AUTH_PREFLIGHT, NULL);
+        settle(ctx, REALM_AUTH_PREFLIGHT);
         return NGX_OK;
     }
     rc = take_key(r, ctx);
@@ -209,7 +214,7 @@ static ngx_int_t identify(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
         return rc;
     if (ctx->status == REALM_AUTH_UNDECIDED)
         return look_up(r, ctx);
-    settle(r, ctx, ctx->status, NULL);
+    settle(ctx, ctx->status);
     return NGX_OK;
 }
 
