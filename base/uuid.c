@@ -38,13 +38,16 @@ bool uuid_parse(const char *text, struct uuid *ret)
 
 const char *uuid_format(const struct uuid *uuid, char text[UUID_TEXT_SIZE])
 {
-    size_t at = 0;
+    static const struct {
+        uint8_t from;
+        uint8_t size;
+        uint8_t at;
+    } groups[] = {{0, 4, 0}, {4, 2, 9}, {6, 2, 14}, {8, 2, 19}, {10, 6, 24}};
 
-    for (size_t i = 0; i < UUID_BYTES; i++) {
-        if (dash_before(i))
-            text[at++] = '-';
-        hex_encode(&uuid->bytes[i], 1, text + at);
-        at += 2;
+    for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
+        hex_encode(uuid->bytes + groups[i].from, groups[i].size, text + groups[i].at);
+        if (i > 0)
+            text[groups[i].at - 1] = '-'; /* over the NUL of the former group */
     }
     return text;
 }

@@ -3,14 +3,19 @@
 BENCH_BIN := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 N ?= 1000000
 
-$(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BUILD)/obj/libtestlib.a $(call archives,store base)
+BENCH_LIB := $(call obj,$(wildcard bench/lib/*.c))
+
+$(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BENCH_LIB) $(BUILD)/obj/libtestlib.a $(call archives,store base)
 	@mkdir -p $(@D)
 	$(call SAY,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_store) -lcurl -ljansson -lpthread
 
+$(BUILD)/bench/peers: LIBS_store += -lhiredis -lsqlite3 -lrocksdb -lcdb
+$(BUILD)/bench/writes: LIBS_store += -lsqlite3
+
 .PHONY: bench bench-programs
 bench-programs: $(BENCH_BIN)
 bench:
-	@packaging/deps.sh test
+	@packaging/deps.sh bench
 	@$(MAKE) --no-print-directory -j$(TEST_JOBS) all unit-tests bench-programs
 	@bench/run $(BUILD) $(N)

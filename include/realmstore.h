@@ -16,10 +16,10 @@
  *  - What remains in retained mode: a thread that is stopped (SIGSTOP, the freezer, a starved
  *    machine) inside one call of rs_lookup(), or between rs_check() and the use of a string, for
  *    longer than half the retention time goes on in pages that the agent may have used again. In
- *    rs_lookup() the answer is then found out and looked up again, but on the way there LMDB may
- *    meet a page that leads out of the file and die (SIGSEGV, SIGBUS). Processes that are stopped
- *    as a matter of course use slots, or a longer retention time. Copy what you need, then call
- *    rs_check(), then use the copies.
+ *    rs_lookup() that is found out and looked up again; every number in a page is checked before
+ *    it is followed, so that no page leads out of the file, whatever is in it. A string that you
+ *    hold may become other bytes, and lose its end: copy what you need with a limit (strnlen(),
+ *    "%.*s"; nothing is longer than 1024 bytes), then call rs_check(), then use the copies.
  *  - RS_STALE carries an answer. Whether to serve it is the caller's policy, not ours.
  *
  * LIFE CYCLE

@@ -8,15 +8,17 @@ build=(gcc make pkg-config liblmdb-dev libcurl4-openssl-dev libjansson-dev libuv
   nginx-dev)
 test=(libcmocka-dev bats curl jq openssl ca-certificates procps util-linux man-db g++
   clang libclang-rt-14-dev nginx)
+bench=(redis-server libhiredis-dev libsqlite3-dev librocksdb-dev libcdb-dev)
 lint=(clang-format clang-tidy cppcheck shellcheck)
 
 case "${1:-all}" in
   build) wanted=("${build[@]}") ;;
   demo) wanted=("${build[@]}" curl jq) ;;
   test) wanted=("${build[@]}" "${test[@]}") ;;
-  all | lint) wanted=("${build[@]}" "${test[@]}" "${lint[@]}") ;;
+  bench) wanted=("${build[@]}" "${test[@]}" "${bench[@]}") ;;
+  all | lint) wanted=("${build[@]}" "${test[@]}" "${bench[@]}" "${lint[@]}") ;;
   *)
-    echo "usage: $0 [build|demo|test|lint|all]" >&2
+    echo "usage: $0 [build|demo|test|bench|lint|all]" >&2
     exit 2
     ;;
 esac

@@ -75,4 +75,8 @@ static inline void bytes_put_u32_be(unsigned char *at, uint32_t value)
     memcpy(at, &value, sizeof(value));
 }
 
+/* Ends the compiler's freedom to read the value from memory again. A reader without a slot may meet
+ * a page that is being used again: what was checked must be what is used. */
+#define BYTES_READ_ONCE(value) __asm__("" : "+r"(value))
+
 #endif

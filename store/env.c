@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "store/files.h"
+#include "store/tree.h"
 
 /* Smaller maps are not worth opening. */
 static const size_t map_min_bytes = (size_t)1 << 20;
@@ -15,16 +16,18 @@ static const size_t map_min_bytes = (size_t)1 << 20;
 static const size_t map_reader_bytes = (size_t)8 << 30;
 
 static const struct {
-    const char *name;
+    const char *name; /* NULL: LMDB's unnamed database, which holds the others' names too */
     unsigned flags;
 } tables[TABLES] = {
-    [TABLE_META] = {"meta", 0},
-    [TABLE_REALMS] = {"realms", MDB_INTEGERKEY},
-    [TABLE_REALM_IDS] = {"realm_ids", 0},
-    [TABLE_CONSUMERS] = {"consumers", 0},
-    [TABLE_CONSUMER_KEYS] = {"consumer_keys", 0},
-    [TABLE_LOOKUP] = {"lookup", MDB_INTEGERKEY},
+    [TABLE_META] = {"meta", 0},           [TABLE_REALMS] = {"realms", MDB_INTEGERKEY},
+    [TABLE_REALM_IDS] = {"realm_ids", 0}, [TABLE_CONSUMERS] = {"consumers", 0},
+    [TABLE_LOOKUP] = {NULL, 0},
 };
+
+const char *env_table_name(enum table table)
+{
+    return tables[table].name;
+}
 
 int env_code(int mdb_rc)
 {
@@ -121,6 +124,22 @@ static int open_fitting(const char *dir, unsigned flags, size_t map_bytes, MDB_e
     return rc;
 }
 
+/* LMDB keeps the address to itself; any small value in the map gives it away. */
+int env_find_map(struct env *env, MDB_txn *txn)
+{
+    MDB_val key = env_val(layout_meta_key, sizeof(layout_meta_key));
+    MDB_val value;
+    MDB_stat stat;
+    int rc = mdb_get(txn, env->tables[TABLE_META], &key, &value);
+
+    if (rc != 0)
+        return rc == MDB_NOTFOUND ? E_CORRUPT : env_code(rc);
+    (void)mdb_env_stat(env->mdb, &stat); /* fails for NULL only */
+    env->page_bytes = stat.ms_psize;
+    env->map = tree_map_of(value.mv_data, env->page_bytes);
+    return 0;
+}
+
 /* Handles of all tables; made with MDB_CREATE in `flags`. */
 static int open_tables(struct env *env, unsigned txn_flags, unsigned flags)
 {
@@ -131,6 +150,8 @@ static int open_tables(struct env *env, unsigned txn_flags, unsigned flags)
         return rc;
     for (int i = 0; i < TABLES && rc == 0; i++)
         rc = mdb_dbi_open(txn, tables[i].name, tables[i].flags | flags, &env->tables[i]);
+    if (rc == 0 && txn_flags == MDB_RDONLY && env_find_map(env, txn) != 0)
+        rc = MDB_INVALID;
     if (rc != 0) {
         mdb_txn_abort(txn);
         return rc == MDB_NOTFOUND ? MDB_INVALID : rc; /* LMDB's, but not a store */

@@ -25,7 +25,12 @@ enum { ENV_MAX_READERS = 4096 };
 struct env {
     MDB_env *mdb; /* NULL: closed */
     MDB_dbi tables[TABLES];
+    const unsigned char *map; /* of readers: where page 0 is, as long as the map does not move */
+    size_t page_bytes;
 };
+
+/* The table's name in the file; NULL for the unnamed one. */
+const char *env_table_name(enum table table);
 
 /* Makes a new environment in the empty directory `dir`. Commits are not synced: the caller ends the
  * load with env_make_durable(). `map_bytes` is address space; less is taken where the process may
@@ -61,6 +66,8 @@ int env_check_file(const char *dir, struct error *err);
  * written. */
 int env_check_slots(const char *dir, struct error *err);
 
+/* Sets .map and .page_bytes, after opening or when the map has moved. E_CORRUPT. */
+int env_find_map(struct env *env, MDB_txn *txn);
 /* Reads the value of `meta`. E_FORMAT, E_CORRUPT. */
 int env_read_meta(const struct env *env, MDB_txn *txn, struct layout_meta *ret);
 

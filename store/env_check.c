@@ -1,8 +1,6 @@
 /* env_check.c - what must hold before LMDB may open a directory; see env.h for why.
  *
- * The meta pages are read with pread(), not through a map. Their layout is LMDB's data format 1,
- * which every 0.9 release writes: a 16-byte page header, then magic, version, ... (struct
- * MDB_meta).
+ * The meta pages are read with pread(), not through a map.
  */
 #include "store/env.h"
 
@@ -16,18 +14,9 @@
 
 #include "store/bytes.h"
 #include "store/files.h"
+#include "store/lmdb_format.h"
 
-enum {
-    META_AT_MAGIC = 16,
-    META_AT_VERSION = 20,
-    META_AT_PAGE_SIZE = 40, /* md_pad of the first of two 48-byte database headers */
-    META_AT_LAST_PAGE = 136,
-    META_AT_TXN = 144,
-    META_BYTES = 152,
-    META_VERSION = 1,
-    PAGE_MIN = 256,
-    PAGE_MAX = 65536
-};
+enum { PAGE_MIN = 256, PAGE_MAX = 65536 };
 static const uint32_t meta_magic = 0xBEEFC0DE;
 
 struct meta_page {

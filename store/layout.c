@@ -17,13 +17,7 @@ enum {
     META_AT_CONSUMERS = 64,
     META_AT_KEYS = 72,
     META_AT_KEY_CHECK = 80,
-    META_AT_REGION = 96,
-
-    LOOKUP_AT_DIGEST = 0,
-    LOOKUP_AT_SCOPE = 32, /* 4 zero bytes follow */
-    LOOKUP_AT_CONSUMER = 40,
-    LOOKUP_AT_KEY = 56,
-    LOOKUP_AT_EXPIRES = 72
+    META_AT_REGION = 96
 };
 
 const char layout_meta_key[4] = {'m', 'e', 't', 'a'};
@@ -100,86 +94,4 @@ void layout_key_key(uint32_t scope, const struct uuid *consumer_id, const struct
 uint32_t layout_key_scope(const unsigned char *bytes)
 {
     return bytes_get_u32_be(bytes);
-}
-
-uint64_t layout_lookup_key(const uint8_t digest[DIGEST_BYTES])
-{
-    return bytes_get_u64_be(digest);
-}
-
-void layout_pack_lookup(const struct layout_lookup *entry, unsigned char bytes[LAYOUT_LOOKUP_BYTES])
-{
-    memset(bytes, 0, LAYOUT_LOOKUP_BYTES);
-    memcpy(bytes + LOOKUP_AT_DIGEST, entry->digest, DIGEST_BYTES);
-    bytes_put_u32(bytes + LOOKUP_AT_SCOPE, entry->scope);
-    memcpy(bytes + LOOKUP_AT_CONSUMER, entry->consumer_id.bytes, UUID_BYTES);
-    memcpy(bytes + LOOKUP_AT_KEY, entry->key_id.bytes, UUID_BYTES);
-    bytes_put_u64(bytes + LOOKUP_AT_EXPIRES, (uint64_t)entry->expires_at_ms);
-}
-
-void layout_unpack_lookup(const unsigned char bytes[LAYOUT_LOOKUP_BYTES], struct layout_lookup *ret)
-{
-    memcpy(ret->digest, bytes + LOOKUP_AT_DIGEST, DIGEST_BYTES);
-    ret->scope = bytes_get_u32(bytes + LOOKUP_AT_SCOPE);
-    memcpy(ret->consumer_id.bytes, bytes + LOOKUP_AT_CONSUMER, UUID_BYTES);
-    memcpy(ret->key_id.bytes, bytes + LOOKUP_AT_KEY, UUID_BYTES);
-    ret->expires_at_ms = (int64_t)bytes_get_u64(bytes + LOOKUP_AT_EXPIRES);
-}
-
-/* Order of the entries in one value. */
-static int compare(const unsigned char *entry, const uint8_t digest[DIGEST_BYTES], uint32_t scope)
-{
-    int order = memcmp(entry + LOOKUP_AT_DIGEST, digest, DIGEST_BYTES);
-    uint32_t its_scope = bytes_get_u32(entry + LOOKUP_AT_SCOPE);
-
-    if (order != 0)
-        return order;
-    return its_scope < scope ? -1 : its_scope > scope;
-}
-
-const unsigned char *layout_find_lookup(const void *value, size_t size,
-                                        const uint8_t digest[DIGEST_BYTES], uint32_t scope)
-{
-    const unsigned char *entries = value;
-
-    if (size % LAYOUT_LOOKUP_BYTES != 0)
-        return NULL;
-    for (size_t at = 0; at < size; at += LAYOUT_LOOKUP_BYTES) {
-        if (compare(entries + at, digest, scope) == 0)
-            return entries + at;
-    }
-    return NULL;
-}
-
-int layout_put_lookup(struct buffer *value, const struct layout_lookup *entry)
-{
-    size_t at = 0;
-    int rc;
-
-    layout_drop_lookup(value, entry->digest, entry->scope);
-    rc = buffer_append_zero(value, LAYOUT_LOOKUP_BYTES, NULL);
-    if (rc != 0)
-        return rc;
-    while (at + LAYOUT_LOOKUP_BYTES < value->size &&
-           compare(value->data + at, entry->digest, entry->scope) < 0)
-        at += LAYOUT_LOOKUP_BYTES;
-    memmove(value->data + at + LAYOUT_LOOKUP_BYTES, value->data + at,
-            value->size - at - LAYOUT_LOOKUP_BYTES);
-    layout_pack_lookup(entry, value->data + at);
-    return 0;
-}
-
-void layout_drop_lookup(struct buffer *value, const uint8_t digest[DIGEST_BYTES], uint32_t scope)
-{
-    const unsigned char *found;
-    size_t at;
-
-    if (value->size == 0)
-        return;
-    found = layout_find_lookup(value->data, value->size, digest, scope);
-    if (found == NULL)
-        return;
-    at = (size_t)(found - value->data);
-    memmove(value->data + at, found + LAYOUT_LOOKUP_BYTES, value->size - at - LAYOUT_LOOKUP_BYTES);
-    value->size -= LAYOUT_LOOKUP_BYTES;
 }

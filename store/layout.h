@@ -3,14 +3,15 @@
  *     meta           "meta"                                    -> struct layout_meta
  *     realms         number (native u32, MDB_INTEGERKEY)       -> realm record
  *     realm_ids      realm UUID                                -> number (u32)
- *     consumers      scope (u32 big-endian), UUID              -> consumer record
- *     consumer_keys  scope, consumer UUID, key UUID            -> key record
- *     lookup         first 8 bytes of the digest, big-endian,
- *                    as a native u64 (MDB_INTEGERKEY)          -> struct layout_lookup, one or more
+ *     consumers      scope (u32 big-endian), UUID              -> consumer record, while the
+ * consumer has no keys; else nothing scope, consumer UUID, key UUID            -> hash of the key's
+ * lookup entry (u64); with tags also the record lookup         0xff, greatest hash of the bucket
+ *                    (u64 big-endian)                          -> bucket (store/bucket.h)
  *
- * Reading the prefix as big-endian makes the integers' order the digests' byte order, so that keys
- * sorted by digest can be appended. A value of `lookup` holds several entries when two scopes know
- * one secret or two digests share their first 8 bytes, sorted by (digest, scope).
+ * `lookup` is LMDB's unnamed database, which a transaction knows without looking it up by name. The
+ * others' names are keys in it too; the byte 0xff puts the buckets behind them, to be appended.
+ *
+ * A consumer's row and those of its keys are neighbours, so that a change of both writes one page.
  *
  * Writer, reader and realmctl all go through this file; nothing else knows an offset.
  */
@@ -21,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/buffer.h"
+#include "base/digest.h"
 #include "base/model.h"
 
 enum table {
@@ -29,19 +30,18 @@ enum table {
     TABLE_REALMS,
     TABLE_REALM_IDS,
     TABLE_CONSUMERS,
-    TABLE_CONSUMER_KEYS,
     TABLE_LOOKUP,
     TABLES /* how many there are */
 };
 
 enum {
-    LAYOUT_FORMAT = 1,
+    LAYOUT_FORMAT = 2,
     LAYOUT_META_BYTES = 160,
     LAYOUT_REGION_SIZE = MODEL_REGION_MAX + 1,
     LAYOUT_CHECK_BYTES = 16,
     LAYOUT_CONSUMER_KEY_BYTES = 4 + UUID_BYTES,
     LAYOUT_KEY_KEY_BYTES = 4 + UUID_BYTES + UUID_BYTES,
-    LAYOUT_LOOKUP_BYTES = 80
+    LAYOUT_HASH_BYTES = 8 /* in front of a record in a key's row */
 };
 
 /* The one value of `meta`. */
@@ -75,30 +75,5 @@ bool layout_region_valid(const char *region);
 
 /* Both kinds of key begin with the scope. */
 uint32_t layout_key_scope(const unsigned char *bytes);
-
-/* One entry of `lookup`. */
-struct layout_lookup {
-    uint8_t digest[DIGEST_BYTES];
-    uint32_t scope;
-    struct uuid consumer_id;
-    struct uuid key_id;
-    int64_t expires_at_ms; /* wall time; 0: never */
-};
-
-uint64_t layout_lookup_key(const uint8_t digest[DIGEST_BYTES]);
-void layout_pack_lookup(const struct layout_lookup *entry,
-                        unsigned char bytes[LAYOUT_LOOKUP_BYTES]);
-void layout_unpack_lookup(const unsigned char bytes[LAYOUT_LOOKUP_BYTES],
-                          struct layout_lookup *ret);
-
-/* Finds the entry of (digest, scope) in a value of `size` bytes: its address, or NULL. A value
- * whose size is no multiple of LAYOUT_LOOKUP_BYTES holds nothing. */
-const unsigned char *layout_find_lookup(const void *value, size_t size,
-                                        const uint8_t digest[DIGEST_BYTES], uint32_t scope);
-
-/* Edits a value that was copied into `value`. Put replaces the entry of the same (digest, scope).
- */
-int layout_put_lookup(struct buffer *value, const struct layout_lookup *entry);
-void layout_drop_lookup(struct buffer *value, const uint8_t digest[DIGEST_BYTES], uint32_t scope);
 
 #endif

@@ -318,33 +318,100 @@ static int begin_txn(MDB_env *env, MDB_txn **txn)
     return env_code(rc);
 }
 
-static int begin_source(rs_snapshot *snapshot, unsigned source)
-{
-    const struct opened *opened = snapshot->view->sources[source].opened;
-
-    if (opened->retained)
-        return retained_begin_source(snapshot, source);
-    return begin_txn(opened->generation.env.mdb, &snapshot->txns[source]);
-}
-
-static void forget_realms(rs_snapshot *snapshot)
+/* All that points into the map. */
+static void forget_found(rs_snapshot *snapshot)
 {
     memset(snapshot->realms, 0, sizeof(snapshot->realms));
+    memset(snapshot->entries, 0, sizeof(snapshot->entries));
+    memset(snapshot->versions, 0, sizeof(snapshot->versions));
+    memset(snapshot->epochs, 0, sizeof(snapshot->epochs));
+}
+
+/* Another version of the source makes every entry found before worthless, at once. */
+static void note_version(rs_snapshot *snapshot, unsigned source, size_t version)
+{
+    snapshot->versions[source] = version;
+    snapshot->epochs[source] = ++snapshot->last_epoch;
+    if (snapshot->last_epoch == 0)
+        forget_found(snapshot); /* the numbers begin anew */
+}
+
+static int begin_source_txn(rs_snapshot *snapshot, unsigned source, size_t *ret_version)
+{
+    const struct opened *opened = snapshot->view->sources[source].opened;
+    int rc;
+
+    if (opened->retained)
+        retained_note_begin(snapshot, source);
+    rc = begin_txn(opened->generation.env.mdb, &snapshot->txns[source]);
+    if (rc == 0)
+        *ret_version = mdb_txn_id(snapshot->txns[source]);
+    return rc;
+}
+
+/* Begins the source's transaction and finds its table `lookup`.
+ *
+ * While a commit is being synced its meta page is there, but LMDB still begins with the version
+ * before. What was read of that one's meta page is known to be whole when the next transaction
+ * begins with it too: the commit that will overwrite it waits for the one that is being synced. */
+static int begin_source(rs_snapshot *snapshot, unsigned source)
+{
+    enum { ATTEMPTS = 8 };
+    const struct env *env = &snapshot->view->sources[source].opened->generation.env;
+    size_t former = 0;
+    size_t version = 0;
+    struct tree tree;
+
+    for (int i = 0; i < ATTEMPTS; i++) {
+        bool certain = false;
+        int rc = begin_source_txn(snapshot, source, &version);
+
+        if (rc != 0)
+            return rc;
+        if (version == snapshot->versions[source])
+            return 0;
+        if (version != former)
+            rc = tree_open(env->map, env->page_bytes, version, &tree, &certain);
+        if (rc == 0 && (certain || version == former)) {
+            snapshot->lookups[source] = tree;
+            note_version(snapshot, source, version);
+            return 0;
+        }
+        mdb_txn_reset(snapshot->txns[source]);
+        if (rc != 0 && rc != E_OVERTAKEN)
+            return rc;
+        former = rc == 0 ? version : 0;
+    }
+    return E_OVERTAKEN;
+}
+
+static int move_map(struct env *env)
+{
+    MDB_txn *txn = NULL;
+    int rc = env_code(mdb_env_set_mapsize(env->mdb, 0));
+
+    if (rc == 0)
+        rc = begin_txn(env->mdb, &txn);
+    if (rc == 0)
+        rc = env_find_map(env, txn);
+    if (txn != NULL)
+        mdb_txn_abort(txn);
+    return rc;
 }
 
 /* The writer's map grew beyond ours. Ours may be moved only while nothing points into it: this
  * snapshot must be the only one in use, and the mutex keeps others from beginning. */
-static int grow_map(rs_snapshot *snapshot, MDB_env *env)
+static int grow_map(rs_snapshot *snapshot, unsigned source)
 {
     rs_store *store = snapshot->store;
     int rc = E_MAP_RESIZED;
 
     (void)pthread_mutex_lock(&store->mutex);
     if (store->n_in_use == 1) {
-        rc = env_code(mdb_env_set_mapsize(env, 0));
-        forget_realms(snapshot);
+        rc = move_map(&snapshot->view->sources[source].opened->generation.env);
+        forget_found(snapshot);
         for (rs_snapshot *idle = store->idle; idle != NULL; idle = idle->next)
-            forget_realms(idle);
+            forget_found(idle);
     }
     (void)pthread_mutex_unlock(&store->mutex);
     return rc;
@@ -356,7 +423,7 @@ int reader_txn(rs_snapshot *snapshot, unsigned source, MDB_txn **ret)
         int rc = begin_source(snapshot, source);
 
         if (rc == E_MAP_RESIZED) {
-            rc = grow_map(snapshot, snapshot->view->sources[source].opened->generation.env.mdb);
+            rc = grow_map(snapshot, source);
             if (rc == 0)
                 rc = begin_source(snapshot, source);
         }
@@ -366,6 +433,17 @@ int reader_txn(rs_snapshot *snapshot, unsigned source, MDB_txn **ret)
     }
     *ret = snapshot->txns[source];
     return 0;
+}
+
+int reader_get(const rs_snapshot *snapshot, unsigned source, enum table table, MDB_val key,
+               MDB_val *ret)
+{
+    struct tree tree;
+    int rc = tree_open_named(&snapshot->lookups[source], env_table_name(table), &tree);
+
+    if (rc != 0)
+        return rc == E_NOT_FOUND ? E_CORRUPT : rc;
+    return tree_get(&tree, key, ret);
 }
 
 /* ---- status ---- */

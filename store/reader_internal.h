@@ -22,9 +22,11 @@
 #include "base/clock.h"
 #include "base/digest.h"
 #include "realmstore.h"
+#include "store/bucket.h"
 #include "store/generation.h"
 #include "store/record.h"
 #include "store/status.h"
+#include "store/tree.h"
 
 /* A mapped status page. */
 struct page {
@@ -73,6 +75,16 @@ struct realm_entry {
     struct record_realm realm;
 };
 
+enum { ENTRY_CACHE_SLOTS = 4096 };
+
+/* Where an entry of `lookup` was found; right while the transaction id is the same. */
+struct entry_slot {
+    uint64_t hash;
+    const unsigned char *entry; /* borrowed from the map */
+    uint32_t room;              /* bytes of its bucket from there on */
+    uint32_t epoch;             /* of the source's version, below; 0: empty */
+};
+
 struct rs_snapshot {
     rs_store *store;             /* borrowed */
     struct view *view;           /* counted */
@@ -82,7 +94,12 @@ struct rs_snapshot {
     uint32_t answered; /* bit i: something that txns[i] gave may be in the caller's hands */
     int64_t begun_ms[STATUS_SLOTS];    /* boot clock; of retained ones */
     int64_t promised_ms[STATUS_SLOTS]; /* the retention time at that moment */
+    size_t versions[STATUS_SLOTS]; /* the transaction id for which the next two stand; 0: none */
+    struct tree lookups[STATUS_SLOTS]; /* the table `lookup` */
+    uint32_t epochs[STATUS_SLOTS];
+    uint32_t last_epoch;
     struct realm_entry realms[REALM_CACHE_ENTRIES];
+    struct entry_slot entries[ENTRY_CACHE_SLOTS]; /* by hash; never needed, often hit */
 };
 
 struct rs_store {
@@ -115,20 +132,20 @@ void view_release(rs_store *store, struct view *view); /* NULL allowed */
 
 /* ---- reader.c ---- */
 
-/* The snapshot's transaction in one source of its view, begun if need be. */
+/* The snapshot's transaction in one source of its view, begun if need be; with it
+ * snapshot->lookups[source] and epochs[source] are right. */
 int reader_txn(rs_snapshot *snapshot, unsigned source, MDB_txn **ret);
+/* One value of a named table of a source whose transaction is begun. E_NOT_FOUND, E_CORRUPT. */
+int reader_get(const rs_snapshot *snapshot, unsigned source, enum table table, MDB_val key,
+               MDB_val *ret);
 
 /* ---- reader_retained.c: sources that are read without a slot ---- */
 
-/* Begins the source's transaction. E_MAP_RESIZED, E_OVERTAKEN, ... */
-int retained_begin_source(rs_snapshot *snapshot, unsigned source);
+/* The source's transaction is about to begin. */
+void retained_note_begin(rs_snapshot *snapshot, unsigned source);
 /* Before pages are read: drops transactions that are too old to go on with. E_OVERTAKEN: one of
  * them has answered already. E_UNSUPPORTED: the agent does not retain any more. */
 int retained_before(rs_snapshot *snapshot);
-/* Reads one value of a source whose transaction is begun; with slots too. E_NOT_FOUND. E_OVERTAKEN:
- * its size or place may come from a recycled page and lead anywhere. */
-int reader_get(const rs_snapshot *snapshot, unsigned source, enum table table, MDB_val key,
-               MDB_val *ret);
 /* After pages were read: *ret_repeat says that what was read is void and was dropped, so that it
  * can be read again. E_OVERTAKEN as above. */
 int retained_after(rs_snapshot *snapshot, bool *ret_repeat);

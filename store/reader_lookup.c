@@ -2,7 +2,8 @@
  *
  * For each source that the caller names, in order: find the store's source that holds the realm,
  * compute the key's digest under that source's digest key (once a digest key), read its `lookup`
- * entry, then the consumer's record. Two B+tree descents and one HMAC; nothing is allocated.
+ * entry, which has the consumer's record with it or leads to it. One HMAC and one descent, for
+ * consumers of many keys two; nothing is allocated.
  *
  * A "no" must be honest: a source that cannot be asked (no copy yet, damaged) makes the answer a
  * failure, never a miss; a source that was not heard for too long makes it stale.
@@ -21,7 +22,6 @@ struct lookup {
     rs_snapshot *snapshot;
     const void *key;
     size_t key_size;
-    int64_t now_ms;    /* wall clock, for expiry */
     uint32_t computed; /* bit i: digests[i] is there */
     bool miss_is_stale;
     int64_t miss_age_ms; /* the oldest source asked so far; -1: one was never heard */
@@ -158,51 +158,82 @@ static uint64_t own_groups(const struct record_strings *consumers,
     return own;
 }
 
-static int read_consumer(struct lookup *lookup, unsigned source, const struct layout_lookup *entry)
+/* What names an entry of `lookup`. */
+struct wanted {
+    const uint8_t *name;
+    uint32_t scope;
+    bool consumer;
+};
+
+/* RS_FOUND, RS_NOT_FOUND, or an error. The source's transaction is begun. */
+static int find_entry(rs_snapshot *snapshot, unsigned source, const struct wanted *wanted,
+                      struct entry *ret)
 {
-    struct consumer_view *answer = &lookup->answer;
-    unsigned char bytes[LAYOUT_CONSUMER_KEY_BYTES];
-    MDB_val key;
+    uint64_t hash = entry_hash(wanted->name);
+    struct entry_slot *slot = &snapshot->entries[hash % ENTRY_CACHE_SLOTS];
+    const unsigned char *found = slot->entry;
+    size_t room = slot->room;
+    bool damaged = false;
     MDB_val value;
     int rc;
 
-    layout_consumer_key(entry->scope, &entry->consumer_id, bytes);
-    key = env_val(bytes, sizeof(bytes));
-    rc = reader_get(lookup->snapshot, source, TABLE_CONSUMERS, key, &value);
-    if (rc != 0)
-        return rc == E_NOT_FOUND ? E_CORRUPT : rc;
-    if (!record_view_consumer(value.mv_data, value.mv_size, &answer->consumer))
+    if (slot->hash != hash || slot->epoch != snapshot->epochs[source] ||
+        !entry_is(found, wanted->name, wanted->scope, wanted->consumer)) {
+        rc = tree_seek_hash(&snapshot->lookups[source], BUCKET_KEY_FIRST_BYTE, hash, &value);
+        if (rc != 0)
+            return rc == E_NOT_FOUND ? RS_NOT_FOUND : rc;
+        found = bucket_find(value.mv_data, value.mv_size, wanted->name, wanted->scope,
+                            wanted->consumer, &room, &damaged);
+        if (found == NULL)
+            return damaged ? E_CORRUPT : RS_NOT_FOUND;
+        *slot = (struct entry_slot){hash, found, (uint32_t)room, snapshot->epochs[source]};
+    }
+    return entry_view(found, room, ret) ? RS_FOUND : E_CORRUPT;
+}
+
+/* The consumer to which a key's entry leads. */
+static int read_consumer(struct lookup *lookup, unsigned source, const struct entry *key)
+{
+    struct consumer_view *answer = &lookup->answer;
+    struct entry entry = *key;
+    uint8_t name[ENTRY_NAME_BYTES];
+    int rc = RS_FOUND;
+
+    if (key->kind == ENTRY_KEY_REFERENCE) {
+        const struct wanted wanted = {name, key->scope, true};
+
+        entry_name_of_consumer(key->scope, &key->consumer_id, name);
+        rc = find_entry(lookup->snapshot, source, &wanted, &entry);
+    }
+    if (rc < 0)
+        return rc;
+    if (rc == RS_NOT_FOUND ||
+        !record_view_consumer(entry.record, entry.record_size, &answer->consumer))
         return E_CORRUPT;
-    answer->key_id = entry->key_id;
+    answer->key_id = key->key_id;
     return RS_FOUND;
+}
+
+static bool is_expired(const struct lookup *lookup, const struct entry *key)
+{
+    const struct clock *clock = &lookup->snapshot->store->clock;
+
+    return key->expires_at_ms != 0 && key->expires_at_ms <= clock->wall_ms(clock->context);
 }
 
 /* Looks the key up in one scope of one source; RS_FOUND fills lookup->answer.consumer. */
 static int find_key(struct lookup *lookup, unsigned source, uint32_t scope)
 {
-    const uint8_t *digest = digest_for(lookup, source);
-    uint64_t prefix = layout_lookup_key(digest);
-    MDB_val key = env_val(&prefix, sizeof(prefix));
-    struct layout_lookup entry;
-    const unsigned char *found;
+    const struct wanted wanted = {digest_for(lookup, source), scope, false};
+    struct entry entry;
     MDB_txn *txn;
-    MDB_val value;
     int rc = reader_txn(lookup->snapshot, source, &txn);
 
-    if (rc != 0)
+    if (rc == 0)
+        rc = find_entry(lookup->snapshot, source, &wanted, &entry);
+    if (rc != RS_FOUND)
         return rc;
-    rc = reader_get(lookup->snapshot, source, TABLE_LOOKUP, key, &value);
-    if (rc != 0)
-        return rc == E_NOT_FOUND ? RS_NOT_FOUND : rc;
-    if (value.mv_size % LAYOUT_LOOKUP_BYTES != 0)
-        return E_CORRUPT;
-    found = layout_find_lookup(value.mv_data, value.mv_size, digest, scope);
-    if (found == NULL)
-        return RS_NOT_FOUND;
-    layout_unpack_lookup(found, &entry);
-    if (entry.expires_at_ms != 0 && entry.expires_at_ms <= lookup->now_ms)
-        return RS_NOT_FOUND;
-    return read_consumer(lookup, source, &entry);
+    return is_expired(lookup, &entry) ? RS_NOT_FOUND : read_consumer(lookup, source, &entry);
 }
 
 /* ---- sources ---- */
@@ -327,7 +358,6 @@ static int look_up_once(rs_snapshot *snapshot, const rs_source *sources, size_t 
     lookup.snapshot = snapshot;
     lookup.key = key;
     lookup.key_size = key_size;
-    lookup.now_ms = snapshot->store->clock.wall_ms(snapshot->store->clock.context);
     lookup.computed = 0;
     lookup.miss_is_stale = false;
     lookup.miss_age_ms = 0;

@@ -17,7 +17,6 @@
  * nothing that it gave was answered with; after that the snapshot is over (E_OVERTAKEN).
  */
 #include "store/reader_internal.h"
-#include "store/retained.h"
 
 #include <string.h>
 
@@ -56,39 +55,25 @@ static bool is_overtaken(const rs_snapshot *snapshot, unsigned source)
     return is_lost(snapshot, source) || age_ms(snapshot, source) >= limit_ms(snapshot, source);
 }
 
-int reader_get(const rs_snapshot *snapshot, unsigned source, enum table table, MDB_val key,
-               MDB_val *ret)
-{
-    const struct opened *opened = snapshot->view->sources[source].opened;
-    MDB_dbi dbi = opened->generation.env.tables[table];
-    int rc;
-
-    if (!opened->retained)
-        return env_code(mdb_get(snapshot->txns[source], dbi, &key, ret));
-    rc = retained_get(snapshot->txns[source], dbi, &key, ret);
-    return is_lost(snapshot, source) ? E_OVERTAKEN : env_code(rc);
-}
-
 static int drop(rs_snapshot *snapshot, unsigned source)
 {
     if ((snapshot->answered & 1u << source) != 0)
         return E_OVERTAKEN;
     mdb_txn_reset(snapshot->txns[source]);
     snapshot->active &= ~(1u << source);
-    /* The realms may have been read from recycled pages, under an id that stays. */
+    /* What was found may come from recycled pages, under an id that stays. */
     memset(snapshot->realms, 0, sizeof(snapshot->realms));
+    snapshot->versions[source] = 0;
     return 0;
 }
 
-int retained_begin_source(rs_snapshot *snapshot, unsigned source)
+void retained_note_begin(rs_snapshot *snapshot, unsigned source)
 {
     const struct clock *clock = &snapshot->store->clock;
 
     /* Neither is later than it is true. */
     snapshot->begun_ms[source] = clock->boot_ms(clock->context);
     snapshot->promised_ms[source] = status_retention_ms(&snapshot->view->page->status);
-    return retained_begin(snapshot->view->sources[source].opened->generation.env.mdb,
-                          &snapshot->txns[source]);
 }
 
 int retained_before(rs_snapshot *snapshot)

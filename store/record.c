@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "store/bytes.h"
+#include "store/checksum.h"
 #include "store/record_layout.h"
 
 /* ---- UTF-8 (RFC 3629) ---- */
@@ -62,36 +63,60 @@ static size_t fixed_bytes(enum record_kind kind)
     return RECORD_MAX_BYTES; /* no record is that long: refuses the kind */
 }
 
-/* How many list offsets the record says it has; false when a list is over the limit. */
-static bool count_offsets(enum record_kind kind, const unsigned char *record, size_t *ret)
-{
+/* How long each list is, in the order of their offsets. */
+struct counts {
     uint32_t first;
-    uint32_t second = 0;
+    uint32_t second; /* only consumers have two lists */
+};
+
+static bool read_counts(enum record_kind kind, const unsigned char *record, struct counts *ret)
+{
+    struct counts counts = {0, 0};
 
     if (kind == RECORD_CONSUMER) {
-        first = bytes_get_u32(record + CONSUMER_AT_TAGS);
-        second = bytes_get_u32(record + CONSUMER_AT_GROUPS);
+        counts.first = bytes_get_u32(record + CONSUMER_AT_GROUPS);
+        counts.second = bytes_get_u32(record + CONSUMER_AT_TAGS);
     } else {
-        first = bytes_get_u32(record + (kind == RECORD_REALM ? REALM_AT_GROUPS : KEY_AT_TAGS));
+        counts.first =
+            bytes_get_u32(record + (kind == RECORD_REALM ? REALM_AT_GROUPS : KEY_AT_TAGS));
     }
-    if (first > MODEL_LABELS_MAX || second > MODEL_LABELS_MAX)
-        return false;
-    *ret = (size_t)first + second;
-    return true;
+    BYTES_READ_ONCE(counts.first);
+    BYTES_READ_ONCE(counts.second);
+    *ret = counts;
+    return counts.first <= MODEL_LABELS_MAX && counts.second <= MODEL_LABELS_MAX;
 }
 
-bool record_check_header(enum record_kind kind, const void *bytes, size_t size)
+static size_t offsets_of(const struct counts *counts)
+{
+    return (size_t)counts->first + counts->second;
+}
+
+static bool check_header(enum record_kind kind, const void *bytes, size_t size, struct counts *ret)
 {
     const unsigned char *record = bytes;
-    size_t n_offsets;
 
     if (size > RECORD_MAX_BYTES || size <= fixed_bytes(kind))
         return false;
     if (record[RECORD_AT_KIND] != kind || record[RECORD_AT_FORMAT] != RECORD_FORMAT ||
         bytes_get_u32(record + RECORD_AT_SIZE) != size || record[size - 1] != 0)
         return false;
-    return count_offsets(kind, record, &n_offsets) &&
-           fixed_bytes(kind) + n_offsets * RECORD_OFFSET_BYTES < size;
+    return read_counts(kind, record, ret) &&
+           fixed_bytes(kind) + offsets_of(ret) * RECORD_OFFSET_BYTES < size;
+}
+
+bool record_check_header(enum record_kind kind, const void *bytes, size_t size)
+{
+    struct counts counts;
+
+    return check_header(kind, bytes, size, &counts);
+}
+
+uint32_t record_checksum(const void *bytes, size_t size)
+{
+    const unsigned char *record = bytes;
+
+    return checksum(checksum(0, record, RECORD_AT_CHECK), record + RECORD_HEAD_BYTES,
+                    size - RECORD_HEAD_BYTES);
 }
 
 /* ---- full check ---- */
@@ -167,31 +192,32 @@ static bool walk_fixed(enum record_kind kind, struct walk *walk)
 bool record_check(enum record_kind kind, const void *bytes, size_t size)
 {
     struct walk walk = {.record = bytes, .size = size};
-    size_t n_offsets;
+    struct counts counts;
 
-    if (!record_check_header(kind, bytes, size) || !count_offsets(kind, bytes, &n_offsets))
+    if (!check_header(kind, bytes, size, &counts) ||
+        bytes_get_u32(walk.record + RECORD_AT_CHECK) != record_checksum(bytes, size))
         return false;
-    walk.string_at = fixed_bytes(kind) + n_offsets * RECORD_OFFSET_BYTES;
-    return walk_fixed(kind, &walk) && walk_rest(&walk, fixed_bytes(kind), n_offsets);
+    walk.string_at = fixed_bytes(kind) + offsets_of(&counts) * RECORD_OFFSET_BYTES;
+    return walk_fixed(kind, &walk) && walk_rest(&walk, fixed_bytes(kind), offsets_of(&counts));
 }
 
 /* ---- views ---- */
 
 /* NULL for offset 0 and for one that is out of bounds. */
-static const char *string_at(const unsigned char *record, uint32_t offset_at)
+static const char *string_at(const unsigned char *record, size_t size, uint32_t offset_at)
 {
     uint32_t offset = bytes_get_u32(record + offset_at);
 
-    if (offset == 0 || offset >= bytes_get_u32(record + RECORD_AT_SIZE))
-        return NULL;
-    return (const char *)record + offset;
+    BYTES_READ_ONCE(offset);
+    return offset == 0 || offset >= size ? NULL : (const char *)record + offset;
 }
 
 const char *record_strings_get(const struct record_strings *list, size_t i)
 {
     if (i >= list->count)
         return NULL;
-    return string_at(list->record, list->offsets_at + (uint32_t)(i * RECORD_OFFSET_BYTES));
+    return string_at(list->record, list->size,
+                     list->offsets_at + (uint32_t)(i * RECORD_OFFSET_BYTES));
 }
 
 static struct uuid uuid_at(const unsigned char *record, size_t at)
@@ -202,28 +228,30 @@ static struct uuid uuid_at(const unsigned char *record, size_t at)
     return id;
 }
 
-static struct record_strings list_at(const unsigned char *record, size_t offsets_at,
-                                     size_t count_at)
+static struct record_strings list_at(const unsigned char *record, size_t size, size_t offsets_at,
+                                     uint32_t count)
 {
     return (struct record_strings){.record = record,
+                                   .size = (uint32_t)size,
                                    .offsets_at = (uint32_t)offsets_at,
-                                   .count = bytes_get_u32(record + count_at)};
+                                   .count = count};
 }
 
 bool record_view_realm(const void *bytes, size_t size, struct record_realm *ret)
 {
     const unsigned char *record = bytes;
+    struct counts counts;
 
-    if (!record_check_header(RECORD_REALM, bytes, size))
+    if (!check_header(RECORD_REALM, bytes, size, &counts))
         return false;
     *ret = (struct record_realm){
         .id = uuid_at(record, RECORD_AT_ID),
         .number = bytes_get_u32(record + REALM_AT_NUMBER),
         .ttl_min = bytes_get_u32(record + REALM_AT_TTL),
         .negative_ttl_min = bytes_get_u32(record + REALM_AT_NEGATIVE_TTL),
-        .name = string_at(record, REALM_AT_NAME),
-        .region = string_at(record, REALM_AT_REGION),
-        .groups = list_at(record, REALM_FIXED_BYTES, REALM_AT_GROUPS),
+        .name = string_at(record, size, REALM_AT_NAME),
+        .region = string_at(record, size, REALM_AT_REGION),
+        .groups = list_at(record, size, REALM_FIXED_BYTES, counts.first),
     };
     return true;
 }
@@ -231,20 +259,20 @@ bool record_view_realm(const void *bytes, size_t size, struct record_realm *ret)
 bool record_view_consumer(const void *bytes, size_t size, struct record_consumer *ret)
 {
     const unsigned char *record = bytes;
-    uint32_t n_tags;
+    struct counts counts;
 
-    if (!record_check_header(RECORD_CONSUMER, bytes, size))
+    if (!check_header(RECORD_CONSUMER, bytes, size, &counts))
         return false;
-    n_tags = bytes_get_u32(record + CONSUMER_AT_TAGS);
     *ret = (struct record_consumer){
         .record = record,
         .id = uuid_at(record, RECORD_AT_ID),
         .type = (enum model_consumer_type)bytes_get_u16(record + RECORD_AT_TYPE),
-        .username = string_at(record, CONSUMER_AT_USERNAME),
-        .custom_id = string_at(record, CONSUMER_AT_CUSTOM_ID),
-        .tags = list_at(record, CONSUMER_FIXED_BYTES, CONSUMER_AT_TAGS),
-        .groups = list_at(record, CONSUMER_FIXED_BYTES + (size_t)n_tags * RECORD_OFFSET_BYTES,
-                          CONSUMER_AT_GROUPS),
+        .username = string_at(record, size, CONSUMER_AT_USERNAME),
+        .custom_id = string_at(record, size, CONSUMER_AT_CUSTOM_ID),
+        .groups = list_at(record, size, CONSUMER_FIXED_BYTES, counts.first),
+        .tags =
+            list_at(record, size, CONSUMER_FIXED_BYTES + (size_t)counts.first * RECORD_OFFSET_BYTES,
+                    counts.second),
     };
     return true;
 }
@@ -252,15 +280,16 @@ bool record_view_consumer(const void *bytes, size_t size, struct record_consumer
 bool record_view_key(const void *bytes, size_t size, struct record_key *ret)
 {
     const unsigned char *record = bytes;
+    struct counts counts;
 
-    if (!record_check_header(RECORD_KEY, bytes, size))
+    if (!check_header(RECORD_KEY, bytes, size, &counts))
         return false;
     *ret = (struct record_key){
         .id = uuid_at(record, RECORD_AT_ID),
         .consumer_id = uuid_at(record, KEY_AT_CONSUMER),
         .digest = record + KEY_AT_DIGEST,
         .expires_at_ms = (int64_t)bytes_get_u64(record + KEY_AT_EXPIRES),
-        .tags = list_at(record, KEY_FIXED_BYTES, KEY_AT_TAGS),
+        .tags = list_at(record, size, KEY_FIXED_BYTES, counts.first),
     };
     return true;
 }

@@ -23,7 +23,7 @@
 enum record_kind { RECORD_REALM = 1, RECORD_CONSUMER = 2, RECORD_KEY = 3 };
 
 enum {
-    RECORD_FORMAT = 1,
+    RECORD_FORMAT = 2,
     RECORD_MAX_BYTES = 256 * 1024 /* above any entity at the limits of model.h */
 };
 
@@ -32,8 +32,8 @@ int record_encode_realm(const struct model_realm *realm, struct buffer *out);
 int record_encode_consumer(const struct model_consumer *consumer, struct buffer *out);
 int record_encode_key(const struct model_key *key, struct buffer *out);
 
-/* Full check of hostile bytes: kind, format, size, every offset, every string (inside, in order,
- * terminated, UTF-8, within the limits). True when every accessor below is safe on it. */
+/* Full check of hostile bytes: kind, format, size, checksum, every offset, every string (inside, in
+ * order, terminated, UTF-8, within the limits). True when every accessor below is safe on it. */
 bool record_check(enum record_kind kind, const void *bytes, size_t size);
 
 /* Constant-time check for the lookup path: kind, format, size field, final NUL, list bounds.
@@ -41,9 +41,13 @@ bool record_check(enum record_kind kind, const void *bytes, size_t size);
  * wrong. */
 bool record_check_header(enum record_kind kind, const void *bytes, size_t size);
 
+/* What the checksum of a record of `size` bytes must be; at least the head must be there. */
+uint32_t record_checksum(const void *bytes, size_t size);
+
 /* A list of strings inside a record. */
 struct record_strings {
     const unsigned char *record; /* borrowed */
+    uint32_t size;               /* of the record */
     uint32_t offsets_at;         /* where the array of 32-bit offsets begins */
     uint32_t count;
 };

@@ -87,12 +87,13 @@ static void draft_list(struct draft *draft, uint32_t count_at, const struct mode
     }
 }
 
-/* Takes the record back when it breaks a rule. */
+/* Seals the record, and takes it back when it breaks a rule. */
 static int draft_end(struct buffer *out, enum record_kind kind, const struct draft *draft)
 {
     size_t size = bytes_get_u32(draft->record + RECORD_AT_SIZE);
 
     assert(size <= out->size);
+    bytes_put_u32(draft->record + RECORD_AT_CHECK, record_checksum(draft->record, size));
     if (record_check(kind, draft->record, size))
         return 0;
     out->size -= size;
@@ -138,8 +139,8 @@ int record_encode_consumer(const struct model_consumer *consumer, struct buffer 
     bytes_put_u16(draft.record + RECORD_AT_TYPE, (uint16_t)consumer->type);
     draft_string(&draft, CONSUMER_AT_USERNAME, consumer->username);
     draft_string(&draft, CONSUMER_AT_CUSTOM_ID, consumer->custom_id);
-    draft_list(&draft, CONSUMER_AT_TAGS, &consumer->tags);
     draft_list(&draft, CONSUMER_AT_GROUPS, &consumer->groups);
+    draft_list(&draft, CONSUMER_AT_TAGS, &consumer->tags);
     return draft_end(out, RECORD_CONSUMER, &draft);
 }
 

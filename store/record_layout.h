@@ -16,29 +16,31 @@ enum {
     RECORD_AT_FORMAT = 5, /* u8: RECORD_FORMAT */
     RECORD_AT_TYPE = 6,   /* u16: enum model_consumer_type; 0 in realms and keys */
     RECORD_AT_ID = 8,     /* the entity's UUID */
+    RECORD_AT_CHECK = 24, /* u32: checksum of all other bytes */
+    RECORD_HEAD_BYTES = 28,
 
     /* RECORD_REALM */
-    REALM_AT_NUMBER = 24,
-    REALM_AT_TTL = 28,          /* minutes */
-    REALM_AT_NEGATIVE_TTL = 32, /* minutes */
-    REALM_AT_NAME = 36,         /* u32 offset */
-    REALM_AT_REGION = 40,       /* u32 offset */
-    REALM_AT_GROUPS = 44,       /* u32 count */
-    REALM_FIXED_BYTES = 48,
+    REALM_AT_NUMBER = 28,
+    REALM_AT_TTL = 32,          /* minutes */
+    REALM_AT_NEGATIVE_TTL = 36, /* minutes */
+    REALM_AT_NAME = 40,         /* u32 offset */
+    REALM_AT_REGION = 44,       /* u32 offset */
+    REALM_AT_GROUPS = 48,       /* u32 count */
+    REALM_FIXED_BYTES = 52,
 
-    /* RECORD_CONSUMER */
-    CONSUMER_AT_USERNAME = 24,  /* u32 offset, 0: none */
-    CONSUMER_AT_CUSTOM_ID = 28, /* u32 offset, 0: none */
-    CONSUMER_AT_TAGS = 32,      /* u32 count; their offsets come first */
-    CONSUMER_AT_GROUPS = 36,    /* u32 count */
-    CONSUMER_FIXED_BYTES = 40,
+    /* RECORD_CONSUMER. What a gateway reads stands together and first; tags come last. */
+    CONSUMER_AT_USERNAME = 28,  /* u32 offset, 0: none */
+    CONSUMER_AT_CUSTOM_ID = 32, /* u32 offset, 0: none */
+    CONSUMER_AT_GROUPS = 36,    /* u32 count; their offsets come first */
+    CONSUMER_AT_TAGS = 40,      /* u32 count */
+    CONSUMER_FIXED_BYTES = 44,
 
     /* RECORD_KEY */
-    KEY_AT_CONSUMER = 24, /* UUID */
-    KEY_AT_EXPIRES = 40,  /* i64 wall ms, 0: never */
-    KEY_AT_DIGEST = 48,
-    KEY_AT_TAGS = 80, /* u32 count */
-    KEY_FIXED_BYTES = 84,
+    KEY_AT_CONSUMER = 28, /* UUID */
+    KEY_AT_EXPIRES = 44,  /* i64 wall ms, 0: never */
+    KEY_AT_DIGEST = 52,
+    KEY_AT_TAGS = 84, /* u32 count */
+    KEY_FIXED_BYTES = 88,
 
     RECORD_OFFSET_BYTES = 4,
     RECORD_ALIGNMENT = 8

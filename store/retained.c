@@ -1,44 +1,9 @@
 /* retained.c - see retained.h. */
 #include "store/retained.h"
 
-#include <setjmp.h>
 #include <stdatomic.h>
 
 enum { ATTEMPTS = 4 };
-
-/* ---- LMDB's assertions ---- */
-
-/* Where this thread's retained_get() goes on when LMDB gives up; NULL outside of it. LMDB's handler
- * is told the environment alone, which threads share, so there is no other place for it. The model
- * spares a call, and a dependency on the dynamic linker; one pointer fits its spare room. */
-static _Thread_local jmp_buf *escape __attribute__((tls_model("initial-exec")));
-
-static void on_assert(MDB_env *mdb, const char *message)
-{
-    (void)mdb;
-    (void)message;
-    if (escape != NULL)
-        longjmp(*escape, 1);
-} /* returning lets LMDB abort */
-
-/* A read-only mdb_get() holds no lock and no memory (its cursors are on the stack), so that it can
- * be left half-way; the transaction is reset afterwards, because its pages were overtaken. */
-int retained_get(MDB_txn *txn, MDB_dbi table, MDB_val *key, MDB_val *ret)
-{
-    jmp_buf here;
-    int rc;
-
-    if (setjmp(here) != 0) { // NOLINT(cert-err52-cpp): LMDB leaves no other way out
-        escape = NULL;
-        return MDB_CORRUPTED;
-    }
-    escape = &here;
-    rc = mdb_get(txn, table, key, ret);
-    escape = NULL;
-    return rc;
-}
-
-/* ---- opening ---- */
 
 int retained_open(const struct status *page, unsigned slot, const char *source_dir, uint32_t number,
                   struct generation *ret, struct error *err)
@@ -54,11 +19,8 @@ int retained_open(const struct status *page, unsigned slot, const char *source_d
         uint64_t txn_id = 0;
 
         rc = generation_open_retained(source_dir, number, ret, &txn_id, err);
-        if (txn_id == 0 || !status_overtaken(page, slot, number, txn_id)) {
-            if (rc == 0)
-                (void)mdb_env_set_assert(ret->env.mdb, on_assert); /* fails for NULL only */
+        if (txn_id == 0 || !status_overtaken(page, slot, number, txn_id))
             return rc; /* it never got as far as pages, or they were good */
-        }
         if (rc == 0)
             generation_close(ret);
         rc = error_set(err, E_OVERTAKEN, "%s: its pages changed while it was opened", source_dir);

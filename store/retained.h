@@ -26,8 +26,4 @@ int retained_open_if_needed(const struct status *page, unsigned slot, const char
  * rewrite the page; that is seen and repeated. E_MAP_RESIZED, E_OVERTAKEN, E_NO_MEMORY. */
 int retained_begin(MDB_env *mdb, MDB_txn **txn);
 
-/* mdb_get() that survives LMDB's own assertions: LMDB checks some of what it finds in pages and
- * aborts the process when it is not so, which a recycled page may cause. MDB_CORRUPTED then. */
-int retained_get(MDB_txn *txn, MDB_dbi table, MDB_val *key, MDB_val *ret);
-
 #endif

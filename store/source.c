@@ -15,9 +15,6 @@
 
 #include "store/files.h"
 
-/* One lookup value: far above what one prefix gathers, since a secret is in a scope once. */
-enum { LOOKUP_VALUE_MAX_BYTES = 16 * 1024 * 1024 };
-
 /* The generation is a good one, but is it ours? */
 int source_check_owner(const struct source *source, const struct generation *generation,
                        struct error *err)
@@ -84,7 +81,8 @@ int source_open(struct store *store, const char *region, struct source **ret,
     source->store = store;
     memcpy(source->region, region, strlen(region));
     buffer_init(&source->record, RECORD_MAX_BYTES);
-    buffer_init(&source->lookup, LOOKUP_VALUE_MAX_BYTES);
+    buffer_init(&source->consumer, RECORD_MAX_BYTES);
+    index_init(&source->index, &source->tables);
     rc = store_take_slot(store, region, &source->slot, err);
     if (rc != 0) {
         free(source);
@@ -118,7 +116,8 @@ void source_close(struct source *source)
     generation_close(&source->live);
     store_give_slot(source->store, source->slot);
     buffer_finish(&source->record);
-    buffer_finish(&source->lookup);
+    buffer_finish(&source->consumer);
+    index_finish(&source->index);
     free(source);
 }
 

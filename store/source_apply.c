@@ -139,7 +139,7 @@ int source_put_realm(struct source *source, const struct model_realm *realm, str
 int source_put_consumer(struct source *source, uint32_t scope,
                         const struct model_consumer *consumer, struct error *err)
 {
-    unsigned char key[LAYOUT_CONSUMER_KEY_BYTES];
+    struct consumer_place former;
     bool is_new;
     int rc = tables_need_scope(&source->tables, scope, err);
 
@@ -149,75 +149,140 @@ int source_put_consumer(struct source *source, uint32_t scope,
     rc = record_encode_consumer(consumer, &source->record);
     if (rc != 0)
         return encode_failed(rc, "consumer", &consumer->id, err);
-    layout_consumer_key(scope, &consumer->id, key);
-    rc = put_record(source, TABLE_CONSUMERS, env_val(key, sizeof(key)), &is_new, err);
+    rc = consumers_find(&source->tables, scope, &consumer->id, &former, err);
+    is_new = rc == E_NOT_FOUND;
+    if (rc != 0 && !is_new)
+        return rc;
+    rc = consumers_put(&source->index, is_new ? NULL : &former, scope, &consumer->id,
+                       is_new ? 0 : former.n_keys,
+                       env_val(source->record.data, source->record.size), err);
     if (rc == 0 && is_new)
         source->pending.consumers++;
     return rc;
+}
+
+/* The consumer that a key belongs to, with its record copied out of the map into source->consumer:
+ * it is written again while the map changes. E_NOT_FOUND with *err untouched. */
+static int find_owner(struct source *source, uint32_t scope, const struct uuid *id,
+                      struct consumer_place *ret, struct error *err)
+{
+    int rc = consumers_find(&source->tables, scope, id, ret, err);
+
+    if (rc != 0)
+        return rc;
+    buffer_clear(&source->consumer);
+    rc = buffer_append(&source->consumer, ret->record.mv_data, ret->record.mv_size);
+    if (rc != 0)
+        return error_set(err, rc, NULL);
+    ret->record = env_val(source->consumer.data, source->consumer.size);
+    return 0;
+}
+
+/* A digest that stands in the scope already must be this very key's. */
+static int check_digest(const struct source *source, uint32_t scope, const struct model_key *key,
+                        struct error *err)
+{
+    char ours[UUID_TEXT_SIZE];
+    char theirs[UUID_TEXT_SIZE];
+    struct entry entry;
+    int rc = index_find(&source->tables, key->digest, scope, false, &entry, err);
+
+    if (rc == 0 && !uuid_equal(&entry.key_id, &key->id))
+        return error_set(err, E_PROTOCOL, "keys %s and %s of scope %u have the same secret",
+                         uuid_format(&entry.key_id, theirs), uuid_format(&key->id, ours), scope);
+    return rc == E_NOT_FOUND ? 0 : rc;
 }
 
 /* Takes the lookup entry of a key's former secret away, if it has another one now (or none). */
 static int drop_former_digest(struct source *source, uint32_t scope, MDB_val key,
                               const uint8_t *kept_digest, struct error *err)
 {
-    struct record_key former;
     uint8_t digest[DIGEST_BYTES];
+    struct record_key former;
+    struct entry entry;
     MDB_val value;
-    int rc = tables_get(&source->tables, TABLE_CONSUMER_KEYS, key, &value, err);
+    int rc = tables_get(&source->tables, TABLE_CONSUMERS, key, &value, err);
 
     if (rc != 0)
         return rc;
-    if (!record_view_key(value.mv_data, value.mv_size, &former))
-        return error_set(err, E_CORRUPT, "a key's record is damaged");
+    rc = consumers_read_row(&source->tables, key, value, &former, &entry, err);
+    if (rc != 0)
+        return rc == E_NOT_FOUND ? error_set(err, E_CORRUPT, "a key has no lookup entry") : rc;
     if (kept_digest != NULL && memcmp(former.digest, kept_digest, DIGEST_BYTES) == 0)
         return 0;
-    memcpy(digest, former.digest, sizeof(digest)); /* the map's bytes move with the next change */
-    return tables_drop_lookup(&source->tables, digest, scope, &source->lookup, err);
+    memcpy(digest, former.digest, DIGEST_BYTES); /* the entry moves when the map changes */
+    return index_drop(&source->index, digest, scope, false, err);
 }
 
-static int put_key_record(struct source *source, uint32_t scope, const struct model_key *key,
-                          struct error *err)
+/* Writes the key's row; tells whether it is new. */
+static int put_row(struct source *source, MDB_val name, bool *ret_new, struct error *err)
 {
+    const struct buffer *record = &source->record;
+    struct buffer *row = &source->index.value;
+    struct record_key view;
+    MDB_val value;
+    int rc = E_CORRUPT;
+
+    if (record_view_key(record->data, record->size, &view))
+        rc = consumers_pack_row(&view, env_val(record->data, record->size), row);
+    if (rc != 0)
+        return error_set(err, rc, NULL);
+    value = env_val(row->data, row->size);
+    rc = tables_put(&source->tables, TABLE_CONSUMERS, name, value, MDB_NOOVERWRITE, err);
+    *ret_new = rc == 0;
+    return rc == E_CONFLICT ? tables_put(&source->tables, TABLE_CONSUMERS, name, value, 0, err)
+                            : rc;
+}
+
+/* Row and entry of the key, whose consumer is `owner`; the entries of the consumer's other keys
+ * follow when the record moves. */
+static int put_key_of(struct source *source, const struct consumer_place *owner,
+                      const struct model_key *key, struct error *err)
+{
+    const struct consumer_key entry = {key->id, key->digest, key->expires_at_ms};
     unsigned char bytes[LAYOUT_KEY_KEY_BYTES];
-    bool is_new;
+    MDB_val name = env_val(bytes, sizeof(bytes));
+    bool is_new = false;
     int rc;
 
-    layout_key_key(scope, &key->consumer_id, &key->id, bytes);
-    rc = drop_former_digest(source, scope, env_val(bytes, sizeof(bytes)), key->digest, err);
-    if (rc != 0 && rc != E_NOT_FOUND)
+    layout_key_key(owner->scope, &key->consumer_id, &key->id, bytes);
+    rc = drop_former_digest(source, owner->scope, name, key->digest, err);
+    if (rc == 0 || rc == E_NOT_FOUND)
+        rc = check_digest(source, owner->scope, key, err);
+    if (rc == 0)
+        rc = put_row(source, name, &is_new, err);
+    if (rc == 0)
+        rc = consumers_put_key(&source->index, owner->scope, &owner->id, &entry,
+                               consumers_home(owner->n_keys + is_new, owner->record.mv_size),
+                               owner->record, err);
+    if (rc != 0 || !is_new)
         return rc;
-    rc = put_record(source, TABLE_CONSUMER_KEYS, env_val(bytes, sizeof(bytes)), &is_new, err);
-    if (rc == 0 && is_new)
-        source->pending.keys++;
-    return rc;
+    source->pending.keys++;
+    return consumers_put(&source->index, owner, owner->scope, &owner->id, owner->n_keys + 1,
+                         owner->record, err);
 }
 
 int source_put_key(struct source *source, uint32_t scope, const struct model_key *key,
                    struct error *err)
 {
-    struct layout_lookup entry = {
-        .scope = scope,
-        .consumer_id = key->consumer_id,
-        .key_id = key->id,
-        .expires_at_ms = key->expires_at_ms,
-    };
-    int rc = tables_need_consumer(&source->tables, scope, &key->consumer_id, err);
+    struct consumer_place owner;
+    char text[UUID_TEXT_SIZE];
+    int rc;
 
-    if (rc != 0)
-        return rc;
     buffer_clear(&source->record);
     rc = record_encode_key(key, &source->record);
     if (rc != 0)
         return encode_failed(rc, "key", &key->id, err);
-    rc = put_key_record(source, scope, key, err);
-    if (rc != 0)
-        return rc;
-    memcpy(entry.digest, key->digest, sizeof(entry.digest));
-    return tables_put_lookup(&source->tables, &entry, &source->lookup, err);
+    rc = find_owner(source, scope, &key->consumer_id, &owner, err);
+    if (rc == E_NOT_FOUND)
+        return error_set(err, E_MISSING_REFERENCE, "there is no consumer %s in scope %u",
+                         uuid_format(&key->consumer_id, text), scope);
+    return rc == 0 ? put_key_of(source, &owner, key, err) : rc;
 }
 
 /* ---- deletes ---- */
 
+/* The key's row and entry, without regard to its consumer. E_NOT_FOUND: there was none. */
 static int delete_key_at(struct source *source, uint32_t scope,
                          const unsigned char bytes[LAYOUT_KEY_KEY_BYTES], struct error *err)
 {
@@ -225,22 +290,29 @@ static int delete_key_at(struct source *source, uint32_t scope,
     int rc = drop_former_digest(source, scope, key, NULL, err);
 
     if (rc == 0)
-        rc = tables_delete(&source->tables, TABLE_CONSUMER_KEYS, key, err);
+        rc = tables_delete(&source->tables, TABLE_CONSUMERS, key, err);
     if (rc == 0)
         source->pending.keys--;
-    return rc == E_NOT_FOUND ? 0 : rc;
+    return rc;
 }
 
 int source_delete_key(struct source *source, uint32_t scope, const struct uuid *consumer_id,
                       const struct uuid *key_id, struct error *err)
 {
     unsigned char bytes[LAYOUT_KEY_KEY_BYTES];
+    struct consumer_place owner;
+    int rc = find_owner(source, scope, consumer_id, &owner, err);
 
     layout_key_key(scope, consumer_id, key_id, bytes);
-    return delete_key_at(source, scope, bytes, err);
+    if (rc == 0)
+        rc = delete_key_at(source, scope, bytes, err);
+    if (rc == 0)
+        rc = consumers_put(&source->index, &owner, scope, consumer_id, owner.n_keys - 1,
+                           owner.record, err);
+    return rc == E_NOT_FOUND ? 0 : rc;
 }
 
-/* Deletes every key whose key in the table begins with the consumer's. */
+/* Deletes every key of the consumer. */
 static int delete_keys_of(struct source *source, uint32_t scope,
                           const unsigned char consumer[LAYOUT_CONSUMER_KEY_BYTES],
                           struct error *err)
@@ -251,12 +323,9 @@ static int delete_keys_of(struct source *source, uint32_t scope,
     int rc;
 
     for (;;) {
-        rc = tables_first(&source->tables, TABLE_CONSUMER_KEYS, consumer, LAYOUT_CONSUMER_KEY_BYTES,
-                          &key, &value, err);
+        rc = consumers_next_key(&source->tables, consumer, NULL, &key, &value, err);
         if (rc != 0)
             return rc == E_NOT_FOUND ? 0 : rc;
-        if (key.mv_size != sizeof(bytes))
-            return error_set(err, E_CORRUPT, "consumer_keys holds a key of %zu bytes", key.mv_size);
         memcpy(bytes, key.mv_data, sizeof(bytes));
         rc = delete_key_at(source, scope, bytes, err);
         if (rc != 0)
@@ -268,8 +337,14 @@ static int delete_consumer_at(struct source *source, uint32_t scope,
                               const unsigned char bytes[LAYOUT_CONSUMER_KEY_BYTES],
                               struct error *err)
 {
+    uint8_t name[ENTRY_NAME_BYTES];
+    struct uuid id;
     int rc = delete_keys_of(source, scope, bytes, err);
 
+    memcpy(id.bytes, bytes + sizeof(scope), UUID_BYTES);
+    entry_name_of_consumer(scope, &id, name);
+    if (rc == 0)
+        rc = index_drop(&source->index, name, scope, true, err);
     if (rc == 0)
         rc = tables_delete(&source->tables, TABLE_CONSUMERS,
                            env_val(bytes, LAYOUT_CONSUMER_KEY_BYTES), err);

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "base/buffer.h"
+#include "store/consumers.h"
 #include "store/generation.h"
 #include "store/retention.h"
 #include "store/source.h"
@@ -42,8 +43,9 @@ struct source {
     struct retention retention; /* of `live` */
     struct tables tables;       /* the open live transaction */
     struct layout_meta pending; /* live.meta as it will be after it */
+    struct index index;         /* of that transaction */
     struct buffer record;       /* scratch */
-    struct buffer lookup;       /* scratch */
+    struct buffer consumer;     /* scratch */
 
     uint32_t previous; /* the generation that served before; 0: not kept */
     enum source_fallback fallback;

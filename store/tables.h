@@ -12,7 +12,6 @@
 #include <stdint.h>
 #include <lmdb.h>
 
-#include "base/buffer.h"
 #include "base/error.h"
 #include "store/env.h"
 
@@ -29,22 +28,15 @@ int tables_put(const struct tables *tables, enum table table, MDB_val key, MDB_v
                unsigned flags, struct error *err);
 /* Deleting what is not there is E_NOT_FOUND. */
 int tables_delete(const struct tables *tables, enum table table, MDB_val key, struct error *err);
+/* First pair whose key is `key` or behind it; E_NOT_FOUND: none. */
+int tables_at_or_after(const struct tables *tables, enum table table, MDB_val key, MDB_val *ret_key,
+                       MDB_val *ret_value, struct error *err);
 /* First pair whose key begins with the `size` bytes at `prefix`; E_NOT_FOUND: none. */
 int tables_first(const struct tables *tables, enum table table, const void *prefix, size_t size,
                  MDB_val *ret_key, MDB_val *ret_value, struct error *err);
 
 /* E_MISSING_REFERENCE when the scope is a realm that is not there. */
 int tables_need_scope(const struct tables *tables, uint32_t scope, struct error *err);
-int tables_need_consumer(const struct tables *tables, uint32_t scope, const struct uuid *id,
-                         struct error *err);
-
-/* Adds the entry or replaces that of the same key. E_PROTOCOL: its digest belongs to another key of
- * the scope. `scratch` is memory to work in. */
-int tables_put_lookup(const struct tables *tables, const struct layout_lookup *entry,
-                      struct buffer *scratch, struct error *err);
-/* Removes the entry of (digest, scope) if there is one. */
-int tables_drop_lookup(const struct tables *tables, const uint8_t digest[DIGEST_BYTES],
-                       uint32_t scope, struct buffer *scratch, struct error *err);
 
 int tables_put_meta(const struct tables *tables, const struct layout_meta *meta, struct error *err);
 

@@ -4,8 +4,9 @@
  * snapshot_decoder. The records inside are opaque here; store/record.h gives their bytes. Layout,
  * byte by byte: docs/protocol.md, "Snapshot". JSON is not on this path.
  *
- * Order of the frames: realms by number; consumers by (scope, id); keys by digest. That is the
- * store's order, so that the agent can append.
+ * Order of the frames: realms by number; consumers by (scope, id), each followed by its keys by id.
+ * That is the order of the host's tables, which the agent appends to; and a consumer's keys say
+ * where its record is kept (store/consumers.h), so that they must be known with it.
  */
 #ifndef RS_SYNC_SNAPSHOT_H
 #define RS_SYNC_SNAPSHOT_H
@@ -18,7 +19,7 @@
 #include "base/error.h"
 #include "base/model.h"
 
-enum { SNAPSHOT_FORMAT = 1, SNAPSHOT_RECORD_MAX_BYTES = 256 * 1024 };
+enum { SNAPSHOT_FORMAT = 2, SNAPSHOT_RECORD_MAX_BYTES = 256 * 1024 };
 
 enum snapshot_kind {
     SNAPSHOT_REALM = 1,

@@ -33,7 +33,6 @@ enum {
 /* Frames seen so far, in the header's terms. */
 struct snapshot_tally {
     uint64_t counts[SNAPSHOT_KEY + 1]; /* by kind */
-    enum snapshot_kind last;           /* 0: none yet; kinds never go back */
 };
 
 static inline uint64_t snapshot_expected(const struct snapshot_header *header,
@@ -44,13 +43,16 @@ static inline uint64_t snapshot_expected(const struct snapshot_header *header,
                                        : header->keys;
 }
 
-/* One more record of this kind: within the counts and in order? */
+/* One more record of this kind: within the counts, and no realm behind a consumer or key? What else
+ * the order asks is in the records, which are opaque here. */
 static inline bool snapshot_tally_add(struct snapshot_tally *tally,
                                       const struct snapshot_header *header, enum snapshot_kind kind)
 {
-    if (kind < tally->last || tally->counts[kind] >= snapshot_expected(header, kind))
+    if (tally->counts[kind] >= snapshot_expected(header, kind))
         return false;
-    tally->last = kind;
+    if (kind == SNAPSHOT_REALM &&
+        (tally->counts[SNAPSHOT_CONSUMER] > 0 || tally->counts[SNAPSHOT_KEY] > 0))
+        return false;
     tally->counts[kind]++;
     return true;
 }

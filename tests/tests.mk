@@ -57,7 +57,7 @@ tsan:
 
 C_FILES := $(wildcard base/*.[ch] store/*.[ch] sync/*.[ch] agent/*.[ch] control/*.[ch] control/*/*.[ch] tools/*.[ch] \
              gateway/nginx/*.[ch] \
-             include/*.h docs/examples/*.c bench/*.[ch] tests/unit/*.[ch] tests/lib/*.[ch] tests/helpers/*.[ch] tests/fuzz/*.[ch])
+             include/*.h docs/examples/*.c bench/*.[ch] bench/lib/*.[ch] tests/unit/*.[ch] tests/lib/*.[ch] tests/helpers/*.[ch] tests/fuzz/*.[ch])
 
 lint:
 	@packaging/deps.sh lint

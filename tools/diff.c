@@ -1,8 +1,8 @@
 /* diff.c - realmctl diff: what two stores or backups hold differently, record by record.
  *
- * Both sides sort their tables alike and records are canonical, so that one merge over each table
- * finds every difference, and equal bytes need no further look. Positions and times of the feed are
- * not compared: two hosts that hold the same records are equal, however each of them got there.
+ * Both sides sort their tables alike, so that one merge over each table finds every difference.
+ * Positions and times of the feed are not compared: two hosts that hold the same records are equal,
+ * however each of them got there.
  */
 #include <string.h>
 #include <sys/stat.h>
@@ -99,53 +99,48 @@ static int report(struct diff *diff, const struct diff_subject *subject, enum di
 
 /* ---- the merge ---- */
 
-static int report_single(struct diff *diff, const struct diff_kind *kind,
-                         const struct table_walk *walk, enum difference difference,
-                         struct error *err)
+static int report_single(struct diff *diff, const struct table_walk *walk,
+                         enum difference difference, struct error *err)
 {
     struct diff_subject subject = {.scope = 0};
-    union diff_record record;
-    int rc = diff_read(kind, walk, &record, &subject, err);
+    struct diff_record record;
+    int rc = diff_read(walk, &record, &subject, err);
 
     return rc != 0 ? rc : report(diff, &subject, difference, 0);
 }
 
-static int compare_pair(struct diff *diff, const struct diff_kind *kind, const struct table_walk *a,
-                        const struct table_walk *b, struct error *err)
+static int compare_pair(struct diff *diff, const struct table_walk *a, const struct table_walk *b,
+                        struct error *err)
 {
     struct diff_subject subject = {.scope = 0};
-    union diff_record records[SIDES];
+    struct diff_record records[SIDES];
     unsigned fields;
-    int rc;
+    int rc = diff_read(b, &records[1], &subject, err);
 
-    if (a->value.mv_size == b->value.mv_size &&
-        memcmp(a->value.mv_data, b->value.mv_data, a->value.mv_size) == 0)
-        return 0;
-    rc = diff_read(kind, b, &records[1], &subject, err);
     if (rc == 0)
-        rc = diff_read(kind, a, &records[0], &subject, err);
+        rc = diff_read(a, &records[0], &subject, err);
     if (rc != 0)
         return rc;
-    fields = kind->compare(&records[0], &records[1]);
+    fields = diff_compare(&records[0], &records[1]);
     if (!diff->digests) /* under different digest keys equal secrets have different digests */
         fields &= ~(1U << DIFF_FIELD_DIGEST);
     return fields == 0 ? 0 : report(diff, &subject, CHANGED, fields);
 }
 
 /* Takes the lesser of both sides' records, or the pair, and moves on. */
-static int merge_step(struct diff *diff, const struct diff_kind *kind, struct table_walk *a,
+static int merge_step(struct diff *diff, const struct diff_table *table, struct table_walk *a,
                       struct table_walk *b, struct error *err)
 {
-    int order = a->at_end ? 1 : b->at_end ? -1 : kind->order(&a->key, &b->key);
+    int order = a->at_end ? 1 : b->at_end ? -1 : table->order(&a->key, &b->key);
     int rc;
 
     progress_at(&diff->progress, ++diff->records);
     if (order < 0)
-        rc = report_single(diff, kind, a, ONLY_IN_A, err);
+        rc = report_single(diff, a, ONLY_IN_A, err);
     else if (order > 0)
-        rc = report_single(diff, kind, b, ONLY_IN_B, err);
+        rc = report_single(diff, b, ONLY_IN_B, err);
     else
-        rc = compare_pair(diff, kind, a, b, err);
+        rc = compare_pair(diff, a, b, err);
     if (rc == 0 && order <= 0)
         rc = walk_next(a, err);
     if (rc == 0 && order >= 0)
@@ -153,16 +148,16 @@ static int merge_step(struct diff *diff, const struct diff_kind *kind, struct ta
     return rc;
 }
 
-static int diff_table(struct diff *diff, const struct diff_kind *kind, struct error *err)
+static int diff_table(struct diff *diff, const struct diff_table *table, struct error *err)
 {
     struct table_walk a = {.cursor = NULL};
     struct table_walk b = {.cursor = NULL};
-    int rc = walk_begin(&a, diff->sides[0], kind->table, NULL, err);
+    int rc = walk_begin(&a, diff->sides[0], table->table, NULL, err);
 
     if (rc == 0)
-        rc = walk_begin(&b, diff->sides[1], kind->table, NULL, err);
+        rc = walk_begin(&b, diff->sides[1], table->table, NULL, err);
     while (rc == 0 && !(a.at_end && b.at_end))
-        rc = merge_step(diff, kind, &a, &b, err);
+        rc = merge_step(diff, table, &a, &b, err);
     walk_end(&a);
     walk_end(&b);
     return rc;
@@ -179,8 +174,8 @@ static int diff_source(struct diff *diff, struct error *err)
                            diff->sides[1]->meta.digest_key_check, LAYOUT_CHECK_BYTES) == 0;
     if (!diff->digests)
         rc = report(diff, &subject, CHANGED, 1U << DIFF_FIELD_DIGEST_KEY);
-    for (int i = 0; i < DIFF_KINDS && rc == 0; i++)
-        rc = diff_table(diff, &diff_kinds[i], err);
+    for (int i = 0; i < DIFF_TABLES && rc == 0; i++)
+        rc = diff_table(diff, &diff_tables[i], err);
     return rc == 0 || err->code == 0 ? rc : error_context(err, "source %s", diff->sides[0]->region);
 }
 

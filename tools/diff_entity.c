@@ -32,7 +32,7 @@ static bool same_list(const struct record_strings *a, const struct record_string
     return true;
 }
 
-static unsigned compare_realms(const union diff_record *a, const union diff_record *b)
+static unsigned compare_realms(const struct diff_record *a, const struct diff_record *b)
 {
     const struct record_realm *x = &a->realm;
     const struct record_realm *y = &b->realm;
@@ -45,7 +45,7 @@ static unsigned compare_realms(const union diff_record *a, const union diff_reco
            mark(same_list(&x->groups, &y->groups), DIFF_FIELD_GROUPS);
 }
 
-static unsigned compare_consumers(const union diff_record *a, const union diff_record *b)
+static unsigned compare_consumers(const struct diff_record *a, const struct diff_record *b)
 {
     const struct record_consumer *x = &a->consumer;
     const struct record_consumer *y = &b->consumer;
@@ -58,7 +58,7 @@ static unsigned compare_consumers(const union diff_record *a, const union diff_r
            mark(same_list(&x->groups, &y->groups), DIFF_FIELD_GROUPS);
 }
 
-static unsigned compare_keys(const union diff_record *a, const union diff_record *b)
+static unsigned compare_keys(const struct diff_record *a, const struct diff_record *b)
 {
     const struct record_key *x = &a->key;
     const struct record_key *y = &b->key;
@@ -70,41 +70,89 @@ static unsigned compare_keys(const union diff_record *a, const union diff_record
            mark(memcmp(x->digest, y->digest, DIGEST_BYTES) == 0, DIFF_FIELD_DIGEST);
 }
 
+unsigned diff_compare(const struct diff_record *a, const struct diff_record *b)
+{
+    switch (a->kind) {
+    case RECORD_REALM:
+        return compare_realms(a, b);
+    case RECORD_CONSUMER:
+        return compare_consumers(a, b);
+    case RECORD_KEY:
+        return compare_keys(a, b);
+    }
+    return 0;
+}
+
 /* ---- reading entities ---- */
 
-static bool view_realm(const MDB_val *key, const MDB_val *value, union diff_record *record,
-                       struct diff_subject *subject)
+static int read_realm(const struct table_walk *walk, struct diff_record *record,
+                      struct diff_subject *subject)
 {
-    if (key->mv_size != sizeof(subject->scope) ||
-        !record_view_realm(value->mv_data, value->mv_size, &record->realm))
-        return false;
-    memcpy(&subject->scope, key->mv_data, sizeof(subject->scope));
+    record->kind = RECORD_REALM;
+    subject->entity = "realm";
+    if (!record_check(RECORD_REALM, walk->value.mv_data, walk->value.mv_size) ||
+        !record_view_realm(walk->value.mv_data, walk->value.mv_size, &record->realm))
+        return E_CORRUPT;
+    memcpy(&subject->scope, walk->key.mv_data, sizeof(subject->scope)); /* LMDB's integer keys */
     subject->id = record->realm.id;
-    return true;
+    return 0;
 }
 
-static bool view_consumer(const MDB_val *key, const MDB_val *value, union diff_record *record,
-                          struct diff_subject *subject)
+static int read_consumer(const struct table_walk *walk, struct diff_record *record,
+                         struct diff_subject *subject)
 {
-    if (key->mv_size != LAYOUT_CONSUMER_KEY_BYTES ||
-        !record_view_consumer(value->mv_data, value->mv_size, &record->consumer))
-        return false;
-    subject->scope = layout_key_scope(key->mv_data);
-    subject->id = record->consumer.id;
-    return true;
+    const struct tables tables = source_view_tables(walk->source);
+    const unsigned char *name = walk->key.mv_data;
+    struct consumer_place place;
+    int rc;
+
+    record->kind = RECORD_CONSUMER;
+    subject->entity = "consumer";
+    subject->scope = layout_key_scope(name);
+    memcpy(subject->id.bytes, name + sizeof(subject->scope), UUID_BYTES);
+    rc = consumers_find(&tables, subject->scope, &subject->id, &place, NULL);
+    if (rc == 0 &&
+        (!record_check(RECORD_CONSUMER, place.record.mv_data, place.record.mv_size) ||
+         !record_view_consumer(place.record.mv_data, place.record.mv_size, &record->consumer)))
+        rc = E_CORRUPT;
+    return rc;
 }
 
-static bool view_key(const MDB_val *key, const MDB_val *value, union diff_record *record,
-                     struct diff_subject *subject)
+static int read_key(const struct table_walk *walk, struct diff_record *record,
+                    struct diff_subject *subject)
 {
-    if (key->mv_size != LAYOUT_KEY_KEY_BYTES ||
-        !record_view_key(value->mv_data, value->mv_size, &record->key))
-        return false;
-    subject->scope = layout_key_scope(key->mv_data);
+    const struct tables tables = source_view_tables(walk->source);
+    struct entry entry;
+    int rc = consumers_read_row(&tables, walk->key, walk->value, &record->key, &entry, NULL);
+
+    record->kind = RECORD_KEY;
+    subject->entity = "key";
+    subject->scope = layout_key_scope(walk->key.mv_data);
     subject->id = record->key.id;
     subject->consumer_id = record->key.consumer_id;
-    return true;
+    return rc;
 }
+
+int diff_read(const struct table_walk *walk, struct diff_record *record,
+              struct diff_subject *subject, struct error *err)
+{
+    int rc = E_CORRUPT;
+
+    subject->source = walk->source;
+    subject->entity = "row";
+    if (walk->table == TABLE_REALMS)
+        rc = read_realm(walk, record, subject);
+    else if (walk->key.mv_size == LAYOUT_CONSUMER_KEY_BYTES)
+        rc = read_consumer(walk, record, subject);
+    else if (walk->key.mv_size == LAYOUT_KEY_KEY_BYTES)
+        rc = read_key(walk, record, subject);
+    if (rc == E_CORRUPT || rc == E_NOT_FOUND)
+        return error_set(err, E_CORRUPT, "a %s's record is damaged; `realmctl verify` tells which",
+                         subject->entity);
+    return rc == 0 ? 0 : error_set(err, rc, NULL);
+}
+
+/* ---- orders ---- */
 
 static int order_numbers(const MDB_val *a, const MDB_val *b)
 {
@@ -124,20 +172,7 @@ static int order_bytes(const MDB_val *a, const MDB_val *b)
     return order != 0 ? order : (a->mv_size > b->mv_size) - (a->mv_size < b->mv_size);
 }
 
-const struct diff_kind diff_kinds[DIFF_KINDS] = {
-    {"realm", RECORD_REALM, TABLE_REALMS, order_numbers, view_realm, compare_realms},
-    {"consumer", RECORD_CONSUMER, TABLE_CONSUMERS, order_bytes, view_consumer, compare_consumers},
-    {"key", RECORD_KEY, TABLE_CONSUMER_KEYS, order_bytes, view_key, compare_keys},
+const struct diff_table diff_tables[DIFF_TABLES] = {
+    {TABLE_REALMS, order_numbers},
+    {TABLE_CONSUMERS, order_bytes},
 };
-
-int diff_read(const struct diff_kind *kind, const struct table_walk *walk,
-              union diff_record *record, struct diff_subject *subject, struct error *err)
-{
-    subject->entity = kind->name;
-    subject->source = walk->source;
-    if (record_check(kind->kind, walk->value.mv_data, walk->value.mv_size) &&
-        kind->view(&walk->key, &walk->value, record, subject))
-        return 0;
-    return error_set(err, E_CORRUPT, "a %s's record is damaged; `realmctl verify` tells which",
-                     kind->name);
-}

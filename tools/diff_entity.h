@@ -1,4 +1,4 @@
-/* diff_entity.h - what realmctl diff compares: the kinds of records, and the fields of each. */
+/* diff_entity.h - what realmctl diff compares: the tables, and the fields of each record. */
 #ifndef RS_TOOLS_DIFF_ENTITY_H
 #define RS_TOOLS_DIFF_ENTITY_H
 
@@ -34,29 +34,29 @@ struct diff_subject {
     struct uuid consumer_id; /* of a key */
 };
 
-union diff_record {
-    struct record_realm realm;
-    struct record_consumer consumer;
-    struct record_key key;
+struct diff_record {
+    enum record_kind kind;
+    union {
+        struct record_realm realm;
+        struct record_consumer consumer;
+        struct record_key key;
+    };
 };
 
-struct diff_kind {
-    const char *name;
-    enum record_kind kind;
+/* What is walked on both sides at once. */
+struct diff_table {
     enum table table;
     int (*order)(const MDB_val *a, const MDB_val *b); /* that of the table */
-    /* False: damaged. */
-    bool (*view)(const MDB_val *key, const MDB_val *value, union diff_record *record,
-                 struct diff_subject *subject);
-    /* Gives the set of fields that differ, one bit each. */
-    unsigned (*compare)(const union diff_record *a, const union diff_record *b);
 };
 
-enum { DIFF_KINDS = 3 };
-extern const struct diff_kind diff_kinds[DIFF_KINDS];
+enum { DIFF_TABLES = 2 };
+extern const struct diff_table diff_tables[DIFF_TABLES];
 
-/* Reads what the walk is on, after a full check. E_CORRUPT with a message. */
-int diff_read(const struct diff_kind *kind, const struct table_walk *walk,
-              union diff_record *record, struct diff_subject *subject, struct error *err);
+/* Reads what the walk is on, after a full check; E_CORRUPT with a message. What belongs to it in
+ * other tables is part of it. */
+int diff_read(const struct table_walk *walk, struct diff_record *record,
+              struct diff_subject *subject, struct error *err);
+/* The set of fields that differ between two records of one kind, one bit each. */
+unsigned diff_compare(const struct diff_record *a, const struct diff_record *b);
 
 #endif

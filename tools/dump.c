@@ -97,9 +97,8 @@ static int print_consumer(struct dump *dump, struct consumer_walk *walk, struct 
     rc = entity_count_keys(walk, &n_keys, err);
     if (rc != 0)
         return rc;
-    printf("%-8s consumer  %s  %s  ", walk->consumers.source->region,
-           uuid_format(&consumer->id, id),
-           source_view_scope(walk->consumers.source, walk->scope, scope));
+    printf("%-8s consumer  %s  %s  ", walk->rows.source->region, uuid_format(&consumer->id, id),
+           source_view_scope(walk->rows.source, walk->scope, scope));
     tool_print_text(consumer->username != NULL ? consumer->username : "-");
     (void)fputs("  ", stdout);
     tool_print_text(consumer->custom_id != NULL ? consumer->custom_id : "-");
@@ -117,7 +116,7 @@ static int dump_consumers(struct dump *dump, const struct tool_source *source, u
 
     if (rc != 0)
         return rc;
-    while (rc == 0 && !walk.consumers.at_end && (dump->all || walk.scope == scope)) {
+    while (rc == 0 && !walk.at_end && (dump->all || walk.scope == scope)) {
         rc = print_consumer(dump, &walk, err);
         if (rc == 0)
             rc = consumer_walk_next(&walk, err);

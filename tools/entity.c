@@ -1,7 +1,7 @@
 /* entity.c - see entity.h.
  *
- * consumers and consumer_keys sort alike, so that one pass over each joins them. Every record is
- * checked in full before it is shown: the bytes may have rotted, and JSON wants UTF-8.
+ * Every record is checked in full before it is shown: the bytes may have rotted, and JSON wants
+ * UTF-8.
  */
 #include "tools/entity.h"
 
@@ -46,22 +46,41 @@ json_t *entity_realm_json(const struct tool_source *source, const struct record_
 
 /* ---- the walk ---- */
 
-/* Takes the consumer that the cursor is on. */
+static int damaged(const struct tool_source *source, const char *what, struct error *err)
+{
+    return error_set(err, E_CORRUPT,
+                     "source %s: a %s's record is damaged; `realmctl verify` tells which",
+                     source->region, what);
+}
+
+static bool at_consumer(const struct table_walk *rows)
+{
+    return rows->key.mv_size == LAYOUT_CONSUMER_KEY_BYTES;
+}
+
+/* Takes the consumer whose row is the next one. */
 static int read_consumer(struct consumer_walk *walk, struct error *err)
 {
-    const MDB_val *key = &walk->consumers.key;
-    const MDB_val *value = &walk->consumers.value;
+    const struct tables tables = source_view_tables(walk->rows.source);
+    struct consumer_place place;
+    struct uuid id;
+    int rc = 0;
 
-    if (walk->consumers.at_end)
-        return 0;
-    if (key->mv_size != LAYOUT_CONSUMER_KEY_BYTES ||
-        !record_check(RECORD_CONSUMER, value->mv_data, value->mv_size) ||
-        !record_view_consumer(value->mv_data, value->mv_size, &walk->consumer))
-        return error_set(err, E_CORRUPT,
-                         "source %s: a consumer's record is damaged; `realmctl verify` tells which",
-                         walk->consumers.source->region);
-    walk->scope = layout_key_scope(key->mv_data);
-    return 0;
+    while (rc == 0 && !walk->rows.at_end && !at_consumer(&walk->rows))
+        rc = walk_next(&walk->rows, err);
+    walk->at_end = walk->rows.at_end;
+    if (rc != 0 || walk->at_end)
+        return rc;
+    memcpy(walk->name, walk->rows.key.mv_data, sizeof(walk->name));
+    walk->scope = layout_key_scope(walk->name);
+    memcpy(id.bytes, walk->name + sizeof(walk->scope), UUID_BYTES);
+    rc = consumers_find(&tables, walk->scope, &id, &place, err);
+    if (rc == E_CORRUPT ||
+        (rc == 0 &&
+         (!record_check(RECORD_CONSUMER, place.record.mv_data, place.record.mv_size) ||
+          !record_view_consumer(place.record.mv_data, place.record.mv_size, &walk->consumer))))
+        return damaged(walk->rows.source, "consumer", err);
+    return rc != 0 ? rc : walk_next(&walk->rows, err);
 }
 
 int consumer_walk_begin(struct consumer_walk *walk, const struct tool_source *source,
@@ -74,9 +93,7 @@ int consumer_walk_begin(struct consumer_walk *walk, const struct tool_source *so
     memset(walk, 0, sizeof(*walk));
     bytes_put_u32_be(prefix, from_scope);
     from = env_val(prefix, sizeof(prefix));
-    rc = walk_begin(&walk->consumers, source, TABLE_CONSUMERS, &from, err);
-    if (rc == 0)
-        rc = walk_begin(&walk->keys, source, TABLE_CONSUMER_KEYS, &from, err);
+    rc = walk_begin(&walk->rows, source, TABLE_CONSUMERS, &from, err);
     if (rc == 0)
         rc = read_consumer(walk, err);
     if (rc != 0)
@@ -86,46 +103,44 @@ int consumer_walk_begin(struct consumer_walk *walk, const struct tool_source *so
 
 int consumer_walk_next(struct consumer_walk *walk, struct error *err)
 {
-    int rc = walk_next(&walk->consumers, err);
-
-    return rc != 0 ? rc : read_consumer(walk, err);
+    return read_consumer(walk, err);
 }
 
 void consumer_walk_end(struct consumer_walk *walk)
 {
-    walk_end(&walk->consumers);
-    walk_end(&walk->keys);
+    walk_end(&walk->rows);
 }
 
-/* Brings the key cursor to the consumer's next key, over keys of consumers that are behind. */
+static int read_key(const struct table_walk *keys, struct record_key *ret, struct error *err)
+{
+    const struct tables tables = source_view_tables(keys->source);
+    const unsigned char *bytes = keys->value.mv_data;
+    struct entry entry;
+    int rc = consumers_read_row(&tables, keys->key, keys->value, ret, &entry, err);
+
+    if (rc == E_CORRUPT || rc == E_NOT_FOUND ||
+        (rc == 0 && ret->tags.count > 0 &&
+         !record_check(RECORD_KEY, bytes + LAYOUT_HASH_BYTES,
+                       keys->value.mv_size - LAYOUT_HASH_BYTES)))
+        return damaged(keys->source, "key", err);
+    return rc;
+}
+
+/* The consumer's next key, if the walk is on one. */
 static int next_key(struct consumer_walk *walk, struct record_key *ret, bool *ret_found,
                     struct error *err)
 {
-    struct table_walk *keys = &walk->keys;
-    int rc = 0;
+    struct table_walk *rows = &walk->rows;
+    int rc;
 
-    *ret_found = false;
-    while (rc == 0 && !keys->at_end) {
-        int order =
-            keys->key.mv_size == LAYOUT_KEY_KEY_BYTES
-                ? memcmp(keys->key.mv_data, walk->consumers.key.mv_data, LAYOUT_CONSUMER_KEY_BYTES)
-                : -1;
-
-        if (order > 0)
-            return 0;
-        if (order == 0) {
-            if (!record_check(RECORD_KEY, keys->value.mv_data, keys->value.mv_size) ||
-                !record_view_key(keys->value.mv_data, keys->value.mv_size, ret))
-                return error_set(err, E_CORRUPT,
-                                 "source %s: a key's record is damaged; `realmctl verify` tells "
-                                 "which",
-                                 keys->source->region);
-            *ret_found = true;
-            return walk_next(keys, err);
-        }
-        rc = walk_next(keys, err);
-    }
-    return rc;
+    *ret_found = !rows->at_end && !at_consumer(rows);
+    if (!*ret_found)
+        return 0;
+    if (rows->key.mv_size != LAYOUT_KEY_KEY_BYTES ||
+        memcmp(rows->key.mv_data, walk->name, sizeof(walk->name)) != 0)
+        return damaged(rows->source, "key", err);
+    rc = read_key(rows, ret, err);
+    return rc != 0 ? rc : walk_next(rows, err);
 }
 
 int entity_count_keys(struct consumer_walk *walk, size_t *ret, struct error *err)
@@ -175,7 +190,7 @@ static int keys_json(struct consumer_walk *walk, json_t **ret, struct error *err
 int entity_consumer_json(struct consumer_walk *walk, json_t **ret, struct error *err)
 {
     const struct record_consumer *consumer = &walk->consumer;
-    const struct tool_source *source = walk->consumers.source;
+    const struct tool_source *source = walk->rows.source;
     char scope[SCOPE_TEXT_SIZE];
     json_t *keys = NULL;
     int rc = keys_json(walk, &keys, err);

@@ -9,15 +9,16 @@
 /* {"kind":"realm","region",...}; NULL when out of memory. */
 json_t *entity_realm_json(const struct tool_source *source, const struct record_realm *realm);
 
-/* Walks consumers and their keys side by side, in (scope, id) order. */
+/* Walks consumers in (scope, id) order, each with its keys behind it. */
 struct consumer_walk {
-    struct table_walk consumers;
-    struct table_walk keys;
-    uint32_t scope;                  /* of the consumer at hand */
+    struct table_walk rows; /* at the consumer's row, or behind those keys that were read */
+    bool at_end;
+    uint32_t scope; /* of the consumer at hand */
+    unsigned char name[LAYOUT_CONSUMER_KEY_BYTES];
     struct record_consumer consumer; /* borrowed from the snapshot */
 };
 
-/* From the first consumer of `from_scope` on. at_end of .consumers tells that there are none left.
+/* From the first consumer of `from_scope` on; .at_end tells that there are none left.
  * E_CORRUPT with a message when a record fails its check. */
 int consumer_walk_begin(struct consumer_walk *walk, const struct tool_source *source,
                         uint32_t from_scope, struct error *err);

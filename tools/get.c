@@ -102,7 +102,7 @@ static int search(void *context, const struct tool_source *source, struct error 
 
     if (rc != 0)
         return rc;
-    while (rc == 0 && !walk.consumers.at_end) {
+    while (rc == 0 && !walk.at_end) {
         progress_at(&get->progress, ++get->seen);
         if (is_match(get, &walk.consumer))
             rc = print_match(get, &walk, err);

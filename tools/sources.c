@@ -271,6 +271,11 @@ void walk_end(struct table_walk *walk)
     walk->cursor = NULL;
 }
 
+struct tables source_view_tables(const struct tool_source *source)
+{
+    return (struct tables){.env = &source->generation.env, .txn = source->txn};
+}
+
 int source_view_get(const struct tool_source *source, enum table table, MDB_val key, MDB_val *ret)
 {
     return env_code(mdb_get(source->txn, source->generation.env.tables[table], &key, ret));

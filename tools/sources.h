@@ -14,6 +14,7 @@
 #include <lmdb.h>
 
 #include "base/error.h"
+#include "store/consumers.h"
 #include "store/generation.h"
 #include "store/record.h"
 #include "store/status.h"
@@ -77,6 +78,8 @@ int walk_begin(struct table_walk *walk, const struct tool_source *source, enum t
 int walk_next(struct table_walk *walk, struct error *err);
 void walk_end(struct table_walk *walk);
 
+/* For what store/consumers.h and store/index.h find. */
+struct tables source_view_tables(const struct tool_source *source);
 /* The value of one key; E_NOT_FOUND. */
 int source_view_get(const struct tool_source *source, enum table table, MDB_val key, MDB_val *ret);
 /* "cp", or "realm:UUID" of a scope number; "scope:N" when the realm is missing. */

@@ -3,8 +3,7 @@
  * Each table is walked once and each record compared with what it refers to and with what must
  * refer to it:
  *
- *     realms <-> realm_ids       consumers -> realms
- *     consumer_keys -> consumers       consumer_keys <-> lookup
+ *     realms <-> realm_ids       consumers -> realms       consumers <-> lookup
  */
 #include "tools/verify.h"
 
@@ -20,6 +19,10 @@ struct check {
     const struct verify_sink *sink;
     const char *table; /* being walked */
     uint64_t records;  /* seen in all */
+    uint64_t consumers;
+    uint64_t keys;
+    bool has_bucket; /* a bucket was seen, up to this hash */
+    uint64_t former_last;
 };
 
 static void fault(struct check *check, const char *format, ...)
@@ -92,25 +95,34 @@ static bool scope_exists(const struct check *check, uint32_t scope)
     return scope == MODEL_SCOPE_CP || find(check, TABLE_REALMS, &scope, sizeof(scope), &value);
 }
 
+static void check_place(struct check *check, const MDB_val *value,
+                        const struct consumer_place *place)
+{
+    char text[UUID_TEXT_SIZE];
+
+    if (place->home != consumers_home(place->n_keys, place->record.mv_size) ||
+        value->mv_size != (place->home == HOME_TABLE ? place->record.mv_size : 0))
+        fault(check, "the record of consumer %s is not where it belongs",
+              uuid_format(&place->id, text));
+}
+
 static void check_consumer(struct check *check, const MDB_val *key, const MDB_val *value)
 {
+    const struct tables tables = source_view_tables(check->source);
     const unsigned char *bytes = key->mv_data;
-    struct record_consumer consumer;
+    struct consumer_place place;
     char text[UUID_TEXT_SIZE];
     struct uuid id;
 
-    if (key->mv_size != LAYOUT_CONSUMER_KEY_BYTES) {
-        fault(check, "a key has %zu bytes", key->mv_size);
-        return;
-    }
+    check->consumers++;
     memcpy(id.bytes, bytes + 4, UUID_BYTES);
     uuid_format(&id, text);
-    if (!record_check(RECORD_CONSUMER, value->mv_data, value->mv_size) ||
-        !record_view_consumer(value->mv_data, value->mv_size, &consumer))
+    if (consumers_find(&tables, layout_key_scope(bytes), &id, &place, NULL) != 0 ||
+        !record_check(RECORD_CONSUMER, place.record.mv_data, place.record.mv_size))
         fault(check, "the record of consumer %s in scope %" PRIu32 " is damaged", text,
               layout_key_scope(bytes));
-    else if (!uuid_equal(&consumer.id, &id))
-        fault(check, "the record under consumer %s is another one's", text);
+    else
+        check_place(check, value, &place);
     if (!scope_exists(check, layout_key_scope(bytes)))
         fault(check, "consumer %s is in realm number %" PRIu32 ", which is not there", text,
               layout_key_scope(bytes));
@@ -118,101 +130,141 @@ static void check_consumer(struct check *check, const MDB_val *key, const MDB_va
 
 /* ---- keys ---- */
 
-/* The entry of `lookup` that a key must have. */
-static bool has_lookup(const struct check *check, uint32_t scope, const struct record_key *key)
+/* The record of a key with tags must say what its row and entry say. */
+static bool row_fits(const MDB_val *value, const struct record_key *key)
 {
-    uint64_t prefix = layout_lookup_key(key->digest);
-    const unsigned char *found;
-    struct layout_lookup entry;
-    MDB_val value;
+    const unsigned char *record = (const unsigned char *)value->mv_data + LAYOUT_HASH_BYTES;
+    size_t size = value->mv_size - LAYOUT_HASH_BYTES;
+    struct record_key view;
 
-    if (!find(check, TABLE_LOOKUP, &prefix, sizeof(prefix), &value))
-        return false;
-    found = layout_find_lookup(value.mv_data, value.mv_size, key->digest, scope);
-    if (found == NULL)
-        return false;
-    layout_unpack_lookup(found, &entry);
-    return uuid_equal(&entry.key_id, &key->id) &&
-           uuid_equal(&entry.consumer_id, &key->consumer_id) &&
-           entry.expires_at_ms == key->expires_at_ms;
+    if (size == 0)
+        return true;
+    return record_check(RECORD_KEY, record, size) && record_view_key(record, size, &view) &&
+           view.tags.count > 0 && uuid_equal(&view.id, &key->id) &&
+           uuid_equal(&view.consumer_id, &key->consumer_id) &&
+           memcmp(view.digest, key->digest, DIGEST_BYTES) == 0 &&
+           view.expires_at_ms == key->expires_at_ms;
 }
 
-static void check_key(struct check *check, const MDB_val *key, const MDB_val *value)
+/* The entry must lead to the key's consumer, and its copy of the record be like the others. */
+static bool entry_fits(const struct entry *entry, const struct record_key *key,
+                       const struct consumer_place *place)
 {
-    const unsigned char *bytes = key->mv_data;
-    unsigned char expected[LAYOUT_KEY_KEY_BYTES];
-    struct record_key record;
-    struct uuid id;
-    char text[UUID_TEXT_SIZE];
-    MDB_val consumer;
+    if (place->home != HOME_KEYS)
+        return entry->kind == ENTRY_KEY_REFERENCE &&
+               uuid_equal(&entry->consumer_id, &key->consumer_id);
+    return entry->kind == ENTRY_KEY_RECORD && entry->record_size == place->record.mv_size &&
+           memcmp(entry->record, place->record.mv_data, entry->record_size) == 0;
+}
 
-    if (key->mv_size != LAYOUT_KEY_KEY_BYTES) {
-        fault(check, "a key has %zu bytes", key->mv_size);
-        return;
-    }
+static void check_key(struct check *check, const MDB_val *name, const MDB_val *value)
+{
+    const struct tables tables = source_view_tables(check->source);
+    const unsigned char *bytes = name->mv_data;
+    struct consumer_place place;
+    char text[UUID_TEXT_SIZE];
+    struct record_key key;
+    struct entry entry;
+    struct uuid id;
+    int rc;
+
+    check->keys++;
     memcpy(id.bytes, bytes + LAYOUT_CONSUMER_KEY_BYTES, UUID_BYTES);
     uuid_format(&id, text);
-    if (!find(check, TABLE_CONSUMERS, bytes, LAYOUT_CONSUMER_KEY_BYTES, &consumer))
-        fault(check, "key %s belongs to a consumer that is not there", text);
-    if (!record_check(RECORD_KEY, value->mv_data, value->mv_size) ||
-        !record_view_key(value->mv_data, value->mv_size, &record)) {
-        fault(check, "the record of key %s is damaged", text);
-        return;
-    }
-    layout_key_key(layout_key_scope(bytes), &record.consumer_id, &record.id, expected);
-    if (memcmp(bytes, expected, sizeof(expected)) != 0)
-        fault(check, "the record under key %s is another one's", text);
-    if (!has_lookup(check, layout_key_scope(bytes), &record))
+    rc = consumers_read_row(&tables, *name, *value, &key, &entry, NULL);
+    if (rc == E_NOT_FOUND)
         fault(check, "no lookup entry leads to key %s", text);
+    else if (rc != 0 || !row_fits(value, &key))
+        fault(check, "the record of key %s is damaged", text);
+    if (rc != 0)
+        return;
+    rc = consumers_find(&tables, layout_key_scope(bytes), &key.consumer_id, &place, NULL);
+    if (rc == E_NOT_FOUND)
+        fault(check, "key %s belongs to a consumer that is not there", text);
+    else if (rc == 0 && !entry_fits(&entry, &key, &place))
+        fault(check, "the entry of key %s leads to another consumer", text);
+}
+
+static void check_row(struct check *check, const MDB_val *key, const MDB_val *value)
+{
+    if (key->mv_size == LAYOUT_CONSUMER_KEY_BYTES)
+        check_consumer(check, key, value);
+    else if (key->mv_size == LAYOUT_KEY_KEY_BYTES)
+        check_key(check, key, value);
+    else
+        fault(check, "a key has %zu bytes", key->mv_size);
 }
 
 /* ---- lookup ---- */
 
-/* The record that an entry leads to must be a key with this digest. */
-static void check_entry(struct check *check, const struct layout_lookup *entry)
+static void check_consumer_entry(struct check *check, const struct entry *entry)
 {
-    unsigned char bytes[LAYOUT_KEY_KEY_BYTES];
+    const struct tables tables = source_view_tables(check->source);
+    uint8_t name[ENTRY_NAME_BYTES];
+    struct record_consumer consumer;
+    struct consumer_place place;
     char text[UUID_TEXT_SIZE];
-    struct record_key key;
-    MDB_val value;
 
-    uuid_format(&entry->key_id, text);
-    layout_key_key(entry->scope, &entry->consumer_id, &entry->key_id, bytes);
-    if (!find(check, TABLE_CONSUMERS, bytes, LAYOUT_CONSUMER_KEY_BYTES, &value))
-        fault(check, "the entry of key %s leads to a consumer that is not there", text);
-    if (!find(check, TABLE_CONSUMER_KEYS, bytes, sizeof(bytes), &value))
-        fault(check, "the entry of key %s leads to a key that is not there", text);
-    else if (record_view_key(value.mv_data, value.mv_size, &key) &&
-             (memcmp(key.digest, entry->digest, DIGEST_BYTES) != 0 ||
-              key.expires_at_ms != entry->expires_at_ms))
-        fault(check, "the entry of key %s has another digest or expiry than the key", text);
+    if (!record_view_consumer(entry->record, entry->record_size, &consumer))
+        return; /* the bucket's own check told */
+    entry_name_of_consumer(entry->scope, &consumer.id, name);
+    if (memcmp(name, entry->name, sizeof(name)) != 0 ||
+        consumers_find(&tables, entry->scope, &consumer.id, &place, NULL) != 0 ||
+        place.home != HOME_ENTRY)
+        fault(check, "the entry of consumer %s is of no use", uuid_format(&consumer.id, text));
 }
 
-static void check_lookup(struct check *check, const MDB_val *key, const MDB_val *value)
+/* The row that a key's entry belongs to must know it. */
+static void check_key_entry(struct check *check, const struct entry *entry)
 {
-    const unsigned char *entries = value->mv_data;
-    struct layout_lookup former;
-    uint64_t prefix;
+    unsigned char bytes[LAYOUT_KEY_KEY_BYTES];
+    struct record_consumer consumer = {.id = entry->consumer_id};
+    char text[UUID_TEXT_SIZE];
+    MDB_val value;
 
-    if (value->mv_size == 0 || value->mv_size % LAYOUT_LOOKUP_BYTES != 0) {
-        fault(check, "an entry has %zu bytes", value->mv_size);
+    if (entry->record != NULL &&
+        !record_view_consumer(entry->record, entry->record_size, &consumer))
+        return; /* the bucket's own check told */
+    layout_key_key(entry->scope, &consumer.id, &entry->key_id, bytes);
+    if (!find(check, TABLE_CONSUMERS, bytes, sizeof(bytes), &value))
+        fault(check, "the entry of key %s leads to a key that is not there",
+              uuid_format(&entry->key_id, text));
+    else if (value.mv_size < LAYOUT_HASH_BYTES ||
+             bytes_get_u64(value.mv_data) != entry_hash(entry->name))
+        fault(check, "the entry of key %s has another digest than the key",
+              uuid_format(&entry->key_id, text));
+}
+
+static void check_bucket(struct check *check, const MDB_val *key, const MDB_val *value)
+{
+    size_t count = bucket_count(value->mv_data, value->mv_size);
+    uint64_t last;
+
+    if (!bucket_key_read(key->mv_data, key->mv_size, &last)) {
+        fault(check, "a bucket's key is damaged");
         return;
     }
-    memcpy(&prefix, key->mv_data, sizeof(prefix)); /* LMDB holds integer keys to their size */
-    for (size_t at = 0; at < value->mv_size; at += LAYOUT_LOOKUP_BYTES) {
-        struct layout_lookup entry;
-        int order = -1;
-
-        layout_unpack_lookup(entries + at, &entry);
-        if (layout_lookup_key(entry.digest) != prefix)
-            fault(check, "an entry stands under another digest's start");
-        if (at > 0)
-            order = memcmp(former.digest, entry.digest, DIGEST_BYTES);
-        if (order > 0 || (order == 0 && former.scope >= entry.scope))
-            fault(check, "the entries of one digest's start are out of order");
-        check_entry(check, &entry);
-        former = entry;
+    if (!bucket_check(value->mv_data, value->mv_size)) {
+        fault(check, "the bucket up to %016" PRIx64 " is damaged", last);
+        return;
     }
+    for (size_t i = 0; i < count; i++) {
+        size_t room = 0;
+        const unsigned char *bytes = bucket_at(value->mv_data, value->mv_size, i, &room);
+        struct entry entry;
+
+        if (bytes == NULL || !entry_view(bytes, room, &entry))
+            continue; /* cannot be after the check */
+        if (entry_hash(entry.name) > last ||
+            (check->has_bucket && entry_hash(entry.name) <= check->former_last))
+            fault(check, "an entry stands in another bucket than its own");
+        if (entry.kind == ENTRY_CONSUMER)
+            check_consumer_entry(check, &entry);
+        else
+            check_key_entry(check, &entry);
+    }
+    check->has_bucket = true;
+    check->former_last = last;
 }
 
 /* ---- all ---- */
@@ -224,21 +276,23 @@ static const struct {
 } table_checks[] = {
     {"realms", TABLE_REALMS, check_realm},
     {"realm_ids", TABLE_REALM_IDS, check_realm_id},
-    {"consumers", TABLE_CONSUMERS, check_consumer},
-    {"consumer_keys", TABLE_CONSUMER_KEYS, check_key},
-    {"lookup", TABLE_LOOKUP, check_lookup},
+    {"consumers", TABLE_CONSUMERS, check_row},
+    {"lookup", TABLE_LOOKUP, check_bucket},
 };
 enum { N_CHECKS = sizeof(table_checks) / sizeof(table_checks[0]) };
 
 /* How many pairs the table has goes to *ret_count. */
 static int check_table(struct check *check, size_t i, uint64_t *ret_count, struct error *err)
 {
+    static const unsigned char behind_names[] = {0xff};
+    const MDB_val buckets = env_val(behind_names, sizeof(behind_names));
     struct table_walk walk;
     int rc;
 
     check->table = table_checks[i].name;
     *ret_count = 0;
-    rc = walk_begin(&walk, check->source, table_checks[i].table, NULL, err);
+    rc = walk_begin(&walk, check->source, table_checks[i].table,
+                    table_checks[i].table == TABLE_LOOKUP ? &buckets : NULL, err);
     while (rc == 0 && !walk.at_end) {
         table_checks[i].check(check, &walk.key, &walk.value);
         (*ret_count)++;
@@ -251,23 +305,33 @@ static int check_table(struct check *check, size_t i, uint64_t *ret_count, struc
     return rc;
 }
 
+static void check_count(struct check *check, size_t i, const char *what, uint64_t count,
+                        uint64_t expected)
+{
+    check->table = table_checks[i].name;
+    if (count != expected)
+        fault(check, "%" PRIu64 " %s instead of the %" PRIu64 " that meta counts", count, what,
+              expected);
+}
+
 int verify_source(const struct tool_source *source, const struct verify_sink *sink,
                   struct error *err)
 {
+    enum { REALMS, REALM_IDS, CONSUMERS }; /* places in table_checks[] */
     const struct layout_meta *meta = &source->meta;
-    /* Lookup entries share values; that each key has one was checked from both sides. */
-    const uint64_t expected[N_CHECKS] = {meta->realms, meta->realms, meta->consumers, meta->keys};
     struct check check = {.source = source, .sink = sink};
+    uint64_t counts[N_CHECKS];
 
     for (size_t i = 0; i < N_CHECKS; i++) {
-        uint64_t count;
-        int rc = check_table(&check, i, &count, err);
+        int rc = check_table(&check, i, &counts[i], err);
 
         if (rc != 0)
             return error_context(err, "source %s: %s", source->region, check.table);
-        if (table_checks[i].table != TABLE_LOOKUP && count != expected[i])
-            fault(&check, "%" PRIu64 " records instead of the %" PRIu64 " that meta counts", count,
-                  expected[i]);
     }
+    /* That each key has its entry in `lookup` was checked from both sides. */
+    check_count(&check, REALMS, "realms", counts[REALMS], meta->realms);
+    check_count(&check, REALM_IDS, "realms", counts[REALM_IDS], meta->realms);
+    check_count(&check, CONSUMERS, "consumers", check.consumers, meta->consumers);
+    check_count(&check, CONSUMERS, "keys", check.keys, meta->keys);
     return 0;
 }

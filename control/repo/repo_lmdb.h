@@ -42,7 +42,7 @@ enum repo_table {
 };
 
 enum {
-    REPO_LMDB_FORMAT = 1,
+    REPO_LMDB_FORMAT = 2,
     REPO_POOL_MAX = 64,      /* idle read transactions that are kept; each holds a reader slot */
     REPO_ALLOWED_MAX = 1024, /* control planes that one realm may name */
     REPO_ROW_MAX_BYTES = RECORD_MAX_BYTES + 64 * 1024

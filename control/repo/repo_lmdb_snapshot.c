@@ -1,20 +1,16 @@
 /* repo_lmdb_snapshot.c - all that one control plane may see, at one version, in snapshot order.
  *
- * One read transaction. Realms by number, consumers by (scope number, id), then keys by digest: the
- * scopes' secrets are ordered ranges, which a heap of cursors merges. Records go out as they are
- * stored. The header's counts come from the counters of each scope.
+ * One read transaction. Realms by number, then consumers by (scope number, id), each with its keys
+ * by id. Records go out as they are stored. The header's counts come from the counters of each
+ * scope.
  */
 #include "control/repo/repo_lmdb.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 struct scope {
     struct repo_scope id;
     uint32_t number;
-    MDB_cursor *cursor; /* on its next secret while keys are merged */
-    MDB_val key;
-    MDB_val record;
 };
 
 struct snapshot {
@@ -117,7 +113,7 @@ static int send_header(struct snapshot *snapshot, const struct uuid *control_pla
     return sink_error(snapshot->sink->header(snapshot->sink->context, &header), err);
 }
 
-/* ---- realms and consumers ---- */
+/* ---- records ---- */
 
 static int send_record(struct snapshot *snapshot, enum snapshot_kind kind, uint32_t number,
                        const MDB_val *bytes, struct error *err)
@@ -143,23 +139,48 @@ static int send_realms(struct snapshot *snapshot, struct error *err)
     return rc;
 }
 
-struct consumers {
+/* Where the walk over consumers and their keys is. */
+struct visit {
     struct snapshot *snapshot;
-    uint32_t number;
+    const struct scope *scope;
 };
+
+static int visit_key(void *context, MDB_cursor *cursor, const MDB_val *key, const MDB_val *value,
+                     struct error *err)
+{
+    const struct visit *visit = context;
+    struct repo_key_row row;
+    MDB_val record;
+    int rc = repo_key_row_read(value, &row, err);
+
+    (void)cursor;
+    (void)key;
+    if (rc == 0)
+        rc = repo_key_record(visit->snapshot->txn, &visit->scope->id, &row, &record, err);
+    return rc == 0 ? send_record(visit->snapshot, SNAPSHOT_KEY, visit->scope->number, &record, err)
+                   : rc;
+}
 
 static int visit_consumer(void *context, MDB_cursor *cursor, const MDB_val *key,
                           const MDB_val *value, struct error *err)
 {
-    const struct consumers *consumers = context;
+    const struct visit *visit = context;
     struct repo_consumer_row row;
+    struct record_consumer view;
+    struct repo_bytes keys;
     int rc = repo_consumer_row_read(value, &row, err);
 
     (void)cursor;
     (void)key;
-    return rc == 0 ? send_record(consumers->snapshot, SNAPSHOT_CONSUMER, consumers->number,
-                                 &row.record, err)
-                   : rc;
+    if (rc != 0)
+        return rc;
+    if (!record_view_consumer(row.record.mv_data, row.record.mv_size, &view))
+        return repo_corrupt("a consumer's record is wrong", err);
+    rc = send_record(visit->snapshot, SNAPSHOT_CONSUMER, visit->scope->number, &row.record, err);
+    if (rc != 0)
+        return rc;
+    keys = repo_keys_of(&visit->scope->id, &view.id);
+    return repo_walk(visit->snapshot->txn, TABLE_KEYS, &keys, visit_key, context, err);
 }
 
 static int send_consumers(struct snapshot *snapshot, struct error *err)
@@ -168,114 +189,10 @@ static int send_consumers(struct snapshot *snapshot, struct error *err)
 
     for (size_t i = 0; rc == 0 && i < snapshot->n_scopes; i++) {
         const struct repo_bytes prefix = repo_key_scope(&snapshot->scopes[i].id);
-        struct consumers consumers = {.snapshot = snapshot, .number = snapshot->scopes[i].number};
+        struct visit visit = {.snapshot = snapshot, .scope = &snapshot->scopes[i]};
 
-        rc = repo_walk(snapshot->txn, TABLE_CONSUMERS, &prefix, visit_consumer, &consumers, err);
+        rc = repo_walk(snapshot->txn, TABLE_CONSUMERS, &prefix, visit_consumer, &visit, err);
     }
-    return rc;
-}
-
-/* ---- keys: the merge ---- */
-
-/* A binary heap of scopes; the least (digest, number) is at the top. */
-struct heap {
-    struct scope **scopes;
-    size_t count;
-};
-
-static bool before(const struct scope *a, const struct scope *b)
-{
-    const uint8_t *x = (const uint8_t *)a->key.mv_data + REPO_SCOPE_BYTES;
-    const uint8_t *y = (const uint8_t *)b->key.mv_data + REPO_SCOPE_BYTES;
-    int order = memcmp(x, y, DIGEST_BYTES);
-
-    return order != 0 ? order < 0 : a->number < b->number;
-}
-
-static void sink_down(struct heap *heap, size_t at)
-{
-    while (2 * at + 1 < heap->count) {
-        size_t child = 2 * at + 1;
-        struct scope *moved = heap->scopes[at];
-
-        if (child + 1 < heap->count && before(heap->scopes[child + 1], heap->scopes[child]))
-            child++;
-        if (!before(heap->scopes[child], moved))
-            return;
-        heap->scopes[at] = heap->scopes[child];
-        heap->scopes[child] = moved;
-        at = child;
-    }
-}
-
-/* To the scope's next secret; E_NOT_FOUND when it has no more. */
-static int advance(struct scope *scope, MDB_cursor_op op, struct error *err)
-{
-    const struct repo_bytes prefix = repo_key_scope(&scope->id);
-    int rc = repo_cursor_get(scope->cursor, &scope->key, &scope->record, op, err);
-
-    if (rc != 0)
-        return rc;
-    if (!repo_has_prefix(&scope->key, &prefix))
-        return E_NOT_FOUND;
-    return scope->key.mv_size == REPO_SCOPE_BYTES + DIGEST_BYTES
-               ? 0
-               : repo_corrupt("a secret's row has a wrong name", err);
-}
-
-static int heap_fill(struct snapshot *snapshot, struct heap *heap, struct error *err)
-{
-    for (size_t i = 0; i < snapshot->n_scopes; i++) {
-        struct scope *scope = &snapshot->scopes[i];
-        struct repo_bytes prefix = repo_key_scope(&scope->id);
-        int rc = repo_cursor_open(snapshot->txn, TABLE_SECRETS, &scope->cursor, err);
-
-        if (rc != 0)
-            return rc;
-        scope->key = (MDB_val){.mv_size = prefix.size, .mv_data = prefix.bytes};
-        rc = advance(scope, MDB_SET_RANGE, err);
-        if (rc == 0)
-            heap->scopes[heap->count++] = scope;
-        else if (rc != E_NOT_FOUND)
-            return rc;
-    }
-    for (size_t i = heap->count / 2; i-- > 0;)
-        sink_down(heap, i);
-    return 0;
-}
-
-static int merge(struct snapshot *snapshot, struct heap *heap, struct error *err)
-{
-    while (heap->count > 0) {
-        struct scope *top = heap->scopes[0];
-        int rc = send_record(snapshot, SNAPSHOT_KEY, top->number, &top->record, err);
-
-        if (rc == 0)
-            rc = advance(top, MDB_NEXT, err);
-        if (rc == E_NOT_FOUND)
-            heap->scopes[0] = heap->scopes[--heap->count];
-        else if (rc != 0)
-            return rc;
-        sink_down(heap, 0);
-    }
-    return 0;
-}
-
-static int send_keys(struct snapshot *snapshot, struct error *err)
-{
-    struct heap heap = {.scopes = calloc(snapshot->n_scopes, sizeof(struct scope *))};
-    int rc;
-
-    if (heap.scopes == NULL)
-        return repo_no_memory(err);
-    rc = heap_fill(snapshot, &heap, err);
-    if (rc == 0)
-        rc = merge(snapshot, &heap, err);
-    for (size_t i = 0; i < snapshot->n_scopes; i++) {
-        if (snapshot->scopes[i].cursor != NULL)
-            mdb_cursor_close(snapshot->scopes[i].cursor);
-    }
-    free(heap.scopes);
     return rc;
 }
 
@@ -290,9 +207,7 @@ static int send_all(struct snapshot *snapshot, const struct uuid *control_plane_
         rc = send_header(snapshot, control_plane_id, err);
     if (rc == 0)
         rc = send_realms(snapshot, err);
-    if (rc == 0)
-        rc = send_consumers(snapshot, err);
-    return rc == 0 ? send_keys(snapshot, err) : rc;
+    return rc == 0 ? send_consumers(snapshot, err) : rc;
 }
 
 int repo_snapshot(struct repo *repo, const struct uuid *control_plane_id,

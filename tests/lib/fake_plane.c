@@ -136,14 +136,6 @@ static int append(void *context, const void *bytes, size_t size)
     return buffer_append(context, bytes, size);
 }
 
-static int compare_keys(const void *a, const void *b)
-{
-    const struct model_key *left = a;
-    const struct model_key *right = b;
-
-    return memcmp(left->digest, right->digest, DIGEST_BYTES);
-}
-
 static void add(struct snapshot_encoder *encoder, enum snapshot_kind kind, struct buffer *bytes)
 {
     struct snapshot_record record = {kind, SCOPE, bytes->data, bytes->size};
@@ -155,31 +147,25 @@ static void add(struct snapshot_encoder *encoder, enum snapshot_kind kind, struc
 static void add_records(const struct fake_plane *plane, struct snapshot_encoder *encoder,
                         uint64_t version)
 {
-    struct model_key *keys = calloc(version + 1, sizeof(*keys));
     struct model_realm realm = make_realm();
     struct buffer bytes;
     char name[TEXT_SIZE];
 
-    check(keys != NULL);
     buffer_init(&bytes, RECORD_MAX_BYTES);
     check(record_encode_realm(&realm, &bytes) == 0);
     add(encoder, SNAPSHOT_REALM, &bytes);
     for (uint64_t i = 1; i <= version; i++) {
         struct model_consumer consumer = make_consumer(i, name);
+        struct model_key key = make_key(i);
 
         check(record_encode_consumer(&consumer, &bytes) == 0);
         if (plane->damaged && i == version)
             bytes.data[0] ^= 0xff;
         add(encoder, SNAPSHOT_CONSUMER, &bytes);
-        keys[i - 1] = make_key(i);
-    }
-    qsort(keys, version, sizeof(*keys), compare_keys);
-    for (uint64_t i = 0; i < version; i++) {
-        check(record_encode_key(&keys[i], &bytes) == 0);
+        check(record_encode_key(&key, &bytes) == 0);
         add(encoder, SNAPSHOT_KEY, &bytes);
     }
     buffer_finish(&bytes);
-    free(keys);
 }
 
 static void answer_snapshot(const struct fake_plane *plane, struct fake_reply *reply)

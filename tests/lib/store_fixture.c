@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "store/files.h"
+#include "store/generation.h"
 
 const uint8_t fixture_digest_key[DIGEST_KEY_BYTES] = "a digest key of 32 bytes, as set";
 
@@ -128,6 +129,28 @@ void fixture_load_empty_source(struct source *source, uint64_t version)
 void fixture_load_empty(struct fixture *fixture)
 {
     fixture_load_empty_source(fixture->source, ++fixture->version);
+}
+
+void fixture_make_format_1(const struct fixture *fixture)
+{
+    struct error err = ERROR_INIT;
+    struct generation generation;
+    unsigned char bytes[LAYOUT_META_BYTES];
+    MDB_val key = env_val(layout_meta_key, sizeof(layout_meta_key));
+    MDB_val value = env_val(bytes, sizeof(bytes));
+    MDB_dbi lookup;
+    MDB_txn *txn;
+
+    if (generation_open_writer(fixture_path(fixture, "us"), 1, 1 << 20, FILES_NO_GROUP, &generation,
+                               &err) != 0)
+        fail_msg("%s", err.message);
+    layout_pack_meta(&generation.meta, bytes);
+    bytes[0] = 1; /* the format's number, little-endian */
+    assert_int_equal(mdb_txn_begin(generation.env.mdb, NULL, 0, &txn), 0);
+    assert_int_equal(mdb_put(txn, generation.env.tables[TABLE_META], &key, &value, 0), 0);
+    assert_int_equal(mdb_dbi_open(txn, "lookup", MDB_CREATE | MDB_INTEGERKEY, &lookup), 0);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    generation_close(&generation);
 }
 
 void fixture_begin(struct fixture *fixture)

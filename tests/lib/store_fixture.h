@@ -53,6 +53,9 @@ void fixture_load_empty_source(struct source *source, uint64_t version);
  * just now. */
 void fixture_load_people(struct fixture *fixture);
 
+/* Makes generation 1 of "us" what an agent of store format 1 left behind. Closed. */
+void fixture_make_format_1(const struct fixture *fixture);
+
 /* One transaction around `n` puts. */
 void fixture_begin(struct fixture *fixture);
 void fixture_commit(struct fixture *fixture);

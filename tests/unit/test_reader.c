@@ -26,6 +26,7 @@
 #include <cmocka.h>
 
 #include "store/files.h"
+#include "store/index.h"
 #include "store/reader_internal.h"
 #include "tests/lib/store_fixture.h"
 
@@ -660,27 +661,42 @@ static void other_format_version_is_refused(void **state)
     assert_int_equal(try_open(), RS_E_FORMAT);
 }
 
+static void store_of_format_1_is_refused(void **state)
+{
+    (void)state;
+    fixture_open(&f);
+    fixture_load_people(&f);
+    fixture_close(&f);
+    fixture_make_format_1(&f);
+    assert_int_equal(try_open(), RS_E_FORMAT);
+}
+
 static void damaged_record_is_an_error_not_a_miss(void **state)
 {
+    uint8_t digest[DIGEST_BYTES];
+    const struct entry rubbish = {.kind = ENTRY_KEY_RECORD,
+                                  .scope = 7,
+                                  .name = digest,
+                                  .record = (const unsigned char *)"rubbish",
+                                  .record_size = 8};
     struct error err = ERROR_INIT;
     struct generation generation;
-    struct uuid alice = fixture_uuid(1);
-    unsigned char bytes[LAYOUT_CONSUMER_KEY_BYTES];
-    MDB_val key = env_val(bytes, sizeof(bytes));
-    MDB_val value = env_val("rubbish", 7);
-    MDB_txn *txn;
+    struct tables tables = {.env = &generation.env};
+    struct index index;
 
     (void)state;
     fixture_open(&f);
     fixture_load_people(&f);
     fixture_close(&f);
+    fixture_digest("alice-key", digest);
     assert_int_equal(generation_open_writer(fixture_path(&f, "us"), 1, 1 << 20, FILES_NO_GROUP,
                                             &generation, &err),
                      0);
-    layout_consumer_key(7, &alice, bytes);
-    assert_int_equal(mdb_txn_begin(generation.env.mdb, NULL, 0, &txn), 0);
-    assert_int_equal(mdb_put(txn, generation.env.tables[TABLE_CONSUMERS], &key, &value, 0), 0);
-    assert_int_equal(mdb_txn_commit(txn), 0);
+    assert_int_equal(mdb_txn_begin(generation.env.mdb, NULL, 0, &tables.txn), 0);
+    index_init(&index, &tables);
+    assert_int_equal(index_put(&index, &rubbish, &err), 0);
+    index_finish(&index);
+    assert_int_equal(mdb_txn_commit(tables.txn), 0);
     generation_close(&generation);
     assert_int_equal(try_open(), 0);
     assert_int_equal(rs_begin(store, &snapshot), 0);
@@ -1068,6 +1084,7 @@ int main(void)
         TEST(truncated_data_is_refused_before_it_is_mapped),
         TEST(foreign_status_page_is_refused),
         TEST(other_format_version_is_refused),
+        TEST(store_of_format_1_is_refused),
         TEST(damaged_record_is_an_error_not_a_miss),
         TEST(flipped_bytes_of_a_record_never_crash_a_lookup),
         TEST(forked_child_is_refused_and_harms_nothing),

@@ -76,10 +76,11 @@ static void each_difference_is_one_line(void **state)
     fixture_put_consumer(b.source, MODEL_SCOPE_CP, 3, "carol");
     assert_int_equal(source_delete_consumer(b.source, MODEL_SCOPE_CP, &bob, &err), 0);
     assert_int_equal(diff(false), TOOL_NO);
-    assert_string_equal(output, "us: consumer " BOB " in cp: only in A\n"
-                                "us: consumer " CAROL " in cp: only in B\n"
-                                "us: consumer " ALICE " in realm:" REALM_7 ": different username\n"
-                                "us: key " KEY_22 " of consumer " BOB " in cp: only in A\n");
+    assert_string_equal(output,
+                        "us: consumer " BOB " in cp: only in A\n"
+                        "us: key " KEY_22 " of consumer " BOB " in cp: only in A\n"
+                        "us: consumer " CAROL " in cp: only in B\n"
+                        "us: consumer " ALICE " in realm:" REALM_7 ": different username\n");
 }
 
 static void changed_realm_names_its_fields(void **state)

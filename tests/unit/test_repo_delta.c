@@ -521,9 +521,9 @@ struct snapshot {
     struct snapshot_header header;
     bool has_header;
     uint64_t counts[4];
-    enum snapshot_kind kind;
     uint32_t scope;
-    uint8_t last[DIGEST_BYTES]; /* id or digest */
+    struct uuid consumer; /* the last one */
+    struct uuid key;      /* its last key; nil: none came yet */
 };
 
 static int take_header(void *context, const struct snapshot_header *header)
@@ -536,34 +536,47 @@ static int take_header(void *context, const struct snapshot_header *header)
     return 0;
 }
 
+static void take_consumer(struct snapshot *snapshot, const struct snapshot_record *record)
+{
+    struct record_consumer view;
+
+    assert_true(record_view_consumer(record->bytes, record->size, &view));
+    assert_true(
+        record->scope > snapshot->scope ||
+        (record->scope == snapshot->scope && uuid_compare(&view.id, &snapshot->consumer) > 0));
+    snapshot->consumer = view.id;
+    memset(&snapshot->key, 0, sizeof(snapshot->key));
+}
+
+static void take_key(struct snapshot *snapshot, const struct snapshot_record *record)
+{
+    struct record_key view;
+
+    assert_true(record_view_key(record->bytes, record->size, &view));
+    assert_int_equal(record->scope, snapshot->scope);
+    assert_true(uuid_equal(&view.consumer_id, &snapshot->consumer));
+    assert_true(uuid_compare(&view.id, &snapshot->key) > 0);
+    snapshot->key = view.id;
+}
+
 /* Asserts the order of docs/protocol.md. */
 static int take_record(void *context, const struct snapshot_record *record)
 {
     struct snapshot *snapshot = context;
-    struct record_key view;
-    uint8_t now[DIGEST_BYTES] = {0};
-    int order;
 
     assert_true(snapshot->has_header);
-    assert_true(record->kind >= snapshot->kind);
-    if (record->kind == SNAPSHOT_KEY) {
-        assert_true(record_view_key(record->bytes, record->size, &view));
-        memcpy(now, view.digest, DIGEST_BYTES);
-    } else if (record->kind == SNAPSHOT_CONSUMER) {
-        struct record_consumer consumer_view;
-
-        assert_true(record_view_consumer(record->bytes, record->size, &consumer_view));
-        memcpy(now, consumer_view.id.bytes, UUID_BYTES);
+    if (record->kind == SNAPSHOT_REALM) {
+        assert_int_equal(snapshot->counts[SNAPSHOT_CONSUMER], 0);
+        assert_true(record->scope > snapshot->scope);
+    } else {
+        if (snapshot->counts[SNAPSHOT_CONSUMER] == 0)
+            snapshot->scope = 0; /* the realms' numbers are behind us */
+        if (record->kind == SNAPSHOT_CONSUMER)
+            take_consumer(snapshot, record);
+        else
+            take_key(snapshot, record);
     }
-    order = memcmp(now, snapshot->last, DIGEST_BYTES);
-    if (record->kind == snapshot->kind && record->kind == SNAPSHOT_KEY)
-        assert_true(order > 0 || (order == 0 && record->scope > snapshot->scope));
-    else if (record->kind == snapshot->kind)
-        assert_true(record->scope > snapshot->scope ||
-                    (record->scope == snapshot->scope && order > 0));
-    snapshot->kind = record->kind;
     snapshot->scope = record->scope;
-    memcpy(snapshot->last, now, DIGEST_BYTES);
     snapshot->counts[record->kind]++;
     return 0;
 }

@@ -178,16 +178,24 @@ static int apply(void *context, const struct change *change)
 
 /* ---- against the snapshot ---- */
 
+static const struct uuid *owner_of(const struct entity *entity)
+{
+    return entity->kind == SNAPSHOT_KEY ? &entity->consumer_id : &entity->id;
+}
+
+/* Realms, then consumers by (scope, id), each with its keys behind it. */
 static int compare_entities(const void *a, const void *b)
 {
     const struct entity *x = a;
     const struct entity *y = b;
-    int order = (int)x->kind - (int)y->kind;
+    int order = (int)(y->kind == SNAPSHOT_REALM) - (int)(x->kind == SNAPSHOT_REALM);
 
-    if (order == 0 && x->kind == SNAPSHOT_KEY)
-        order = memcmp(x->digest, y->digest, DIGEST_BYTES);
     if (order == 0)
         order = (x->scope > y->scope) - (x->scope < y->scope);
+    if (order == 0)
+        order = uuid_compare(owner_of(x), owner_of(y));
+    if (order == 0)
+        order = (int)x->kind - (int)y->kind;
     return order == 0 ? uuid_compare(&x->id, &y->id) : order;
 }
 

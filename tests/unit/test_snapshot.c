@@ -337,7 +337,7 @@ static void header_and_frames_are_checked(void **state)
         uint64_t value;
     } faults[] = {
         {0, 1, 'X'},                                         /* magic */
-        {SNAPSHOT_AT_FORMAT, 4, 2},                          /* a later format */
+        {SNAPSHOT_AT_FORMAT, 4, 3},                          /* a later format */
         {SNAPSHOT_AT_HEADER_SIZE, 4, 95},                    /* */
         {SNAPSHOT_AT_EPOCH, 8, 0},                           /* nil epoch */
         {SNAPSHOT_AT_VERSION, 8, UINT64_MAX},                /* */

@@ -380,35 +380,24 @@ static void load_replaces_what_was_there(void **state)
     struct model_cursor cursor = {fixture_epoch(), 50};
     struct source_counts expected = {1, 1, 2};
     struct error err = ERROR_INIT;
-    struct buffer first;
-    struct buffer second;
-    uint8_t digests[2][DIGEST_BYTES];
+    struct buffer record;
 
     (void)state;
-    buffer_init(&first, RECORD_MAX_BYTES);
-    buffer_init(&second, RECORD_MAX_BYTES);
+    buffer_init(&record, RECORD_MAX_BYTES);
     fixture_open(&f);
     fixture_load_people(&f);
-    begin_load(&first);
-    fixture_digest("a", digests[0]);
-    fixture_digest("b", digests[1]);
-    encode_key(11, "a", &first);
-    encode_key(12, "b", &second);
-    if (memcmp(digests[0], digests[1], DIGEST_BYTES) < 0) {
-        assert_int_equal(load_bytes(RECORD_KEY, 7, &first, &err), 0);
-        assert_int_equal(load_bytes(RECORD_KEY, 7, &second, &err), 0);
-    } else {
-        assert_int_equal(load_bytes(RECORD_KEY, 7, &second, &err), 0);
-        assert_int_equal(load_bytes(RECORD_KEY, 7, &first, &err), 0);
-    }
+    begin_load(&record);
+    encode_key(11, "a", &record);
+    assert_int_equal(load_bytes(RECORD_KEY, 7, &record, &err), 0);
+    encode_key(12, "b", &record);
+    assert_int_equal(load_bytes(RECORD_KEY, 7, &record, &err), 0);
     if (source_load_publish(f.source, &cursor, 1, &expected, &err) != 0)
         fail_msg("%s", err.message);
     assert_counts(1, 1, 2);
     fixture_close(&f);
     fixture_open(&f);
     assert_int_equal(source_cursor(f.source).version, 50);
-    buffer_finish(&first);
-    buffer_finish(&second);
+    buffer_finish(&record);
 }
 
 static void load_of_more_than_one_transaction_is_whole(void **state)
@@ -443,24 +432,33 @@ static void load_of_more_than_one_transaction_is_whole(void **state)
 
 static void load_refuses_what_is_wrong(void **state)
 {
+    const struct model_cursor cursor = {fixture_epoch(), 50};
+    const struct source_counts two_keys = {1, 1, 2};
     struct error err = ERROR_INIT;
     struct buffer record;
 
     (void)state;
     buffer_init(&record, RECORD_MAX_BYTES);
     fixture_open(&f);
-    begin_load(&record); /* a consumer twice */
+    begin_load(&record); /* a consumer twice: seen when the second one is complete */
+    assert_int_equal(load_bytes(RECORD_CONSUMER, 7, &record, &err), 0);
     assert_int_equal(load_bytes(RECORD_CONSUMER, 7, &record, &err), E_CORRUPT);
     begin_load(&record); /* a consumer of no realm */
     assert_int_equal(load_bytes(RECORD_CONSUMER, 9, &record, &err), E_MISSING_REFERENCE);
     begin_load(&record); /* a key of no consumer */
     encode_key(11, "a", &record);
     assert_int_equal(load_bytes(RECORD_KEY, 0, &record, &err), E_MISSING_REFERENCE);
-    begin_load(&record); /* one secret for two keys */
+    begin_load(&record); /* one secret for two keys: seen when all are sorted */
     encode_key(11, "a", &record);
     assert_int_equal(load_bytes(RECORD_KEY, 7, &record, &err), 0);
     encode_key(12, "a", &record);
-    assert_int_equal(load_bytes(RECORD_KEY, 7, &record, &err), E_PROTOCOL);
+    assert_int_equal(load_bytes(RECORD_KEY, 7, &record, &err), 0);
+    assert_int_equal(source_load_publish(f.source, &cursor, 1, &two_keys, &err), E_PROTOCOL);
+    begin_load(&record); /* keys out of order */
+    encode_key(12, "a", &record);
+    assert_int_equal(load_bytes(RECORD_KEY, 7, &record, &err), 0);
+    encode_key(11, "b", &record);
+    assert_int_equal(load_bytes(RECORD_KEY, 7, &record, &err), E_CORRUPT);
     begin_load(&record); /* damaged bytes */
     record.data[record.size - 1] = 'x';
     assert_int_equal(load_bytes(RECORD_CONSUMER, 7, &record, &err), E_CORRUPT);
@@ -564,6 +562,21 @@ static void wrong_digest_key_is_discarded_with_the_reason(void **state)
     assert_non_null(strstr(discarded.message, "digest.key"));
 }
 
+static void store_of_format_1_is_discarded_and_copied_again(void **state)
+{
+    struct error discarded = ERROR_INIT;
+
+    (void)state;
+    make_people_and_close();
+    fixture_make_format_1(&f);
+    open_discarding(&discarded);
+    assert_int_equal(discarded.code, E_FORMAT);
+    assert_int_equal(source_cursor(f.source).version, 0);
+    assert_int_not_equal(access(fixture_path(&f, "us/g-000001"), F_OK), 0);
+    fixture_load_people(&f);
+    assert_counts(1, 2, 2);
+}
+
 static void missing_generation_is_discarded(void **state)
 {
     struct error discarded = ERROR_INIT;
@@ -631,6 +644,7 @@ int main(void)
         TEST(truncated_data_is_discarded_with_the_reason),
         TEST(foreign_file_is_discarded_with_the_reason),
         TEST(wrong_digest_key_is_discarded_with_the_reason),
+        TEST(store_of_format_1_is_discarded_and_copied_again),
         TEST(missing_generation_is_discarded),
         TEST(damaged_status_page_is_made_anew),
         TEST(without_readers_none_is_reported),

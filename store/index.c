@@ -1,0 +1,217 @@
+/* index.c - see index.h. */
+#include "store/index.h"
+
+#include <string.h>
+
+/* A bucket of less than a quarter of a page goes into a neighbour that has room to grow. */
+enum {
+    MERGE_BELOW_BYTES = BUCKET_ONE_PAGE_BYTES / 4,
+    MERGED_MAX_BYTES = BUCKET_ONE_PAGE_BYTES / 4 * 3
+};
+
+/* A bucket in the table; key and value are borrowed until the next change. */
+struct place {
+    unsigned char key[BUCKET_KEY_BYTES];
+    uint64_t last_hash;
+    MDB_val value;
+};
+
+void index_init(struct index *index, const struct tables *tables)
+{
+    index->tables = tables;
+    bucket_draft_init(&index->draft);
+    buffer_init(&index->value, BUCKET_MAX_BYTES);
+    buffer_init(&index->entry, ENTRY_MAX_BYTES);
+}
+
+void index_finish(struct index *index)
+{
+    bucket_draft_finish(&index->draft);
+    buffer_finish(&index->value);
+    buffer_finish(&index->entry);
+}
+
+static int damaged(struct error *err)
+{
+    return error_set(err, E_CORRUPT, "a bucket of the lookup table is damaged");
+}
+
+/* The bucket to which the hash belongs; E_NOT_FOUND: none reaches so far. */
+static int find_bucket(const struct tables *tables, uint64_t hash, struct place *ret,
+                       struct error *err)
+{
+    unsigned char wanted[BUCKET_KEY_BYTES];
+    MDB_val key;
+    int rc;
+
+    bucket_key(hash, wanted);
+    rc = tables_at_or_after(tables, TABLE_LOOKUP, env_val(wanted, sizeof(wanted)), &key,
+                            &ret->value, err);
+    if (rc != 0)
+        return rc;
+    if (!bucket_key_read(key.mv_data, key.mv_size, &ret->last_hash))
+        return damaged(err); /* behind the names of tables there are buckets only */
+    memcpy(ret->key, key.mv_data, BUCKET_KEY_BYTES);
+    return 0;
+}
+
+int index_find(const struct tables *tables, const uint8_t name[ENTRY_NAME_BYTES], uint32_t scope,
+               bool consumer, struct entry *ret, struct error *err)
+{
+    const unsigned char *found;
+    struct place place;
+    bool is_damaged;
+    size_t room = 0;
+    int rc = find_bucket(tables, entry_hash(name), &place, err);
+
+    if (rc != 0)
+        return rc;
+    found = bucket_find(place.value.mv_data, place.value.mv_size, name, scope, consumer, &room,
+                        &is_damaged);
+    if (found == NULL)
+        return is_damaged ? damaged(err) : E_NOT_FOUND;
+    return entry_view(found, room, ret) ? 0 : damaged(err);
+}
+
+int index_find_key(const struct tables *tables, uint64_t hash, uint32_t scope,
+                   const struct uuid *key_id, struct entry *ret, struct error *err)
+{
+    struct place place;
+    size_t count;
+    int rc = find_bucket(tables, hash, &place, err);
+
+    if (rc != 0)
+        return rc;
+    count = bucket_count(place.value.mv_data, place.value.mv_size);
+    for (size_t i = 0; i < count; i++) {
+        size_t room = 0;
+        const unsigned char *at = bucket_at(place.value.mv_data, place.value.mv_size, i, &room);
+        struct entry entry;
+
+        if (at == NULL || !entry_view(at, room, &entry))
+            return damaged(err);
+        if (entry_hash(entry.name) == hash && entry.kind != ENTRY_CONSUMER &&
+            entry.scope == scope && uuid_equal(&entry.key_id, key_id)) {
+            *ret = entry;
+            return 0;
+        }
+    }
+    return E_NOT_FOUND;
+}
+
+/* Writes the entries [from, to) of the draft under `key`. */
+static int write_bucket(struct index *index, size_t from, size_t to, const unsigned char *key,
+                        unsigned flags, struct error *err)
+{
+    int rc = bucket_build(&index->draft, from, to, &index->value);
+
+    if (rc == E_TOO_LARGE)
+        return error_set(err, rc, "more keys have one hash than the lookup table can hold");
+    if (rc != 0)
+        return error_set(err, rc, NULL);
+    return tables_put(index->tables, TABLE_LOOKUP, env_val(key, BUCKET_KEY_BYTES),
+                      env_val(index->value.data, index->value.size), flags, err);
+}
+
+static uint64_t hash_at(const struct bucket_draft *draft, size_t i)
+{
+    return entry_hash(entry_name(bucket_draft_at(draft, i)));
+}
+
+/* The draft in place of the bucket under `key`, in two when one page is too small. */
+static int write_draft(struct index *index, const unsigned char *key, struct error *err)
+{
+    size_t count = bucket_draft_count(&index->draft);
+    size_t cut = 0;
+    int rc = 0;
+
+    if (bucket_draft_bytes(&index->draft, 0, count) > BUCKET_ONE_PAGE_BYTES)
+        cut = bucket_draft_middle(&index->draft);
+    if (cut > 0 && cut < count) {
+        unsigned char lower[BUCKET_KEY_BYTES];
+
+        bucket_key(hash_at(&index->draft, cut - 1), lower);
+        rc = write_bucket(index, 0, cut, lower, 0, err);
+    } else {
+        cut = 0;
+    }
+    return rc == 0 ? write_bucket(index, cut, count, key, 0, err) : rc;
+}
+
+int index_put(struct index *index, const struct entry *entry, struct error *err)
+{
+    struct place place = {.value = {0, NULL}};
+    int rc = find_bucket(index->tables, entry_hash(entry->name), &place, err);
+
+    if (rc == E_NOT_FOUND)
+        bucket_key(UINT64_MAX, place.key);
+    else if (rc != 0)
+        return rc;
+    buffer_clear(&index->entry);
+    bucket_draft_clear(&index->draft);
+    rc = entry_pack(entry, &index->entry);
+    if (rc == 0)
+        rc = bucket_draft_edit(&index->draft, place.value.mv_data, place.value.mv_size,
+                               index->entry.data, index->entry.data);
+    if (rc == E_CORRUPT)
+        return damaged(err);
+    return rc == 0 ? write_draft(index, place.key, err) : error_set(err, rc, NULL);
+}
+
+/* Moves what is left of a nearly empty bucket into the next one, if that has room. The draft holds
+ * the small one. */
+static int merge(struct index *index, const struct place *small, struct error *err)
+{
+    size_t size = bucket_draft_bytes(&index->draft, 0, bucket_draft_count(&index->draft));
+    struct place next;
+    int rc = E_NOT_FOUND;
+
+    if (small->last_hash != UINT64_MAX)
+        rc = find_bucket(index->tables, small->last_hash + 1, &next, err);
+    if (rc == E_NOT_FOUND ||
+        (rc == 0 && size + bucket_used(next.value.mv_data, next.value.mv_size) > MERGED_MAX_BYTES))
+        return write_draft(index, small->key, err);
+    if (rc == 0 &&
+        bucket_draft_edit(&index->draft, next.value.mv_data, next.value.mv_size, NULL, NULL) != 0)
+        rc = damaged(err);
+    if (rc == 0)
+        rc = tables_delete(index->tables, TABLE_LOOKUP, env_val(small->key, BUCKET_KEY_BYTES), err);
+    return rc == 0 ? write_draft(index, next.key, err) : rc;
+}
+
+int index_drop(struct index *index, const uint8_t name[ENTRY_NAME_BYTES], uint32_t scope,
+               bool consumer, struct error *err)
+{
+    bool is_damaged;
+    size_t room = 0;
+    const unsigned char *found;
+    struct place place;
+    size_t count;
+    int rc = find_bucket(index->tables, entry_hash(name), &place, err);
+
+    if (rc != 0)
+        return rc == E_NOT_FOUND ? 0 : rc;
+    found = bucket_find(place.value.mv_data, place.value.mv_size, name, scope, consumer, &room,
+                        &is_damaged);
+    if (found == NULL)
+        return is_damaged ? damaged(err) : 0;
+    bucket_draft_clear(&index->draft);
+    rc = bucket_draft_edit(&index->draft, place.value.mv_data, place.value.mv_size, found, NULL);
+    if (rc != 0)
+        return rc == E_CORRUPT ? damaged(err) : error_set(err, rc, NULL);
+    count = bucket_draft_count(&index->draft);
+    if (count == 0)
+        return tables_delete(index->tables, TABLE_LOOKUP, env_val(place.key, BUCKET_KEY_BYTES),
+                             err);
+    if (bucket_draft_bytes(&index->draft, 0, count) < MERGE_BELOW_BYTES)
+        return merge(index, &place, err);
+    return write_draft(index, place.key, err);
+}
+
+int index_append(struct index *index, size_t from, size_t to, bool last, struct error *err)
+{
+    unsigned char key[BUCKET_KEY_BYTES];
+
+    bucket_key(last ? UINT64_MAX : hash_at(&index->draft, to - 1), key);
+    return write_bucket(index, from, to, key, MDB_APPEND, err);
+}

@@ -1,0 +1,427 @@
+/* tree.c - see tree.h. */
+#include "store/tree.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "store/bytes.h"
+#include "store/lmdb_format.h"
+
+enum { MAX_DEPTH = 32 };
+
+static unsigned get_u16(const unsigned char *bytes)
+{
+    uint16_t value;
+
+    memcpy(&value, bytes, sizeof(value));
+    BYTES_READ_ONCE(value);
+    return value;
+}
+
+static uint32_t get_u32(const unsigned char *bytes)
+{
+    uint32_t value = bytes_get_u32(bytes);
+
+    BYTES_READ_ONCE(value);
+    return value;
+}
+
+static uint64_t get_u64(const unsigned char *bytes)
+{
+    uint64_t value = bytes_get_u64(bytes);
+
+    BYTES_READ_ONCE(value);
+    return value;
+}
+
+/* ---- where it begins ---- */
+
+const unsigned char *tree_map_of(const void *value, size_t page_bytes)
+{
+    const unsigned char *bytes = value;
+    const unsigned char *page = bytes - ((uintptr_t)bytes & (page_bytes - 1));
+
+    return page - get_u64(page + PAGE_AT_NUMBER) * page_bytes;
+}
+
+static uint64_t txn_of_meta(const unsigned char *meta)
+{
+    return __atomic_load_n((const uint64_t *)(const void *)(meta + META_AT_TXN), __ATOMIC_ACQUIRE);
+}
+
+static int read_table(const struct tree *in, const unsigned char *table, struct tree *ret)
+{
+    struct tree tree = *in;
+
+    tree.root = get_u64(table + TABLE_AT_ROOT);
+    tree.depth = get_u16(table + TABLE_AT_DEPTH);
+    tree.integer_keys = (get_u16(table + TABLE_AT_FLAGS) & TABLE_INTEGER_KEYS) != 0;
+    if (tree.depth > MAX_DEPTH || (tree.root == UINT64_MAX) != (tree.depth == 0))
+        return E_CORRUPT;
+    *ret = tree;
+    return 0;
+}
+
+/* A commit writes the meta page that is not the newest. So what was read of a page that is the
+ * newest still, afterwards, was whole. */
+int tree_open(const unsigned char *map, size_t page_bytes, uint64_t txn_id, struct tree *ret,
+              bool *ret_certain)
+{
+    const unsigned char *meta = map + txn_id % META_PAGES * page_bytes;
+    const unsigned char *other = map + (txn_id + 1) % META_PAGES * page_bytes;
+    struct tree tree = {.map = map, .page_bytes = page_bytes};
+    int rc;
+
+    if (txn_of_meta(meta) != txn_id)
+        return E_OVERTAKEN;
+    tree.pages = get_u64(meta + META_AT_LAST_PAGE) + 1;
+    rc = read_table(&tree, meta + META_AT_UNNAMED, &tree);
+    atomic_thread_fence(memory_order_acquire);
+    if (txn_of_meta(meta) != txn_id)
+        return E_OVERTAKEN;
+    *ret = tree;
+    *ret_certain = txn_of_meta(other) < txn_id;
+    return *ret_certain ? rc : 0;
+}
+
+/* ---- pages and nodes ---- */
+
+/* NULL: there is no such page, or it is of another kind. */
+static const unsigned char *page_at(const struct tree *tree, uint64_t number, unsigned kind)
+{
+    const unsigned char *page;
+
+    if (number < META_PAGES || number >= tree->pages)
+        return NULL;
+    page = tree->map + number * tree->page_bytes;
+    return (get_u16(page + PAGE_AT_FLAGS) & PAGE_KINDS) == kind ? page : NULL;
+}
+
+/* How many nodes the page has; 0: it is damaged, or the root of an empty table. */
+static size_t count_of(const struct tree *tree, const unsigned char *page)
+{
+    size_t lower = get_u16(page + PAGE_AT_LOWER);
+
+    if (lower < PAGE_HEAD_BYTES || lower > tree->page_bytes)
+        return 0;
+    return (lower - PAGE_HEAD_BYTES) / PAGE_POINTER_BYTES;
+}
+
+struct node {
+    const unsigned char *head;
+    MDB_val key;
+    size_t room; /* bytes of the page behind the key */
+};
+
+/* The i-th node of a page that has that many. */
+static bool node_at(const struct tree *tree, const unsigned char *page, size_t i, struct node *ret)
+{
+    size_t at = get_u16(page + PAGE_HEAD_BYTES + i * PAGE_POINTER_BYTES);
+    size_t key_size;
+
+    if (at > tree->page_bytes - NODE_HEAD_BYTES)
+        return false;
+    ret->head = page + at;
+    key_size = get_u16(ret->head + NODE_AT_KEY_SIZE);
+    if (key_size > tree->page_bytes - NODE_HEAD_BYTES - at)
+        return false;
+    ret->key = (MDB_val){key_size, (void *)(uintptr_t)(ret->head + NODE_HEAD_BYTES)};
+    ret->room = tree->page_bytes - NODE_HEAD_BYTES - at - key_size;
+    return true;
+}
+
+static uint64_t child_of(const struct node *node)
+{
+    return get_u32(node->head + NODE_AT_SIZE) | (uint64_t)get_u16(node->head + NODE_AT_FLAGS) << 32;
+}
+
+static int value_of(const struct tree *tree, const struct node *node, unsigned kind, MDB_val *ret)
+{
+    const unsigned char *bytes = (const unsigned char *)node->key.mv_data + node->key.mv_size;
+    size_t size = get_u32(node->head + NODE_AT_SIZE);
+    const unsigned char *page;
+    uint64_t number;
+
+    if (get_u16(node->head + NODE_AT_FLAGS) != kind)
+        return E_CORRUPT;
+    if (kind != NODE_OVERFLOW) {
+        *ret = (MDB_val){size, (void *)(uintptr_t)bytes};
+        return size <= node->room ? 0 : E_CORRUPT;
+    }
+    if (node->room < sizeof(number))
+        return E_CORRUPT;
+    number = get_u64(bytes);
+    page = page_at(tree, number, PAGE_OVERFLOW);
+    if (page == NULL || size > (tree->pages - number) * tree->page_bytes - PAGE_HEAD_BYTES)
+        return E_CORRUPT;
+    *ret = (MDB_val){size, (void *)(uintptr_t)(page + PAGE_HEAD_BYTES)};
+    return 0;
+}
+
+/* ---- searching a page ---- */
+
+static int order_of(const struct tree *tree, const MDB_val *a, const MDB_val *b)
+{
+    size_t size = a->mv_size < b->mv_size ? a->mv_size : b->mv_size;
+    int order;
+
+    if (tree->integer_keys && size >= sizeof(uint32_t)) {
+        uint32_t x = get_u32(a->mv_data);
+        uint32_t y = get_u32(b->mv_data);
+
+        return (x > y) - (x < y);
+    }
+    order = memcmp(a->mv_data, b->mv_data, size);
+    return order != 0 ? order : (a->mv_size > b->mv_size) - (a->mv_size < b->mv_size);
+}
+
+/* What is looked for: a key, or a hash behind a prefix. */
+struct wanted {
+    MDB_val key; /* mv_data NULL: a hash */
+    unsigned char prefix;
+    uint64_t hash;
+    uint64_t low; /* hashes of the page at hand lie between these two */
+    uint64_t high;
+};
+
+enum { HASH_KEY_BYTES = 1 + 8 };
+
+/* False for keys of another kind: the names of tables, which stand in front. */
+static bool hash_of(const struct wanted *wanted, const MDB_val *key, uint64_t *ret)
+{
+    const unsigned char *bytes = key->mv_data;
+
+    if (key->mv_size != HASH_KEY_BYTES || bytes[0] != wanted->prefix)
+        return false;
+    *ret = bytes_get_u64_be(bytes + 1);
+    return true;
+}
+
+/* Whether the i-th key is below what is wanted (`behind`: or equal to it). */
+static bool is_before(const struct tree *tree, const unsigned char *page, size_t i,
+                      const struct wanted *wanted, bool behind, bool *ret_damaged)
+{
+    struct node node;
+    uint64_t hash;
+    int order;
+
+    if (!node_at(tree, page, i, &node)) {
+        *ret_damaged = true;
+        return false;
+    }
+    if (wanted->key.mv_data != NULL) {
+        order = order_of(tree, &node.key, &wanted->key);
+        return order < 0 || (behind && order == 0);
+    }
+    return !hash_of(wanted, &node.key, &hash) || hash < wanted->hash ||
+           (behind && hash == wanted->hash);
+}
+
+/* Where a hash would stand among `count` keys that are spread evenly. */
+static size_t guess(const struct wanted *wanted, size_t count)
+{
+    enum { BITS = 32 };
+    uint64_t span = (wanted->high - wanted->low) >> BITS;
+    uint64_t at = (wanted->hash - wanted->low) >> BITS;
+
+    return at >= span ? count - 1 : (size_t)(at * count / span);
+}
+
+/* What is looked for in one page. */
+struct search {
+    const struct tree *tree;
+    const unsigned char *page;
+    const struct wanted *wanted;
+    bool behind;
+    bool damaged;
+    size_t from; /* the first node that is not before stands in [from, to], */
+    size_t to;   /* where `to` stands for none of them */
+};
+
+static bool try_at(struct search *search, size_t i)
+{
+    bool before =
+        is_before(search->tree, search->page, i, search->wanted, search->behind, &search->damaged);
+
+    if (before)
+        search->from = i + 1;
+    else
+        search->to = i;
+    return before;
+}
+
+/* Closes in on a hash from where it should be, in growing steps. */
+static void gallop(struct search *search)
+{
+    size_t step = 1;
+
+    if (try_at(search, search->from + guess(search->wanted, search->to - search->from))) {
+        while (search->from + step <= search->to && try_at(search, search->from + step - 1))
+            step *= 2;
+    } else {
+        while (search->from + step <= search->to && !try_at(search, search->to - step))
+            step *= 2;
+    }
+}
+
+/* The first of the nodes [from, count) that is not before what is wanted; count: none. */
+static size_t search_page(const struct tree *tree, const unsigned char *page, size_t from,
+                          size_t count, const struct wanted *wanted, bool behind, bool *ret_damaged)
+{
+    struct search search = {tree, page, wanted, behind, false, from, count};
+
+    if (wanted->key.mv_data == NULL && from < count)
+        gallop(&search);
+    while (search.from < search.to)
+        (void)try_at(&search, search.from + (search.to - search.from) / 2);
+    *ret_damaged = search.damaged;
+    return search.from;
+}
+
+/* ---- searching the tree ---- */
+
+/* The way down to a leaf. */
+struct path {
+    const unsigned char *pages[MAX_DEPTH];
+    size_t at[MAX_DEPTH];
+    size_t counts[MAX_DEPTH];
+};
+
+static int enter(const struct tree *tree, struct path *path, unsigned level, uint64_t number)
+{
+    bool leaf = level + 1 == tree->depth;
+
+    path->pages[level] = page_at(tree, number, leaf ? PAGE_LEAF : PAGE_BRANCH);
+    if (path->pages[level] == NULL)
+        return E_CORRUPT;
+    path->counts[level] = count_of(tree, path->pages[level]);
+    return path->counts[level] > 0 ? 0 : E_CORRUPT;
+}
+
+/* The child that path->at[level] says. */
+static int follow(const struct tree *tree, const struct path *path, unsigned level, uint64_t *ret)
+{
+    struct node node;
+
+    if (!node_at(tree, path->pages[level], path->at[level], &node))
+        return E_CORRUPT;
+    *ret = child_of(&node);
+    return 0;
+}
+
+/* The child of a branch in which the wanted key would be; the first key of a branch stands for
+ * everything before the second. */
+static int descend(const struct tree *tree, struct path *path, unsigned level,
+                   struct wanted *wanted, uint64_t *ret)
+{
+    const unsigned char *page = path->pages[level];
+    size_t count = path->counts[level];
+    bool damaged = false;
+    size_t at = search_page(tree, page, 1, count, wanted, true, &damaged) - 1;
+    struct node node;
+
+    if (damaged)
+        return E_CORRUPT;
+    path->at[level] = at;
+    if (at > 0 && node_at(tree, page, at, &node))
+        (void)hash_of(wanted, &node.key, &wanted->low); /* else what is known stays right */
+    if (at + 1 < count && node_at(tree, page, at + 1, &node))
+        (void)hash_of(wanted, &node.key, &wanted->high);
+    return follow(tree, path, level, ret);
+}
+
+/* The leaf behind the one that the path leads to. */
+static int next_leaf(const struct tree *tree, struct path *path)
+{
+    unsigned level = tree->depth - 1;
+    int rc = 0;
+
+    do {
+        if (level == 0)
+            return E_NOT_FOUND;
+        level--;
+    } while (++path->at[level] >= path->counts[level]);
+    for (; rc == 0 && level + 1 < tree->depth; level++) {
+        uint64_t child;
+
+        rc = follow(tree, path, level, &child);
+        if (rc == 0)
+            rc = enter(tree, path, level + 1, child);
+        path->at[level + 1] = 0;
+    }
+    return rc;
+}
+
+/* The first node at or behind what is wanted. */
+static int find(const struct tree *tree, struct wanted *wanted, struct node *ret)
+{
+    unsigned leaf = tree->depth - 1;
+    uint64_t number = tree->root;
+    bool damaged = false;
+    struct path path;
+    int rc = tree->depth > 0 ? 0 : E_NOT_FOUND;
+
+    for (unsigned level = 0; rc == 0 && level < leaf; level++) {
+        rc = enter(tree, &path, level, number);
+        if (rc == 0)
+            rc = descend(tree, &path, level, wanted, &number);
+    }
+    if (rc == 0)
+        rc = enter(tree, &path, leaf, number);
+    if (rc != 0)
+        return rc;
+    path.at[leaf] =
+        search_page(tree, path.pages[leaf], 0, path.counts[leaf], wanted, false, &damaged);
+    if (!damaged && path.at[leaf] == path.counts[leaf])
+        rc = next_leaf(tree, &path);
+    if (rc != 0)
+        return rc;
+    return !damaged && node_at(tree, path.pages[leaf], path.at[leaf], ret) ? 0 : E_CORRUPT;
+}
+
+static int value_of_pair(const struct tree *tree, const struct node *node, MDB_val *ret)
+{
+    unsigned kind = get_u16(node->head + NODE_AT_FLAGS);
+
+    return kind <= NODE_OVERFLOW ? value_of(tree, node, kind, ret) : E_CORRUPT;
+}
+
+int tree_seek_hash(const struct tree *tree, unsigned char prefix, uint64_t hash, MDB_val *ret)
+{
+    struct wanted wanted = {.prefix = prefix, .hash = hash, .high = UINT64_MAX};
+    struct node node;
+    int rc = find(tree, &wanted, &node);
+
+    return rc == 0 ? value_of_pair(tree, &node, ret) : rc;
+}
+
+static int find_exactly(const struct tree *tree, const MDB_val *key, struct node *ret)
+{
+    struct wanted wanted = {.key = *key};
+    int rc = find(tree, &wanted, ret);
+
+    return rc == 0 && order_of(tree, &ret->key, key) != 0 ? E_NOT_FOUND : rc;
+}
+
+int tree_get(const struct tree *tree, MDB_val key, MDB_val *ret)
+{
+    struct node node;
+    int rc = find_exactly(tree, &key, &node);
+
+    return rc == 0 ? value_of_pair(tree, &node, ret) : rc;
+}
+
+int tree_open_named(const struct tree *unnamed, const char *name, struct tree *ret)
+{
+    const MDB_val key = {strlen(name), (void *)(uintptr_t)name};
+    struct node node;
+    MDB_val table;
+    int rc = find_exactly(unnamed, &key, &node);
+
+    if (rc == 0)
+        rc = value_of(unnamed, &node, NODE_TABLE, &table);
+    if (rc != 0)
+        return rc;
+    return table.mv_size == TABLE_BYTES ? read_table(unnamed, table.mv_data, ret) : E_CORRUPT;
+}
