@@ -139,6 +139,30 @@ static void accept_consumer(ngx_http_request_t *r, realm_auth_ctx_t *ctx,
     settle(ctx, has_required_group(realm_auth_conf(r), consumer) ? status : REALM_AUTH_FORBIDDEN);
 }
 
+static ngx_uint_t is_unauthorized(realm_auth_status_t status)
+{
+    return status == REALM_AUTH_MISSING || status == REALM_AUTH_DUPLICATE ||
+           status == REALM_AUTH_UNKNOWN || status == REALM_AUTH_STALE_DENIED;
+}
+
+/* The anonymous consumer stands in where there is no valid key; not where the store cannot tell. */
+static void stand_in(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
+{
+    realm_auth_anonymous_t *anonymous = realm_auth_conf(r)->anonymous;
+    realm_auth_consumer_t consumer;
+    int rc;
+
+    if (anonymous == NULL || !is_unauthorized(ctx->status))
+        return;
+    rc =
+        realm_auth_store_find(r->pool, ngx_http_get_module_main_conf(r, ngx_http_realm_auth_module),
+                              anonymous, &consumer);
+    if (rc == RS_FOUND)
+        accept_consumer(r, ctx, REALM_AUTH_ANONYMOUS, &consumer);
+    else
+        settle(ctx, rc == RS_NOT_FOUND ? REALM_AUTH_NO_ANONYMOUS : REALM_AUTH_ERROR);
+}
+
 static void on_asked(ngx_http_request_t *r, int answer, const realm_auth_consumer_t *consumer)
 {
     realm_auth_ctx_t *ctx = ngx_http_get_module_ctx(r, ngx_http_realm_auth_module);
@@ -220,7 +244,8 @@ static ngx_int_t identify(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
 
 static ngx_int_t decide(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
 {
-    if (is_accepted(ctx->status) || ctx->status == REALM_AUTH_PREFLIGHT)
+    if (is_accepted(ctx->status) || ctx->status == REALM_AUTH_ANONYMOUS ||
+        ctx->status == REALM_AUTH_PREFLIGHT)
         return NGX_OK;
     return realm_auth_refuse(r, ctx);
 }
@@ -255,7 +280,10 @@ static ngx_int_t preaccess_handler(ngx_http_request_t *r)
     rc = ctx->known ? NGX_OK : identify(r, ctx);
     if (rc == NGX_DONE || rc >= NGX_HTTP_SPECIAL_RESPONSE)
         return rc;
-    if (rc != NGX_OK || realm_auth_headers_set(r, ctx) != NGX_OK)
+    if (rc != NGX_OK)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    stand_in(r, ctx);
+    if (realm_auth_headers_set(r, ctx) != NGX_OK)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     return r == r->main ? NGX_DECLINED : decide_subrequest(r, ctx);
 }

@@ -36,6 +36,17 @@ typedef struct {
     ngx_str_t ask_socket; /* the agent's, in it */
 } realm_auth_main_conf_t;
 
+/* The consumer that stands in for callers without a valid key, and what this worker has found out
+ * about it. */
+typedef struct {
+    ngx_str_t name; /* id or username; empty: none */
+    ngx_str_t id;   /* found under a username */
+    u_char id_text[sizeof("00000000-0000-0000-0000-000000000000")];
+    ngx_uint_t missed; /* not found at `missed_at`, in the versions that made `missed_in` */
+    ngx_msec_t missed_at;
+    uint64_t missed_in;
+} realm_auth_anonymous_t;
+
 typedef struct {
     ngx_flag_t enable;
     ngx_array_t *key_names; /* of ngx_str_t */
@@ -52,6 +63,7 @@ typedef struct {
     ngx_msec_t ask_timeout;
     ngx_str_t ask_sources;       /* `sources` as a question names them; REALM_AUTH_ASK alone */
     ngx_array_t *require_groups; /* of ngx_str_t; NULL: none */
+    realm_auth_anonymous_t *anonymous; /* shared by all that inherit it; NULL: none */
 } realm_auth_loc_conf_t;
 
 extern ngx_command_t realm_auth_commands[];
@@ -67,11 +79,13 @@ typedef enum {
     REALM_AUTH_FOUND,
     REALM_AUTH_ASKED,        /* found by the control plane, which was asked */
     REALM_AUTH_STALE,        /* served although it is older than the realm allows */
+    REALM_AUTH_ANONYMOUS,    /* no valid key; the anonymous consumer stands in */
     REALM_AUTH_PREFLIGHT,    /* OPTIONS, let through without a look */
     REALM_AUTH_MISSING,      /* no key, or an empty one */
     REALM_AUTH_DUPLICATE,    /* more than one key of one name */
     REALM_AUTH_UNKNOWN,      /* nobody's key, or an expired one */
     REALM_AUTH_STALE_DENIED, /* whatever the answer was, it is too old */
+    REALM_AUTH_NO_ANONYMOUS, /* the anonymous consumer does not exist */
     REALM_AUTH_FORBIDDEN,    /* none of the groups that realm_auth_require_group names */
     REALM_AUTH_ERROR         /* the store cannot tell */
 } realm_auth_status_t;
@@ -187,6 +201,10 @@ void realm_auth_store_close(void);
 int realm_auth_store_look_up(ngx_pool_t *pool, const realm_auth_main_conf_t *conf,
                              const ngx_array_t *sources, const ngx_str_t *key,
                              realm_auth_consumer_t *ret);
+/* Finds the anonymous consumer: RS_FOUND, RS_NOT_FOUND or RS_E_*. Searching by username is done
+ * again only when the store has changed, at most once a second. */
+int realm_auth_store_find(ngx_pool_t *pool, const realm_auth_main_conf_t *conf,
+                          realm_auth_anonymous_t *anonymous, realm_auth_consumer_t *ret);
 /* Age of the source that was not heard for longest in milliseconds, -1 when it cannot be told. */
 int64_t realm_auth_store_age_ms(const realm_auth_main_conf_t *conf);
 

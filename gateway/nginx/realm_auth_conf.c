@@ -8,6 +8,7 @@ static char *set_identity(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *set_require_group(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *set_store(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *set_realm(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+static char *set_anonymous(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 enum {
     BODY_MAX_SIZE = 1024 * 1024, /* NGINX's own default of client_max_body_size */
@@ -47,6 +48,8 @@ ngx_command_t realm_auth_commands[] = {
     WORDS("realm_auth_key_names", set_key_names),
     WORDS("realm_auth_identity", set_identity),
     WORDS("realm_auth_require_group", set_require_group),
+    {ngx_string("realm_auth_anonymous"), ANYWHERE | NGX_CONF_TAKE1, set_anonymous,
+     NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("realm_auth_realm"), ANYWHERE | NGX_CONF_TAKE1, set_realm, NGX_HTTP_LOC_CONF_OFFSET,
      0, NULL},
     {ngx_string("realm_auth_body_max_size"), ANYWHERE | NGX_CONF_TAKE1, ngx_conf_set_size_slot,
@@ -180,6 +183,27 @@ static char *set_require_group(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     return set_words(cf, &loc->require_groups);
 }
 
+/* "off" undoes what is inherited. */
+static char *set_anonymous(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    realm_auth_loc_conf_t *loc = conf;
+    ngx_str_t *words = cf->args->elts;
+
+    (void)cmd;
+    if (loc->anonymous != NGX_CONF_UNSET_PTR)
+        return is_duplicate;
+    loc->anonymous = NULL;
+    if (words[1].len == 0)
+        return is_empty;
+    if (ngx_strcmp(words[1].data, "off") == 0)
+        return NGX_CONF_OK;
+    loc->anonymous = ngx_pcalloc(cf->pool, sizeof(*loc->anonymous));
+    if (loc->anonymous == NULL)
+        return NGX_CONF_ERROR;
+    loc->anonymous->name = words[1];
+    return NGX_CONF_OK;
+}
+
 static char *set_realm(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     realm_auth_loc_conf_t *loc = conf;
@@ -224,6 +248,7 @@ void *realm_auth_create_loc_conf(ngx_conf_t *cf)
     conf->on_stale = NGX_CONF_UNSET_UINT;
     conf->ask_timeout = NGX_CONF_UNSET_MSEC;
     conf->require_groups = NGX_CONF_UNSET_PTR;
+    conf->anonymous = NGX_CONF_UNSET_PTR;
     return conf;
 }
 
@@ -304,6 +329,7 @@ char *realm_auth_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_uint_value(conf->on_stale, prev->on_stale, REALM_AUTH_SERVE);
     ngx_conf_merge_msec_value(conf->ask_timeout, prev->ask_timeout, ASK_TIMEOUT_MS);
     ngx_conf_merge_ptr_value(conf->require_groups, prev->require_groups, NULL);
+    ngx_conf_merge_ptr_value(conf->anonymous, prev->anonymous, NULL);
     if (conf->enable && main_conf->store_dir.len == 0) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                       "\"realm_auth on\" needs \"realm_store\" in the http block");

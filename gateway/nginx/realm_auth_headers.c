@@ -112,14 +112,22 @@ static ngx_int_t add_header(ngx_pool_t *pool, ngx_list_t *list, header_t header,
     return escape(pool, value, &h->value);
 }
 
+static ngx_uint_t is_anonymous(const realm_auth_ctx_t *ctx)
+{
+    return ctx->status == REALM_AUTH_ANONYMOUS;
+}
+
 static ngx_int_t add_identity(ngx_pool_t *pool, ngx_list_t *list, const realm_auth_ctx_t *ctx)
 {
+    static const ngx_str_t yes = ngx_string("true");
+    static const ngx_str_t no = ngx_null_string;
     const realm_auth_consumer_t *consumer = &ctx->consumer;
 
     if (add_header(pool, list, HEADER_ID, &consumer->id) != NGX_OK ||
         add_header(pool, list, HEADER_USERNAME, &consumer->username) != NGX_OK ||
         add_header(pool, list, HEADER_CUSTOM_ID, &consumer->custom_id) != NGX_OK ||
         add_header(pool, list, HEADER_CREDENTIAL, &consumer->credential_id) != NGX_OK ||
+        add_header(pool, list, HEADER_ANONYMOUS, is_anonymous(ctx) ? &yes : &no) != NGX_OK ||
         add_header(pool, list, HEADER_GROUPS, &consumer->groups_text) != NGX_OK)
         return NGX_ERROR;
     return NGX_OK;

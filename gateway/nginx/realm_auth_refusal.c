@@ -257,23 +257,62 @@ static ngx_int_t add_grpc_status(ngx_http_request_t *r, ngx_int_t code)
     return NGX_OK;
 }
 
+/* A name out of the configuration, as it may stand in the format. */
+static ngx_int_t escape(ngx_pool_t *pool, format_t format, const ngx_str_t *text, ngx_str_t *ret)
+{
+    uintptr_t more = 0;
+
+    *ret = *text;
+    if (format == FORMAT_PLAIN)
+        return NGX_OK;
+    more = format == FORMAT_JSON ? ngx_escape_json(NULL, text->data, text->len)
+                                 : ngx_escape_html(NULL, text->data, text->len);
+    ret->data = ngx_pnalloc(pool, text->len + more);
+    if (ret->data == NULL)
+        return NGX_ERROR;
+    ret->len = text->len + more;
+    (void)(format == FORMAT_JSON ? ngx_escape_json(ret->data, text->data, text->len)
+                                 : ngx_escape_html(ret->data, text->data, text->len));
+    return NGX_OK;
+}
+
+static ngx_int_t make_message(ngx_http_request_t *r, const realm_auth_ctx_t *ctx, format_t format,
+                              ngx_str_t *ret)
+{
+    static const char missing[] = "anonymous consumer %V is configured but doesn't exist";
+    ngx_str_t name;
+
+    if (ctx->status != REALM_AUTH_NO_ANONYMOUS) {
+        ret->data = (u_char *)(uintptr_t)message_of(ctx->status);
+        ret->len = ngx_strlen(ret->data);
+        return NGX_OK;
+    }
+    if (escape(r->pool, format, &realm_auth_conf(r)->anonymous->name, &name) != NGX_OK)
+        return NGX_ERROR;
+    ret->data = ngx_pnalloc(r->pool, sizeof(missing) + name.len);
+    if (ret->data == NULL)
+        return NGX_ERROR;
+    ret->len = (size_t)(ngx_sprintf(ret->data, missing, &name) - ret->data);
+    return NGX_OK;
+}
+
 static ngx_int_t make_body(ngx_http_request_t *r, realm_auth_ctx_t *ctx, format_t format)
 {
     static ngx_str_t name = ngx_string("request_id");
-    const char *message = message_of(ctx->status);
+    ngx_str_t message;
     ngx_http_variable_value_t *id =
         ngx_http_get_variable(r, &name, ngx_hash_key(name.data, name.len));
     size_t size;
 
-    if (id == NULL || id->not_found)
+    if (id == NULL || id->not_found || make_message(r, ctx, format, &message) != NGX_OK)
         return NGX_ERROR;
-    size = ngx_strlen(formats[format].before) + ngx_strlen(message) +
-           ngx_strlen(formats[format].between) + id->len + ngx_strlen(formats[format].after);
+    size = ngx_strlen(formats[format].before) + message.len + ngx_strlen(formats[format].between) +
+           id->len + ngx_strlen(formats[format].after);
     ctx->answer_body = ngx_create_temp_buf(r->pool, size);
     if (ctx->answer_body == NULL)
         return NGX_ERROR;
     ctx->answer_body->last = ngx_slprintf(ctx->answer_body->last, ctx->answer_body->end,
-                                          "%s%s%s%v%s", formats[format].before, message,
+                                          "%s%V%s%v%s", formats[format].before, &message,
                                           formats[format].between, id, formats[format].after);
     ctx->answer_body->last_buf = r == r->main;
     ctx->answer_body->last_in_chain = 1;

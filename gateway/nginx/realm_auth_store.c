@@ -169,8 +169,11 @@ static int copy_consumer(ngx_pool_t *pool, rs_consumer *found, realm_auth_consum
 
 /* ---- lookup ---- */
 
-static int look_up_once(ngx_pool_t *pool, const ngx_array_t *sources, const ngx_str_t *key,
-                        realm_auth_consumer_t *ret)
+/* What is asked of a snapshot: gives the public function's code. */
+typedef int (*query_pt)(rs_snapshot *snapshot, const void *argument, rs_consumer *ret);
+
+static int query_once(ngx_pool_t *pool, query_pt query, const void *argument,
+                      realm_auth_consumer_t *ret)
 {
     rs_snapshot *snapshot;
     rs_consumer found;
@@ -179,7 +182,7 @@ static int look_up_once(ngx_pool_t *pool, const ngx_array_t *sources, const ngx_
 
     if (answer < 0)
         return answer;
-    answer = rs_lookup(snapshot, sources->elts, sources->nelts, key->data, key->len, &found);
+    answer = query(snapshot, argument, &found);
     rc = answer < 0 ? answer : copy_consumer(pool, &found, ret);
     if (rc == 0)
         rc = rs_check(snapshot); /* what was copied is right, or to be had again */
@@ -187,25 +190,116 @@ static int look_up_once(ngx_pool_t *pool, const ngx_array_t *sources, const ngx_
     return rc < 0 ? rc : answer;
 }
 
-int realm_auth_store_look_up(ngx_pool_t *pool, const realm_auth_main_conf_t *conf,
-                             const ngx_array_t *sources, const ngx_str_t *key,
-                             realm_auth_consumer_t *ret)
+static int query_store(ngx_pool_t *pool, const realm_auth_main_conf_t *conf, query_pt query,
+                       const void *argument, realm_auth_consumer_t *ret)
 {
     int rc = RS_E_NO_STORE;
 
     if (opened_store(&conf->store_dir) == NULL)
         return rc;
     for (int i = 0; i < LOOKUP_ATTEMPTS; i++) {
-        rc = look_up_once(pool, sources, key, ret);
+        rc = query_once(pool, query, argument, ret);
         if (rc != RS_E_OVERTAKEN && rc != RS_E_MAP_RESIZED)
             break;
     }
     if (rc < 0)
-        complain(&store_trouble, rc, "look a key up", rs_strerror(rc));
+        complain(&store_trouble, rc, "read the store", rs_strerror(rc));
     else
         all_is_well();
     return rc;
 }
+
+struct wanted_key {
+    const ngx_array_t *sources;
+    const ngx_str_t *key;
+};
+
+static int look_key_up(rs_snapshot *snapshot, const void *argument, rs_consumer *ret)
+{
+    const struct wanted_key *wanted = argument;
+
+    return rs_lookup(snapshot, wanted->sources->elts, wanted->sources->nelts, wanted->key->data,
+                     wanted->key->len, ret);
+}
+
+int realm_auth_store_look_up(ngx_pool_t *pool, const realm_auth_main_conf_t *conf,
+                             const ngx_array_t *sources, const ngx_str_t *key,
+                             realm_auth_consumer_t *ret)
+{
+    const struct wanted_key wanted = {sources, key};
+
+    return query_store(pool, conf, look_key_up, &wanted, ret);
+}
+
+/* ---- the anonymous consumer ---- */
+
+static int find_named(rs_snapshot *snapshot, const void *argument, rs_consumer *ret)
+{
+    const ngx_str_t *name = argument;
+
+    return rs_find(snapshot, NULL, (const char *)name->data, ret);
+}
+
+static ngx_uint_t is_named(const realm_auth_consumer_t *consumer, const ngx_str_t *name)
+{
+    return (consumer->username.len == name->len &&
+            ngx_memcmp(consumer->username.data, name->data, name->len) == 0) ||
+           (consumer->id.len == name->len &&
+            ngx_strncasecmp(consumer->id.data, name->data, name->len) == 0);
+}
+
+/* A number that changes with the store's contents. */
+static uint64_t contents(void)
+{
+    rs_status_info info;
+    uint64_t sum = 0;
+
+    if (worker.store == NULL || rs_status(worker.store, &info) != 0)
+        return 0;
+    for (size_t i = 0; i < info.n_sources; i++)
+        sum = sum * 31 + info.sources[i].version * 31 + info.sources[i].generation;
+    return sum;
+}
+
+static ngx_uint_t is_known_miss(const realm_auth_anonymous_t *anonymous)
+{
+    return anonymous->missed && (ngx_current_msec - anonymous->missed_at < RETRY_MS ||
+                                 anonymous->missed_in == contents());
+}
+
+static int search_anonymous(ngx_pool_t *pool, const realm_auth_main_conf_t *conf,
+                            realm_auth_anonymous_t *anonymous, realm_auth_consumer_t *ret)
+{
+    uint64_t searched = contents();
+    int rc = query_store(pool, conf, find_named, &anonymous->name, ret);
+
+    anonymous->missed = rc == RS_NOT_FOUND;
+    anonymous->missed_at = ngx_current_msec;
+    anonymous->missed_in = searched;
+    anonymous->id.len = 0;
+    if (rc == RS_FOUND && ret->id.len < sizeof(anonymous->id_text)) {
+        ngx_memcpy(anonymous->id_text, ret->id.data, ret->id.len + 1);
+        anonymous->id.data = anonymous->id_text;
+        anonymous->id.len = ret->id.len;
+    }
+    return rc;
+}
+
+int realm_auth_store_find(ngx_pool_t *pool, const realm_auth_main_conf_t *conf,
+                          realm_auth_anonymous_t *anonymous, realm_auth_consumer_t *ret)
+{
+    int rc = RS_NOT_FOUND;
+
+    if (anonymous->id.len > 0)
+        rc = query_store(pool, conf, find_named, &anonymous->id, ret);
+    if (rc < 0 || (rc == RS_FOUND && is_named(ret, &anonymous->name)))
+        return rc;
+    if (is_known_miss(anonymous))
+        return RS_NOT_FOUND;
+    return search_anonymous(pool, conf, anonymous, ret);
+}
+
+/* ---- age ---- */
 
 int64_t realm_auth_store_age_ms(const realm_auth_main_conf_t *conf)
 {

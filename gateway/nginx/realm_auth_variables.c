@@ -10,11 +10,13 @@ static ngx_str_t words[] = {
     [REALM_AUTH_FOUND] = ngx_string("found"),
     [REALM_AUTH_ASKED] = ngx_string("asked"),
     [REALM_AUTH_STALE] = ngx_string("stale"),
+    [REALM_AUTH_ANONYMOUS] = ngx_string("anonymous"),
     [REALM_AUTH_PREFLIGHT] = ngx_string("preflight"),
     [REALM_AUTH_MISSING] = ngx_string("missing"),
     [REALM_AUTH_DUPLICATE] = ngx_string("duplicate"),
     [REALM_AUTH_UNKNOWN] = ngx_string("unknown"),
     [REALM_AUTH_STALE_DENIED] = ngx_string("stale_denied"),
+    [REALM_AUTH_NO_ANONYMOUS] = ngx_string("no_anonymous"),
     [REALM_AUTH_FORBIDDEN] = ngx_string("forbidden"),
     [REALM_AUTH_ERROR] = ngx_string("error"),
 };
