@@ -326,7 +326,7 @@ static void on_readable(ngx_event_t *event)
     ngx_connection_t *c = event->data;
     ask_t *ask = c->data;
     realm_auth_consumer_t consumer;
-    ngx_str_t body;
+    ngx_str_t body = ngx_null_string;
     ngx_int_t rc = NGX_AGAIN;
     int result;
 
