@@ -139,12 +139,6 @@ static void accept_consumer(ngx_http_request_t *r, realm_auth_ctx_t *ctx,
     settle(ctx, has_required_group(realm_auth_conf(r), consumer) ? status : REALM_AUTH_FORBIDDEN);
 }
 
-static ngx_uint_t is_unauthorized(realm_auth_status_t status)
-{
-    return status == REALM_AUTH_MISSING || status == REALM_AUTH_DUPLICATE ||
-           status == REALM_AUTH_UNKNOWN || status == REALM_AUTH_STALE_DENIED;
-}
-
 /* The anonymous consumer stands in where there is no valid key; not where the store cannot tell. */
 static void stand_in(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
 {
@@ -152,7 +146,7 @@ static void stand_in(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
     realm_auth_consumer_t consumer;
     int rc;
 
-    if (anonymous == NULL || !is_unauthorized(ctx->status))
+    if (anonymous == NULL || realm_auth_code(ctx->status) != NGX_HTTP_UNAUTHORIZED)
         return;
     rc =
         realm_auth_store_find(r->pool, ngx_http_get_module_main_conf(r, ngx_http_realm_auth_module),
@@ -338,7 +332,7 @@ static ngx_int_t init_process(ngx_cycle_t *cycle)
         return NGX_OK;
     conf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_realm_auth_module);
     if (conf != NULL && conf->store_dir.len > 0)
-        realm_auth_store_init(cycle, &conf->store_dir);
+        realm_auth_store_init(&conf->store_dir);
     return NGX_OK;
 }
 

@@ -194,7 +194,7 @@ ngx_int_t realm_auth_headers_set(ngx_http_request_t *r, const realm_auth_ctx_t *
 /* ---- realm_auth_store.c: the worker's open store ---- */
 
 /* Opens the store in a worker that starts, so that the first request need not. */
-void realm_auth_store_init(ngx_cycle_t *cycle, const ngx_str_t *dir);
+void realm_auth_store_init(const ngx_str_t *dir);
 void realm_auth_store_close(void);
 /* Looks `key` up: RS_FOUND, RS_NOT_FOUND, RS_STALE (a miss when ret->id is empty) with *ret, whose
  * memory is of `pool`, or RS_E_* after logging why. */
@@ -227,6 +227,8 @@ void realm_auth_cannot_ask(const char *why);
 
 /* ---- realm_auth_refusal.c ---- */
 
+/* The code that a status is answered with when it is no way in. */
+ngx_int_t realm_auth_code(realm_auth_status_t status);
 /* Refuses the request: the answer's code, after its headers were set. */
 ngx_int_t realm_auth_refuse(ngx_http_request_t *r, realm_auth_ctx_t *ctx);
 ngx_int_t realm_auth_init_filters(ngx_conf_t *cf);

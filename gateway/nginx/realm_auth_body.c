@@ -104,16 +104,24 @@ static ngx_int_t body_text(ngx_http_request_t *r, ngx_str_t *ret)
 
 /* ---- searching and hiding ---- */
 
+/* Has ctx->body_text. NGX_DECLINED: there is none to look at. */
+static ngx_int_t need_text(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
+{
+    if (!ctx->body_is_read)
+        return NGX_DECLINED;
+    if (ctx->body_text.data == NULL && body_text(r, &ctx->body_text) != NGX_OK)
+        return NGX_ERROR;
+    return ctx->body_text.len > 0 ? NGX_OK : NGX_DECLINED;
+}
+
 ngx_int_t realm_auth_body_find(ngx_http_request_t *r, realm_auth_ctx_t *ctx, const ngx_str_t *name,
                                realm_auth_value_t *ret_kind, ngx_str_t *ret)
 {
+    ngx_int_t rc = need_text(r, ctx);
+
     *ret_kind = REALM_AUTH_VALUE_NONE;
-    if (!ctx->body_is_read)
-        return NGX_OK;
-    if (ctx->body_text.data == NULL && body_text(r, &ctx->body_text) != NGX_OK)
-        return NGX_ERROR;
-    if (ctx->body_text.len == 0)
-        return NGX_OK;
+    if (rc != NGX_OK)
+        return rc == NGX_DECLINED ? NGX_OK : rc;
     if (kind_of(r) == BODY_FORM)
         return realm_auth_args_find(r->pool, &ctx->body_text, name, ret_kind, ret);
     return realm_auth_json_find(r->pool, &ctx->body_text, name, ret_kind, ret);
@@ -157,14 +165,10 @@ static ngx_int_t replace_body(ngx_http_request_t *r, const ngx_str_t *text)
 ngx_int_t realm_auth_body_hide(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
 {
     ngx_str_t edited;
-    ngx_int_t rc;
+    ngx_int_t rc = need_text(r, ctx);
 
-    if (!ctx->body_is_read)
-        return NGX_OK;
-    if (ctx->body_text.data == NULL && body_text(r, &ctx->body_text) != NGX_OK)
-        return NGX_ERROR;
-    if (ctx->body_text.len == 0)
-        return NGX_OK;
+    if (rc != NGX_OK)
+        return rc == NGX_DECLINED ? NGX_OK : rc;
     rc = kind_of(r) == BODY_FORM
              ? realm_auth_args_cut(r->pool, &ctx->body_text, ctx->key_name, &edited)
              : realm_auth_json_cut(r->pool, &ctx->body_text, ctx->key_name, &edited);

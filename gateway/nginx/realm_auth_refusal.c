@@ -41,7 +41,7 @@ static const struct {
     [FORMAT_GRPC] = {ngx_string("application/grpc"), NULL, NULL, NULL},
 };
 
-static ngx_int_t code_of(realm_auth_status_t status)
+ngx_int_t realm_auth_code(realm_auth_status_t status)
 {
     switch (status) {
     case REALM_AUTH_MISSING:
@@ -217,7 +217,7 @@ static ngx_table_elt_t *add_header(ngx_http_request_t *r, const ngx_str_t *name,
 ngx_int_t realm_auth_refuse(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
 {
     static const ngx_str_t www_authenticate = ngx_string("WWW-Authenticate");
-    ngx_int_t code = code_of(ctx->status);
+    ngx_int_t code = realm_auth_code(ctx->status);
 
     ctx->refused = 1;
     if (code != NGX_HTTP_UNAUTHORIZED)
@@ -235,8 +235,9 @@ static realm_auth_ctx_t *refusal(ngx_http_request_t *r)
 {
     realm_auth_ctx_t *ctx = ngx_http_get_module_ctx(r, ngx_http_realm_auth_module);
 
-    return ctx != NULL && ctx->refused && r->err_status == (ngx_uint_t)code_of(ctx->status) ? ctx
-                                                                                            : NULL;
+    return ctx != NULL && ctx->refused && r->err_status == (ngx_uint_t)realm_auth_code(ctx->status)
+               ? ctx
+               : NULL;
 }
 
 /* gRPC clients look at a status of their own; the texts are those of the codes. */
@@ -340,7 +341,7 @@ static ngx_int_t header_filter(ngx_http_request_t *r)
         return next_header_filter(r);
     format = choose_format(r);
     if (format == FORMAT_GRPC) {
-        rc = add_grpc_status(r, code_of(ctx->status));
+        rc = add_grpc_status(r, realm_auth_code(ctx->status));
         r->header_only = 1;
         r->headers_out.content_length_n = -1;
     } else {

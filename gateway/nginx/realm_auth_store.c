@@ -91,9 +91,8 @@ static rs_store *opened_store(const ngx_str_t *dir)
     return worker.store;
 }
 
-void realm_auth_store_init(ngx_cycle_t *cycle, const ngx_str_t *dir)
+void realm_auth_store_init(const ngx_str_t *dir)
 {
-    (void)cycle;
     (void)opened_store(dir);
 }
 

@@ -37,15 +37,7 @@ own() { api POST "/v2/control-planes/$CP_A/core-entities/consumers?wait=applied"
 }
 
 @test "an anonymous consumer that does not exist is a 500 that says so, until it does" {
-  start_people
-  start_echo
-  start_nginx "location / { return 204; }
-    location /a/ {
-      realm_auth on;
-      realm_auth_identity realm:us:$PROD;
-      realm_auth_anonymous 'no\"b<dy';
-      proxy_pass http://$UPSTREAM;
-    }"
+  start_gateway "realm_auth_anonymous 'no\"b<dy';"
   expect 500 /a/x
   [ "$(message)" = "anonymous consumer no\"b<dy is configured but doesn't exist" ]
   answer_has_no WWW-Authenticate
@@ -62,11 +54,8 @@ own() { api POST "/v2/control-planes/$CP_A/core-entities/consumers?wait=applied"
 stands_in() { get /a/x && [ "$status" = 200 ] && upstream_saw "X-Consumer-ID: $1"; }
 
 @test "an anonymous consumer that is replaced by another of its name is followed" {
-  start_people
-  start_echo
+  start_gateway 'realm_auth_anonymous nobody;'
   first=$(own '{"username":"nobody"}')
-  start_nginx "location / { return 204; }
-    location /a/ { realm_auth on; realm_auth_identity realm:us:$PROD; realm_auth_anonymous nobody; proxy_pass http://$UPSTREAM; }"
   stands_in "$first"
   api DELETE "/v2/control-planes/$CP_A/core-entities/consumers/$first?wait=applied"
   second=$(own '{"username":"nobody"}')

@@ -31,6 +31,7 @@ found() { # CONSUMER [REALM_NAME]
     "$PROD" "${2:-\"prod\"}" "$1"
 }
 
+# start_asking [DIRECTIVES [LOCATIONS [HTTP_LINES]]]
 start_asking() {
   start_people
   start_echo
@@ -45,7 +46,8 @@ start_asking() {
       realm_auth_on_stale ask;
       ${1:-}
       proxy_pass http://$UPSTREAM;
-    }"
+    }
+    ${2:-}" "${3:-}"
 }
 
 @test "a key that the store knows is not asked for" {
@@ -154,10 +156,31 @@ start_asking() {
   expect 200 -H 'apikey: new' /a/x
 }
 
+@test "a subrequest may ask, too" {
+  start_asking '' "location /page/ { ssi on; ssi_types *; alias $DIR/files/; }"
+  says "$(found "$WHO")"
+  echo '<!--# include virtual="/a/one" --><!--# include virtual="/a/two" -->' >"$DIR/files/two"
+  expect 200 -H 'apikey: new' /page/two
+  [ "$(grep -c '^X-Consumer-Username: Nora' "$DIR/answer")" = 2 ]
+  rm "$DIR/reply"
+  says '{"result":"not_found"}'
+  expect 200 -H 'apikey: new' /page/two
+  [ "$(grep -c Unauthorized "$DIR/answer")" = 2 ]
+}
+
 @test "a client that goes away while the agent is asked leaves nothing behind" {
-  start_asking 'realm_auth_ask_timeout 60s;'
-  for asked in 1 2 3; do
-    curl -sS -o /dev/null -H 'apikey: new' "$WEB/a/x" 3>&- &
+  second=$(free_port)
+  start_asking 'realm_auth_ask_timeout 60s;' '' "server {
+      listen 127.0.0.1:$second http2;
+      access_log $DIR/access.log realm;
+      location / { realm_auth on; realm_auth_on_stale ask; realm_auth_ask_timeout 60s; proxy_pass http://127.0.0.1:1; }
+    }"
+  for asked in 1 2 3 4; do
+    if [ "$asked" = 4 ]; then
+      curl -sS -o /dev/null --http2-prior-knowledge -H 'apikey: new' "http://127.0.0.1:$second/x" 3>&- &
+    else
+      curl -sS -o /dev/null -H 'apikey: new' "$WEB/a/x" 3>&- &
+    fi
     waiting=$!
     until_true has_questions "$asked"
     kill -KILL "$waiting"
@@ -165,7 +188,7 @@ start_asking() {
   done
   until_true no_connection_to_agent
   expect 200 -H "apikey: $SECRET" /a/x
-  [ "$(grep -c '^499|' "$DIR/access.log")" = 3 ]
+  [ "$(grep -c '^499|' "$DIR/access.log")" = 4 ]
 }
 
 has_questions() { [ "$(questions)" = "$1" ]; }

@@ -5,20 +5,11 @@
 load nginx_common
 
 @test "limit_req and limit_conn count by consumer, each for itself" {
-  start_people
-  start_echo
+  start_gateway 'limit_req zone=by_consumer burst=2 nodelay; limit_req_status 429; limit_conn connections 100;' '' \
+    'limit_req_zone $realm_consumer_id zone=by_consumer:1m rate=1r/m; limit_conn_zone $realm_consumer_id zone=connections:1m;'
   bob=$(api POST "/v1/realms/$PROD/consumers" '{"username":"Bob"}' | jq -er .id)
   second=$(make_key "$PROD" "$bob")
   another=$(make_key "$PROD" "$ALICE")
-  start_nginx "location / { return 204; }
-    location /a/ {
-      realm_auth on;
-      realm_auth_identity realm:us:$PROD;
-      limit_req zone=by_consumer burst=2 nodelay;
-      limit_req_status 429;
-      limit_conn connections 100;
-      proxy_pass http://$UPSTREAM;
-    }" 'limit_req_zone $realm_consumer_id zone=by_consumer:1m rate=1r/m; limit_conn_zone $realm_consumer_id zone=connections:1m;'
   for _ in 1 2; do expect 200 -H "apikey: $SECRET" /a/x; done
   expect 200 -H "apikey: $another" /a/x
   expect 429 -H "apikey: $SECRET" /a/x
@@ -30,19 +21,10 @@ load nginx_common
 }
 
 @test "a limit by group takes a map of the consumer's groups" {
-  start_people
-  start_echo
-  start_nginx "location / { return 204; }
-    location /a/ {
-      realm_auth on;
-      realm_auth_identity realm:us:$PROD;
-      limit_req zone=gold;
-      limit_req zone=silver;
-      limit_req_status 429;
-      proxy_pass http://$UPSTREAM;
-    }" 'map $realm_consumer_groups $gold { default ""; ~(^|,\ )gold(,|$) $realm_consumer_id; }
+  start_gateway 'limit_req zone=gold; limit_req zone=bronze; limit_req_status 429;' '' \
+    'map $realm_consumer_groups $gold { default ""; ~(^|,\ )gold(,|$) $realm_consumer_id; }
     map $realm_consumer_groups $bronze { default ""; ~(^|,\ )bronze(,|$) $realm_consumer_id; }
-    limit_req_zone $gold zone=gold:1m rate=1000r/s; limit_req_zone $bronze zone=silver:1m rate=1r/m;'
+    limit_req_zone $gold zone=gold:1m rate=1000r/s; limit_req_zone $bronze zone=bronze:1m rate=1r/m;'
   for _ in 1 2 3; do expect 200 -H "apikey: $SECRET" /a/x; done
   api PATCH "/v1/realms/$PROD/consumers/$ALICE?wait=applied" '{"consumer_groups":["bronze"]}'
   expect 200 -H "apikey: $SECRET" /a/x
