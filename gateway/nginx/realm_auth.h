@@ -208,13 +208,32 @@ int realm_auth_store_find(ngx_pool_t *pool, const realm_auth_main_conf_t *conf,
 /* Age of the source that was not heard for longest in milliseconds, -1 when it cannot be told. */
 int64_t realm_auth_store_age_ms(const realm_auth_main_conf_t *conf);
 
+/* ---- realm_auth_consumer.c ---- */
+
 /* Writes groups_text. */
 ngx_int_t realm_auth_join_groups(ngx_pool_t *pool, realm_auth_consumer_t *consumer);
 
-/* ---- realm_auth_ask.c: the control plane, through the agent ---- */
+/* ---- realm_auth_question.c ---- */
 
 /* Writes the sources as a question names them. */
-ngx_int_t realm_auth_ask_prepare(ngx_pool_t *pool, const ngx_array_t *sources, ngx_str_t *ret);
+ngx_int_t realm_auth_question_prepare(ngx_pool_t *pool, const ngx_array_t *sources, ngx_str_t *ret);
+/* The whole request. NGX_ERROR: no memory, or the key is no UTF-8. */
+ngx_int_t realm_auth_question_make(ngx_pool_t *pool, const ngx_str_t *sources, const ngx_str_t *key,
+                                   ngx_buf_t **ret);
+
+/* ---- realm_auth_answer.c ---- */
+
+/* More than the largest consumer takes, escapes included. */
+enum { REALM_AUTH_ANSWER_MAX = 1024 * 1024 };
+
+/* Finds the body of a complete answer. NGX_AGAIN: more has to come. NGX_DECLINED: it is no answer
+ * with a 200, or not one that the protocol knows. `at_end`: no more will come. */
+ngx_int_t realm_auth_answer_find(const ngx_buf_t *answer, ngx_uint_t at_end, ngx_str_t *ret);
+/* RS_FOUND with *ret in the pool's memory, RS_NOT_FOUND, or RS_E_IO: it says neither. */
+int realm_auth_answer_read(ngx_pool_t *pool, const ngx_str_t *body, realm_auth_consumer_t *ret);
+
+/* ---- realm_auth_ask.c: the control plane, through the agent ---- */
+
 /* `answer` is RS_FOUND with a consumer in the request's memory, RS_NOT_FOUND, or negative: nobody
  * could be asked. The phases are run again afterwards. */
 typedef void (*realm_auth_asked_pt)(ngx_http_request_t *r, int answer,

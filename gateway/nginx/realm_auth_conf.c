@@ -304,7 +304,7 @@ static char *prepare_to_ask(ngx_conf_t *cf, const realm_auth_main_conf_t *main_c
                       &main_conf->ask_socket);
         return NGX_CONF_ERROR;
     }
-    return realm_auth_ask_prepare(cf->pool, conf->sources, &conf->ask_sources) == NGX_OK
+    return realm_auth_question_prepare(cf->pool, conf->sources, &conf->ask_sources) == NGX_OK
                ? NGX_CONF_OK
                : NGX_CONF_ERROR;
 }
