@@ -90,7 +90,8 @@ $(BUILD)/tests/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(call archives,agent co
 # The NGINX module's parsers, which need NGINX's headers and no NGINX.
 $(BUILD)/tests/fuzz_gateway: $(patsubst %,$(BUILD)/obj/gateway/nginx/realm_auth_%.o,args json answer consumer)
 $(BUILD)/obj/tests/fuzz/fuzz_gateway.o: $(NGINX_CONFIGURED)
-$(BUILD)/obj/tests/fuzz/fuzz_gateway.o: ALL_CPPFLAGS += $(NGINX_CPPFLAGS) -Wno-cast-qual
+$(BUILD)/obj/tests/fuzz/fuzz_gateway.o: ALL_CPPFLAGS += $(NGINX_CPPFLAGS)
+$(BUILD)/obj/tests/fuzz/fuzz_gateway.o: ALL_CFLAGS += -Wno-cast-qual
 
 .PHONY: fuzz fuzz-programs
 fuzz-programs: $(FUZZ_BIN)
