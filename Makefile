@@ -61,6 +61,7 @@ help:
 	@echo 'make            programs in $(BUILD)/bin, library in $(BUILD)/lib, NGINX module in $(BUILD)/nginx'
 	@echo 'make demo       install what is missing, build, show the whole path on loopback'
 	@echo 'make test       install what is missing, build, run every test (T=pattern: some of them)'
+	@echo 'make soak       random faults under readers for SOAK_SECONDS=300, every bit and every write (SEED=n)'
 	@echo 'make asan       the same tests under AddressSanitizer and UBSan'
 	@echo 'make fuzz       the fuzz targets, FUZZ_SECONDS=60 each'
 	@echo 'make bench      figures as ratios against their peers (N=1000000: size)'

@@ -49,9 +49,17 @@ struct source_metrics {
     uint64_t pauses;
     uint64_t readers;
     uint64_t reader_lag; /* commits that the oldest reader is behind */
+    uint64_t reader_pid; /* of that reader; 0: none */
     uint64_t readers_cleared;
     uint64_t retained; /* transactions kept for readers without slots */
     int64_t retained_age_ms;
+    uint64_t no_room;    /* 1: the last attempt to write failed for want of room */
+    uint64_t file_bytes; /* of the generation that serves */
+    uint64_t used_bytes; /* of it, what the newest version needs */
+    uint64_t map_bytes;
+    uint64_t disk_free_bytes;
+    uint64_t compactions;
+    uint64_t previous; /* 1: a generation is kept for a rollback */
 };
 
 struct board_copy {

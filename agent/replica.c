@@ -47,12 +47,24 @@ static void heard(struct replica *replica)
     source_heard(replica->source);
 }
 
+/* The upkeep tells the disk's room without delay. */
+static void note_room(struct replica *replica, bool fits)
+{
+    if (replica->metrics.no_room == !fits)
+        return;
+    replica->metrics.no_room = !fits;
+    if (fits)
+        replica_log_room_again(replica);
+    apply_check_readers(replica->apply);
+}
+
 /* Everything that the control plane has said on this connection is visible. */
 static void note_current(struct replica *replica)
 {
     if (!replica->caught_up || !apply_idle(replica->apply))
         return;
     heard(replica);
+    note_room(replica, true); /* not sooner: a small part of what has come may find room */
     set_state(replica, SOURCE_LIVE);
 }
 
@@ -86,9 +98,8 @@ static bool on_hello(void *context, const struct session_hello *hello)
     replica_log_connected(replica, hello);
     set_state(replica, SOURCE_SYNCING);
     publish(replica);
-    /* Nothing is queued or running when a feed begins: the writer thread is not in the source. */
     return !uuid_equal(&cursor.epoch, &hello->epoch) ||
-           source_has_digest_key(replica->source, hello->digest_key);
+           apply_has_digest_key(replica->apply, hello->digest_key);
 }
 
 static int on_transaction(void *context, struct feed_transaction *transaction, struct error *err)
@@ -223,6 +234,7 @@ static void on_loaded(void *context, const struct apply_result *result)
     set_state(replica, SOURCE_SYNCING);
     publish(replica);
     replica_log_loaded(replica, result);
+    apply_check_readers(replica->apply); /* what became of the disk's room, without delay */
 }
 
 /* Faults of the copy itself, which the same transaction would meet again. */
@@ -238,6 +250,8 @@ static void on_apply_failed(void *context, const struct error *err, bool loading
     struct error told = *err;
 
     replica->metrics.apply_failures++;
+    if (err->code == E_NO_SPACE)
+        note_room(replica, false); /* the session tells it as its trouble */
     (void)error_context(&told, "store");
     session_reject(replica->session, &told,
                    !loading && needs_snapshot(err->code) ? SESSION_RESYNC_STORE
@@ -250,10 +264,26 @@ static void on_readers(void *context, const struct source_readers *readers)
 
     replica->metrics.readers = readers->in_use;
     replica->metrics.reader_lag = readers->oldest_lag_txns;
+    replica->metrics.reader_pid = (uint64_t)readers->oldest_pid;
     replica->metrics.readers_cleared += readers->cleared;
     replica->metrics.retained = readers->retained;
     replica->metrics.retained_age_ms = readers->retained_age_ms;
     replica_log_reader(replica, readers);
+    publish(replica);
+}
+
+static void on_upkeep(void *context, const struct source_upkeep *upkeep, const struct error *err)
+{
+    struct replica *replica = context;
+    struct source_metrics *metrics = &replica->metrics;
+
+    metrics->file_bytes = upkeep->file_bytes;
+    metrics->used_bytes = upkeep->used_bytes;
+    metrics->map_bytes = upkeep->map_bytes;
+    metrics->disk_free_bytes = upkeep->disk_free_bytes;
+    metrics->previous = upkeep->previous != 0;
+    metrics->compactions += upkeep->compacted;
+    replica_log_upkeep(replica, upkeep, err);
     publish(replica);
 }
 
@@ -269,8 +299,8 @@ static void on_moved(void *context)
 
 static int create_apply(struct replica *replica, struct error *err)
 {
-    struct apply_events events = {on_applied, on_loaded, on_apply_failed,
-                                  on_readers, on_moved,  replica};
+    struct apply_events events = {on_applied, on_loaded, on_apply_failed, on_readers,
+                                  on_upkeep,  on_moved,  replica};
 
     return apply_create(replica->options.loop, replica->source, &events, &replica->apply, err);
 }

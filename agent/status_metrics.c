@@ -41,10 +41,23 @@ static const struct metric {
     METRIC("readers", GAUGE, readers, "Reader slots of the store that are in use."),
     METRIC("reader_lag_transactions", GAUGE, reader_lag,
            "Commits that the oldest open snapshot of a reader is behind."),
+    METRIC("oldest_reader_pid", GAUGE, reader_pid,
+           "Process that has that snapshot open, as the agent's PID namespace knows it; 0: none."),
     METRIC("readers_cleared_total", COUNTER, readers_cleared,
            "Reader slots of dead processes that were cleared."),
     METRIC("retained_transactions", GAUGE, retained,
            "Old versions that are kept for readers without slots."),
+    METRIC("no_room", GAUGE, no_room,
+           "1 while the disk has no room for what has come: the last good copy serves."),
+    METRIC("store_bytes", GAUGE, file_bytes, "Size of the file that serves."),
+    METRIC("store_used_bytes", GAUGE, used_bytes,
+           "Bytes of it that the newest version needs; the rest is free or kept for readers."),
+    METRIC("store_map_bytes", GAUGE, map_bytes, "Address space of that file; it grows by itself."),
+    METRIC("compactions_total", COUNTER, compactions,
+           "Compacted copies that were made because a reader kept the file from using its pages."),
+    METRIC("disk_free_bytes", GAUGE, disk_free_bytes, "Room on the store's file system."),
+    METRIC("previous_generation", GAUGE, previous,
+           "1 when the previous generation is kept for `realmctl rollback`."),
 #undef METRIC
 };
 

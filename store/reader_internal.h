@@ -8,7 +8,8 @@
  * page says that a generation was switched, the next rs_begin() makes a new view, which shares what
  * did not change; an old view, and what only it holds, goes with the last snapshot that uses it.
  *
- * All reference counts, the list of idle snapshots and store->view are guarded by store->mutex. A
+ * All reference counts, the lists of open generations and idle snapshots, and store->view are
+ * guarded by store->mutex. A
  * snapshot in use touches none of them.
  */
 #ifndef RS_STORE_READER_INTERNAL_H
@@ -37,6 +38,7 @@ struct page {
 /* An open generation. */
 struct opened {
     unsigned refs;
+    struct opened *next; /* in store->opened */
     struct generation generation;
     dev_t device; /* of data.mdb: a directory of the same number may be another one */
     ino_t inode;
@@ -110,8 +112,9 @@ struct rs_store {
     pid_t pid;                           /* of the opener, where the kernel cannot wipe; else 0 */
     pthread_mutex_t mutex;
     struct view *view;
-    rs_snapshot *idle; /* of `view`, ready for reuse */
-    unsigned n_in_use; /* snapshots begun and not ended */
+    struct opened *opened; /* all of them, of any view that is in use */
+    rs_snapshot *idle;     /* of `view`, ready for reuse */
+    unsigned n_in_use;     /* snapshots begun and not ended */
 };
 
 /* rs_open() with another clock. */
