@@ -232,3 +232,38 @@ no_connection_to_agent() {
   expect 401 '/a/x?apikey=%ff%fe'
   [ -z "$(questions)" ]
 }
+
+# ---- with the real agent ----
+
+start_asking_agent() {
+  start_gateway 'realm_auth_on_stale ask;'
+  [ -S "$DIR/edge/ask.sock" ] || skip 'this agent answers no questions'
+}
+
+@test "with the real agent a key works from the moment it was created, and a wrong one does not" {
+  start_asking_agent
+  for _ in {1..20}; do
+    key=$(api POST "/v1/realms/$PROD/consumers/$ALICE/keys" '{"type":"new"}' | jq -er .secret)
+    expect 200 -H "apikey: $key" /a/x
+    upstream_saw 'X-Consumer-Username: Alice'
+    upstream_saw 'X-Consumer-Groups: gold, silver'
+  done
+  expect 401 -H 'apikey: wrong' /a/x
+  [[ $(logged) == '401|unknown|-|'* ]]
+  api DELETE "/v1/realms/$PROD/consumers/$ALICE/keys/$KEY_ID?wait=applied"
+  expect 401 -H "apikey: $SECRET" /a/x
+}
+
+@test "with the real agent a stale store asks the control plane, and denies while that is away" {
+  start_asking_agent
+  kill_program "$CONTROL_PID"
+  until_true agent_is edge disconnected
+  "$BUILD/tests/age_store" "$DIR/edge" $((11 * 60 * 1000))
+  expect 401 -H "apikey: $SECRET" /a/x
+  [[ $(logged) == '401|stale_denied|-|'* ]]
+  expect 401 -H 'apikey: wrong' /a/x
+  start_control
+  until_true agent_is edge live
+  expect 200 -H "apikey: $SECRET" /a/x
+  [[ $(logged) == "200|found|$ALICE|"* ]]
+}
