@@ -159,6 +159,13 @@ static ngx_int_t correct_length(ngx_http_request_t *r, ngx_table_elt_t *h)
     return NGX_OK;
 }
 
+/* A key may have come in a header to which NGINX keeps a pointer, for $http_authorization. */
+static void forget_header(ngx_http_request_t *r, const ngx_table_elt_t *h)
+{
+    if (r->headers_in.authorization == h)
+        r->headers_in.authorization = NULL;
+}
+
 static ngx_int_t copy_others(ngx_http_request_t *r, ngx_list_t *list, const realm_auth_ctx_t *ctx)
 {
     for (const ngx_list_part_t *part = &r->headers_in.headers.part; part != NULL;
@@ -168,8 +175,10 @@ static ngx_int_t copy_others(ngx_http_request_t *r, ngx_list_t *list, const real
         for (ngx_uint_t i = 0; i < part->nelts; i++) {
             ngx_table_elt_t *h;
 
-            if (is_dropped(ctx, &headers[i].key))
+            if (is_dropped(ctx, &headers[i].key)) {
+                forget_header(r, &headers[i]);
                 continue;
+            }
             h = ngx_list_push(list);
             if (h == NULL)
                 return NGX_ERROR;

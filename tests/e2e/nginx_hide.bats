@@ -87,6 +87,15 @@ no_secret_in_logs() { ! grep -aF -- "$SECRET" "$DIR/error.log" "$DIR/access.log"
   upstream_saw 'Content-Length: 0'
 }
 
+@test "a key in Authorization is hidden from \$http_authorization and \$remote_user too" {
+  start_gateway 'realm_auth_hide_credentials on; realm_auth_key_names authorization;
+      add_header Seen "[$http_authorization$remote_user]" always;'
+  api POST "/v1/realms/$PROD/consumers/$ALICE/keys?wait=applied" '{"type":"legacy","secret":"Basic YTpi"}'
+  expect 200 -H 'Authorization: Basic YTpi' /a/x
+  answer_has 'Seen: \[\]'
+  upstream_did_not_see '^authorization'
+}
+
 @test "without hide_credentials everything reaches the upstream as it came" {
   start_gateway
   expect 200 -H "apikey: $SECRET" "/a/x?apikey=mine&c=%20d"
