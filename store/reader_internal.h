@@ -142,6 +142,18 @@ int reader_txn(rs_snapshot *snapshot, unsigned source, MDB_txn **ret);
 int reader_get(const rs_snapshot *snapshot, unsigned source, enum table table, MDB_val key,
                MDB_val *ret);
 
+/* ---- reader_lookup.c ---- */
+
+struct consumer_view;
+/* Runs `once`, and again what was overtaken; its answer, of which *ret is right when it is not
+ * negative. */
+typedef int (*reader_once)(void *context, struct consumer_view *ret);
+int reader_answer(rs_snapshot *snapshot, reader_once once, void *context,
+                  struct consumer_view *ret);
+/* Which groups of the consumer come on top of the realm's: bit i, the i-th. */
+uint64_t reader_own_groups(const struct record_strings *consumers,
+                           const struct record_strings *realms);
+
 /* ---- reader_retained.c: sources that are read without a slot ---- */
 
 /* The source's transaction is about to begin. */

@@ -66,12 +66,13 @@ tsan:
 # ---- lint ----
 
 C_FILES := $(wildcard base/*.[ch] store/*.[ch] sync/*.[ch] agent/*.[ch] control/*.[ch] control/*/*.[ch] tools/*.[ch] \
+             gateway/nginx/*.[ch] \
              include/*.h docs/examples/*.c bench/*.[ch] bench/lib/*.[ch] tests/unit/*.[ch] tests/lib/*.[ch] tests/interpose/*.[ch] tests/helpers/*.[ch] tests/fuzz/*.[ch])
 
 lint:
 	@packaging/deps.sh lint
 	@$(MAKE) --no-print-directory -j$(TEST_JOBS) BUILD=build/lint WERROR=-Werror all unit-tests bench-programs
-	@tests/lint/run build/lint
+	@NGINX_CPPFLAGS='$(NGINX_CPPFLAGS)' tests/lint/run build/lint
 
 format:
 	clang-format -i $(C_FILES)
@@ -95,6 +96,12 @@ $(BUILD)/tests/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(call archives,agent co
 	@mkdir -p $(@D)
 	$(call SAY,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS_agent) $(LIBS_control)
+
+# The NGINX module's parsers, which need NGINX's headers and no NGINX.
+$(BUILD)/tests/fuzz_gateway: $(patsubst %,$(BUILD)/obj/gateway/nginx/realm_auth_%.o,args json answer consumer)
+$(BUILD)/obj/tests/fuzz/fuzz_gateway.o: $(NGINX_CONFIGURED)
+$(BUILD)/obj/tests/fuzz/fuzz_gateway.o: ALL_CPPFLAGS += $(NGINX_CPPFLAGS)
+$(BUILD)/obj/tests/fuzz/fuzz_gateway.o: ALL_CFLAGS += -Wno-cast-qual
 
 .PHONY: fuzz fuzz-programs
 fuzz-programs: $(FUZZ_BIN)

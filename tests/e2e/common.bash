@@ -17,7 +17,9 @@ setup() {
   (umask 077 && printf '%s\n' "$ADMIN_TOKEN" >"$DIR/admin.token")
 }
 
-teardown() {
+teardown() { stop_all; }
+
+stop_all() {
   local pid
   for pid in "${PIDS[@]}"; do
     kill -KILL "$pid" 2>/dev/null || true
