@@ -22,11 +22,12 @@ teardown() {
 
 gone() { ! kill -0 "$1" 2>/dev/null; }
 
-# free_port: a port that nobody listens on at this moment. NGINX has no way to tell which it took.
+# free_port: a port that nobody listens on at this moment, below those that the kernel gives away. NGINX has no way to
+# tell which it took.
 free_port() {
   local port
   while :; do
-    port=$((RANDOM % 20000 + 20000))
+    port=$((RANDOM % 20000 + 12000))
     (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
   done
   echo "$port"
@@ -51,7 +52,7 @@ http {
     fastcgi_temp_path $DIR/temp-fastcgi;
     uwsgi_temp_path $DIR/temp-uwsgi;
     scgi_temp_path $DIR/temp-scgi;
-    realm_store ${NGINX_STORE:-$DIR/edge};
+    realm_store $DIR/edge;
     ${2:-}
     server {
         listen 127.0.0.1:$NGINX_PORT;
@@ -97,9 +98,8 @@ start_nginx() {
   return 1
 }
 
-nginx_listens() {
-  curl -sS -o /dev/null "http://127.0.0.1:$NGINX_PORT/" 2>/dev/null || ! kill -0 "$NGINX_PID" 2>/dev/null
-}
+# The pid file is written when the sockets are open.
+nginx_listens() { [ -s "$DIR/nginx.pid" ] || ! kill -0 "$NGINX_PID" 2>/dev/null; }
 
 # get [CURL_OPTION...] PATH: sets status to the answer's code; body and headers are in $DIR/answer and $DIR/headers.
 get() {
