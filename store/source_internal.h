@@ -11,6 +11,7 @@
 #include "store/generation.h"
 #include "store/retention.h"
 #include "store/source.h"
+#include "store/source_walk.h"
 #include "store/status.h"
 #include "store/tables.h"
 
@@ -46,6 +47,8 @@ struct source {
     struct index index;         /* of that transaction */
     struct buffer record;       /* scratch */
     struct buffer consumer;     /* scratch */
+
+    struct walk walk; /* over the live generation */
 
     uint32_t previous; /* the generation that served before; 0: not kept */
     enum source_fallback fallback;

@@ -186,6 +186,7 @@ static void switch_generation(struct source *source)
     OPENSSL_cleanse(load->next.digest_key, DIGEST_KEY_BYTES);
     free_load(load);
     source->load = NULL;
+    walk_reset(&source->walk);
     store_publish(source->store, source->slot, source->region, &source->live);
     retention_start(source);
     /* The page goes to disk before the files it named go. Neither failure harms: `current` is

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "store/bytes.h"
+#include "store/holding.h"
 
 struct check {
     const struct tool_source *source;
@@ -130,33 +131,6 @@ static void check_consumer(struct check *check, const MDB_val *key, const MDB_va
 
 /* ---- keys ---- */
 
-/* The record of a key with tags must say what its row and entry say. */
-static bool row_fits(const MDB_val *value, const struct record_key *key)
-{
-    const unsigned char *record = (const unsigned char *)value->mv_data + LAYOUT_HASH_BYTES;
-    size_t size = value->mv_size - LAYOUT_HASH_BYTES;
-    struct record_key view;
-
-    if (size == 0)
-        return true;
-    return record_check(RECORD_KEY, record, size) && record_view_key(record, size, &view) &&
-           view.tags.count > 0 && uuid_equal(&view.id, &key->id) &&
-           uuid_equal(&view.consumer_id, &key->consumer_id) &&
-           memcmp(view.digest, key->digest, DIGEST_BYTES) == 0 &&
-           view.expires_at_ms == key->expires_at_ms;
-}
-
-/* The entry must lead to the key's consumer, and its copy of the record be like the others. */
-static bool entry_fits(const struct entry *entry, const struct record_key *key,
-                       const struct consumer_place *place)
-{
-    if (place->home != HOME_KEYS)
-        return entry->kind == ENTRY_KEY_REFERENCE &&
-               uuid_equal(&entry->consumer_id, &key->consumer_id);
-    return entry->kind == ENTRY_KEY_RECORD && entry->record_size == place->record.mv_size &&
-           memcmp(entry->record, place->record.mv_data, entry->record_size) == 0;
-}
-
 static void check_key(struct check *check, const MDB_val *name, const MDB_val *value)
 {
     const struct tables tables = source_view_tables(check->source);
@@ -174,14 +148,14 @@ static void check_key(struct check *check, const MDB_val *name, const MDB_val *v
     rc = consumers_read_row(&tables, *name, *value, &key, &entry, NULL);
     if (rc == E_NOT_FOUND)
         fault(check, "no lookup entry leads to key %s", text);
-    else if (rc != 0 || !row_fits(value, &key))
+    else if (rc != 0 || !holding_row_fits(*value, &key))
         fault(check, "the record of key %s is damaged", text);
     if (rc != 0)
         return;
     rc = consumers_find(&tables, layout_key_scope(bytes), &key.consumer_id, &place, NULL);
     if (rc == E_NOT_FOUND)
         fault(check, "key %s belongs to a consumer that is not there", text);
-    else if (rc == 0 && !entry_fits(&entry, &key, &place))
+    else if (rc == 0 && !holding_entry_fits(&entry, &key, &place))
         fault(check, "the entry of key %s leads to another consumer", text);
 }
 
