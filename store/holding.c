@@ -113,14 +113,15 @@ int holding_read(const struct tables *tables, uint32_t scope, const struct uuid 
         return rc;
     }
     if (!holding.sound)
-        holding.hash = (struct set_hash){0};
+        holding.hash = set_hash_of(id->bytes, UUID_BYTES);
     *ret = holding;
     return 0;
 }
 
 /* ---- realms ---- */
 
-int holding_realm(const struct tables *tables, uint32_t scope, MDB_val *ret, struct error *err)
+int holding_realm(const struct tables *tables, uint32_t scope, struct holding *ret,
+                  struct error *err)
 {
     struct record_realm view;
     uint32_t number = 0;
@@ -130,17 +131,18 @@ int holding_realm(const struct tables *tables, uint32_t scope, MDB_val *ret, str
 
     if (rc != 0)
         return rc;
+    ret->hash = set_hash_of(&scope, sizeof(scope));
+    ret->sound = false;
     if (!record_check(RECORD_REALM, record.mv_data, record.mv_size) ||
         !record_view_realm(record.mv_data, record.mv_size, &view) || view.number != scope)
-        return E_NOT_FOUND;
+        return 0;
     rc = tables_get(tables, TABLE_REALM_IDS, env_val(view.id.bytes, UUID_BYTES), &back, err);
-    if (rc != 0)
-        return rc;
-    if (back.mv_size == sizeof(number))
+    if (rc == 0 && back.mv_size == sizeof(number))
         memcpy(&number, back.mv_data, sizeof(number));
     if (number != scope)
-        return E_NOT_FOUND;
-    *ret = record;
+        return rc == E_NOT_FOUND ? 0 : rc;
+    ret->sound = true;
+    ret->hash = set_hash_of(record.mv_data, record.mv_size);
     return 0;
 }
 

@@ -1,5 +1,6 @@
-/* holding.h - what the store really holds of one consumer: read from the file and checked in full,
- * whatever the digests say. For the walk that looks for damage, for repair, and for verify.
+/* holding.h - what the store really holds of one consumer or realm: read from the file and checked
+ * in full, whatever the digests say. For the walk that looks for damage, for repair, and for
+ * verify.
  */
 #ifndef RS_STORE_HOLDING_H
 #define RS_STORE_HOLDING_H
@@ -9,7 +10,7 @@
 
 struct holding {
     bool sound;           /* every record is whole, each copy of it is the same, and all is in its
-                             place; else the hash says nothing */
+                             place; else the hash is none that records have */
     struct set_hash hash; /* of the consumer's record and those of its keys */
     uint64_t records;
 };
@@ -18,9 +19,9 @@ struct holding {
 int holding_read(const struct tables *tables, uint32_t scope, const struct uuid *id,
                  struct buffer *scratch, struct holding *ret, struct error *err);
 
-/* The realm's record, when it is whole and realm_ids leads to it; else E_NOT_FOUND, with *err
- * untouched. */
-int holding_realm(const struct tables *tables, uint32_t scope, MDB_val *ret, struct error *err);
+/* A realm's record, to which realm_ids must lead. E_NOT_FOUND with *err untouched. */
+int holding_realm(const struct tables *tables, uint32_t scope, struct holding *ret,
+                  struct error *err);
 /* The consumer of the scope behind `after` (NULL: the first) that has a row, or of which a key has
  * one. E_NOT_FOUND with *err untouched. */
 int holding_next(const struct tables *tables, uint32_t scope, const struct uuid *after,

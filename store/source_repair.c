@@ -281,16 +281,18 @@ static int repair_realm(struct repair *repair, struct error *err)
 {
     const struct model_realm *realm = repair->content->realm;
     struct source *source = repair->source;
-    struct error encoding = ERROR_INIT;
-    MDB_val record;
+    struct holding holding = {.sound = false};
+    struct set_hash expected;
     int rc;
 
     buffer_clear(&source->record);
     if (record_encode_realm(realm, &source->record) != 0)
         return error_set(err, E_PROTOCOL, "a realm does not fit a record");
-    rc = holding_realm(&source->tables, realm->number, &record, &encoding);
-    if (rc == 0 && record.mv_size == source->record.size &&
-        memcmp(record.mv_data, source->record.data, record.mv_size) == 0)
+    expected = set_hash_of(source->record.data, source->record.size);
+    rc = holding_realm(&source->tables, realm->number, &holding, err);
+    if (rc != 0 && rc != E_NOT_FOUND)
+        return rc;
+    if (holding.sound && set_hash_equal(&holding.hash, &expected))
         return 0;
     tell(repair, rc == 0 ? SOURCE_DIFFERENT : SOURCE_MISSING, true, &realm->id);
     rc = take_realm_out(source, realm->number, &realm->id, err);
@@ -357,7 +359,7 @@ static int set_digests(struct repair *repair, struct error *err)
 {
     const struct source_content *content = repair->content;
     struct set_hash buckets[SET_HASH_BUCKETS];
-    MDB_val record;
+    struct holding realm;
     int rc = digests_get_buckets(&repair->source->tables, content->scope, buckets, err);
 
     for (unsigned b = 0; b < SET_HASH_BUCKETS; b++) {
@@ -367,12 +369,9 @@ static int set_digests(struct repair *repair, struct error *err)
     for (size_t i = 0; i < content->n_consumers; i++)
         set_hash_add(&buckets[set_hash_bucket(&content->consumers[i]->id)], &repair->expected[i]);
     if (rc == 0 && content->realm != NULL) {
-        rc = holding_realm(&repair->source->tables, content->scope, &record, err);
-        if (rc == 0) {
-            struct set_hash hash = set_hash_of(record.mv_data, record.mv_size);
-
-            set_hash_add(&buckets[SET_HASH_BUCKET_OF_REALM], &hash);
-        }
+        rc = holding_realm(&repair->source->tables, content->scope, &realm, err);
+        if (rc == 0)
+            set_hash_add(&buckets[SET_HASH_BUCKET_OF_REALM], &realm.hash);
     }
     return rc == 0 ? digests_set(&repair->source->tables, content->scope, buckets, err) : rc;
 }

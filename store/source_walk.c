@@ -193,16 +193,13 @@ static int walk_bucket(struct slice *slice, struct error *err)
 static int walk_realm(struct slice *slice, struct error *err)
 {
     struct walk *walk = &slice->source->walk;
-    struct set_hash hash;
-    MDB_val record;
-    int rc;
+    struct holding holding;
+    int rc = holding_realm(&slice->tables, walk->scope, &holding, err);
 
     slice->ret->records++;
-    rc = holding_realm(&slice->tables, walk->scope, &record, err);
     if (rc != 0)
         return rc == E_NOT_FOUND ? 0 : rc;
-    hash = set_hash_of(record.mv_data, record.mv_size);
-    set_hash_add(&walk->sums[SET_HASH_BUCKET_OF_REALM], &hash);
+    set_hash_add(&walk->sums[SET_HASH_BUCKET_OF_REALM], &holding.hash);
     return 0;
 }
 
