@@ -15,7 +15,8 @@ enum apply_kind {
     APPLY_LOAD_CHUNK,
     APPLY_LOAD_END,
     APPLY_LOAD_ABORT,
-    APPLY_READERS
+    APPLY_READERS,
+    APPLY_WALK
 };
 
 struct apply_item {
@@ -55,8 +56,16 @@ struct apply_job {
     struct error err; /* code 0: done */
     struct apply_result result;
     struct source_readers readers;
+    struct source_walked walked;
 };
 
 void apply_job_run(struct apply_job *job);
+
+/* ---- apply_compare.c: inside the LMDB transaction ---- */
+
+/* After the transaction's changes: compares its digests, notes what differs. */
+int apply_compare(struct apply_job *job, const struct feed_transaction *transaction);
+/* Makes the buckets that the transaction brings, if it does, what they should be. */
+int apply_repair(struct apply_job *job, const struct feed_transaction *transaction);
 
 #endif

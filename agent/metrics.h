@@ -52,6 +52,13 @@ struct source_metrics {
     uint64_t readers_cleared;
     uint64_t retained; /* transactions kept for readers without slots */
     int64_t retained_age_ms;
+    uint64_t digests_compared;  /* of scopes, with the source's */
+    uint64_t digest_mismatches; /* of these, and what the walk found */
+    uint64_t repairs;           /* transactions that brought the content of buckets */
+    uint64_t repaired;          /* consumers and realms that were put right by them */
+    uint64_t mended;            /* pieces of the lookup table that were damaged */
+    uint64_t walked_records;
+    uint64_t walk_rounds;
 };
 
 struct board_copy {

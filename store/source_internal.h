@@ -62,6 +62,11 @@ struct source {
 int source_check_owner(const struct source *source, const struct generation *generation,
                        struct error *err);
 
+/* ---- source_repair.c ---- */
+
+/* Counts the records anew, in a transaction of its own. */
+int source_recount(struct source *source, struct error *err);
+
 /* ---- generation_keep.c ---- */
 
 /* Reads `current`: the generation that serves (0: none), and source->previous. */

@@ -93,36 +93,46 @@ static int expect_all(struct repair *repair, struct error *err)
 
 /* ---- taking out ---- */
 
-static int drop_entry(struct source *source, uint64_t hash, uint32_t scope,
-                      const struct uuid *key_id, struct error *err)
+/* A row that was added may name another consumer's key, whose entry is to stay. */
+static bool leads_to(const struct entry *entry, const unsigned char *consumer_id)
 {
+    struct record_consumer view = {.id = entry->consumer_id};
+
+    return (entry->record != NULL &&
+            !record_view_consumer(entry->record, entry->record_size, &view)) ||
+           memcmp(view.id.bytes, consumer_id, UUID_BYTES) == 0;
+}
+
+/* The entry of the key whose row begins with `row`. */
+static int drop_entry(struct source *source, uint64_t hash,
+                      const unsigned char row[LAYOUT_KEY_KEY_BYTES], struct error *err)
+{
+    uint32_t scope = layout_key_scope(row);
+    struct uuid key_id;
     uint8_t name[ENTRY_NAME_BYTES];
     struct entry entry;
     int rc = index_mend_at(&source->index, hash, err);
 
+    memcpy(key_id.bytes, row + LAYOUT_CONSUMER_KEY_BYTES, UUID_BYTES);
     if (rc == 0)
-        rc = index_find_key(&source->tables, hash, scope, key_id, &entry, err);
+        rc = index_find_key(&source->tables, hash, scope, &key_id, &entry, err);
     if (rc != 0)
         return rc == E_NOT_FOUND ? 0 : rc;
+    if (!leads_to(&entry, row + LAYOUT_SCOPE_BYTES))
+        return 0;
     memcpy(name, entry.name, sizeof(name)); /* moves when the map changes */
     return index_drop(&source->index, name, scope, false, err);
 }
 
 /* The key's row, whatever it holds, and the entry that it leads to. */
-static int take_key_out(struct source *source, uint32_t scope, MDB_val row, MDB_val value,
-                        struct error *err)
+static int take_key_out(struct source *source, MDB_val row, MDB_val value, struct error *err)
 {
     unsigned char bytes[LAYOUT_KEY_KEY_BYTES];
-    struct uuid key_id;
-    uint64_t hash;
     int rc = 0;
 
     memcpy(bytes, row.mv_data, sizeof(bytes));
-    memcpy(key_id.bytes, bytes + LAYOUT_CONSUMER_KEY_BYTES, UUID_BYTES);
-    if (value.mv_size >= LAYOUT_HASH_BYTES) {
-        hash = bytes_get_u64(value.mv_data);
-        rc = drop_entry(source, hash, scope, &key_id, err);
-    }
+    if (value.mv_size >= LAYOUT_HASH_BYTES)
+        rc = drop_entry(source, bytes_get_u64(value.mv_data), bytes, err);
     if (rc == 0)
         rc = tables_delete(&source->tables, TABLE_CONSUMERS, env_val(bytes, sizeof(bytes)), err);
     return rc;
@@ -138,7 +148,7 @@ static int take_out(struct source *source, uint32_t scope, const struct uuid *id
 
     layout_consumer_key(scope, id, consumer);
     while ((rc = consumers_next_key(&source->tables, consumer, NULL, &row, &value, err)) == 0) {
-        rc = take_key_out(source, scope, row, value, err);
+        rc = take_key_out(source, row, value, err);
         if (rc != 0)
             return rc;
     }
@@ -402,6 +412,21 @@ static int recount(struct source *source, struct error *err)
     }
     mdb_cursor_close(cursor);
     return rc == MDB_NOTFOUND ? 0 : env_error(err, rc, "count the records");
+}
+
+int source_recount(struct source *source, struct error *err)
+{
+    struct model_cursor cursor = source->live.meta.cursor;
+    int64_t time_ms = source->live.meta.commit_time_ms;
+    int rc = source_begin(source, err);
+
+    if (rc != 0)
+        return rc;
+    rc = recount(source, err);
+    if (rc == 0)
+        return source_commit(source, &cursor, time_ms, err);
+    source_abort(source);
+    return rc;
 }
 
 static int run(struct repair *repair, struct error *err)

@@ -134,7 +134,8 @@ static int open_world(void **state)
 {
     struct world *world = calloc(1, sizeof(*world));
     struct store_options options = {.map_bytes = 64 * (size_t)MEBIBYTE, .clock = clock_system};
-    struct apply_events events = {on_applied, on_loaded, on_failed, on_readers, on_moved, world};
+    struct apply_events events = {on_applied, on_loaded, on_failed, on_readers,
+                                  NULL,       on_moved,  world};
     struct error err = ERROR_INIT;
 
     assert_non_null(world);
