@@ -28,6 +28,7 @@ struct replica {
     struct log_pace connected_pace;
     struct log_pace reader_pace;
     struct log_pace digest_pace;
+    struct log_pace mended_pace;
 
     void (*closed)(void *context);
     void *closed_context;
@@ -40,7 +41,7 @@ void replica_log_resync(const struct replica *replica, enum session_resync reaso
 void replica_log_loaded(const struct replica *replica, const struct apply_result *result);
 void replica_log_mismatch(struct replica *replica, uint32_t scope, const char *found_by);
 void replica_log_repaired(const struct replica *replica, const struct apply_compared *compared);
-void replica_log_mended(const struct replica *replica);
+void replica_log_mended(struct replica *replica);
 void replica_log_reader(struct replica *replica, const struct source_readers *readers);
 void replica_log_closed(const struct replica *replica);
 

@@ -162,11 +162,16 @@ void replica_log_repaired(const struct replica *replica, const struct apply_comp
         compared->repaired > named ? ", the first ones are named above" : "");
 }
 
-void replica_log_mended(const struct replica *replica)
+void replica_log_mended(struct replica *replica)
 {
-    SAY(replica, LOG_LEVEL_WARNING, NULL,
-        "a damaged piece of the lookup table was taken out; what it held is fetched again when the "
-        "records of its consumers are checked");
+    char text[LOG_LEFT_OUT_SIZE];
+    unsigned left_out;
+
+    if (log_pace_due(&replica->mended_pace, REPLICA_LOG_INTERVAL_MS, &left_out))
+        SAY(replica, LOG_LEVEL_WARNING, NULL,
+            "a damaged piece of the lookup table was taken out; what it held is fetched again when "
+            "the records of its consumers are checked%s",
+            log_left_out(left_out, text));
 }
 
 void replica_log_reader(struct replica *replica, const struct source_readers *readers)
