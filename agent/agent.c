@@ -39,6 +39,7 @@ static void close_loop_parts(struct agent *agent)
     uv_close((uv_handle_t *)&agent->on_int, NULL);
     uv_close((uv_handle_t *)&agent->on_hup, NULL);
     uv_close((uv_handle_t *)&agent->readers_timer, NULL);
+    uv_close((uv_handle_t *)&agent->walk_timer, NULL);
     uv_close((uv_handle_t *)&agent->pulse_timer, NULL);
 }
 
@@ -79,14 +80,22 @@ static void on_reload_signal(uv_signal_t *handle, int signal_number)
 
 /* ---- timers ---- */
 
-static void on_readers_timer(uv_timer_t *timer)
+static void each_replica(struct agent *agent, void (*call)(struct replica *replica))
 {
-    struct agent *agent = timer->data;
-
     for (size_t i = 0; i < CONFIG_SOURCES_MAX; i++) {
         if (agent->slots[i].replica != NULL && !agent->slots[i].closing)
-            replica_check_readers(agent->slots[i].replica);
+            call(agent->slots[i].replica);
     }
+}
+
+static void on_readers_timer(uv_timer_t *timer)
+{
+    each_replica(timer->data, replica_check_readers);
+}
+
+static void on_walk_timer(uv_timer_t *timer)
+{
+    each_replica(timer->data, replica_walk);
 }
 
 static void on_pulse(uv_timer_t *timer)
@@ -179,9 +188,10 @@ static void init_handles(struct agent *agent)
     (void)uv_signal_init(&agent->loop, &agent->on_int);
     (void)uv_signal_init(&agent->loop, &agent->on_hup);
     (void)uv_timer_init(&agent->loop, &agent->readers_timer);
+    (void)uv_timer_init(&agent->loop, &agent->walk_timer);
     (void)uv_timer_init(&agent->loop, &agent->pulse_timer);
     agent->on_term.data = agent->on_int.data = agent->on_hup.data = agent;
-    agent->readers_timer.data = agent->pulse_timer.data = agent;
+    agent->readers_timer.data = agent->walk_timer.data = agent->pulse_timer.data = agent;
 }
 
 static int start_handles(struct agent *agent, struct error *err)
@@ -196,6 +206,8 @@ static int start_handles(struct agent *agent, struct error *err)
     if (rc == 0)
         rc = uv_timer_start(&agent->readers_timer, on_readers_timer, AGENT_READERS_MS,
                             AGENT_READERS_MS);
+    if (rc == 0)
+        rc = uv_timer_start(&agent->walk_timer, on_walk_timer, REPLICA_WALK_MS, REPLICA_WALK_MS);
     if (rc == 0)
         rc = uv_timer_start(&agent->pulse_timer, on_pulse, pulse_ms, pulse_ms);
     return from_uv(rc, "cannot start the event loop", err);

@@ -28,6 +28,7 @@ struct apply {
     size_t queued_bytes;
     unsigned queued_chunks;
     bool readers_asked;
+    bool walk_asked;
 
     struct apply_item *filling; /* owned: the chunk that is not full yet */
 
@@ -79,6 +80,7 @@ static void drop_queue(struct apply *apply)
         apply_item_destroy(apply->filling);
     apply->filling = NULL;
     apply->readers_asked = false;
+    apply->walk_asked = false;
 }
 
 /* What the next job is: all transactions that stand together, or one item of another kind. */
@@ -111,11 +113,22 @@ static void dispatch(struct apply *apply)
 
 /* ---- the end of a job ---- */
 
+/* A question beside the work, whose failure harms nothing. */
+static bool is_question(const struct apply_job *job)
+{
+    return job->kind == APPLY_READERS || (job->kind == APPLY_WALK && job->err.code == E_NOT_READY);
+}
+
+static bool is_load(enum apply_kind kind)
+{
+    return kind >= APPLY_LOAD_BEGIN && kind <= APPLY_LOAD_ABORT;
+}
+
 static void report(struct apply *apply, const struct apply_job *job)
 {
-    if (job->err.code != 0 && job->kind != APPLY_READERS) {
+    if (job->err.code != 0 && !is_question(job)) {
         drop_queue(apply);
-        apply->events.failed(apply->events.context, &job->err, job->kind != APPLY_TRANSACTION);
+        apply->events.failed(apply->events.context, &job->err, is_load(job->kind));
         return;
     }
     if (job->kind == APPLY_TRANSACTION)
@@ -125,6 +138,8 @@ static void report(struct apply *apply, const struct apply_job *job)
     else if (job->kind == APPLY_READERS && job->readers_known) {
         apply->events.readers(apply->events.context, &job->readers);
         apply->events.upkeep(apply->events.context, &job->upkeep, &job->err);
+    } else if (job->kind == APPLY_WALK && job->err.code == 0) {
+        apply->events.walked(apply->events.context, &job->walked);
     }
 }
 
@@ -141,6 +156,8 @@ static void on_done(void *context)
     apply->key_check = job->result.key_check;
     if (job->kind == APPLY_READERS)
         apply->readers_asked = false;
+    if (job->kind == APPLY_WALK)
+        apply->walk_asked = false;
     if (apply->closing)
         return;
     report(apply, job);
@@ -286,7 +303,7 @@ void apply_load_abort(struct apply *apply)
     while (apply->first != NULL) {
         struct apply_item *item = pop(apply);
 
-        if (item->kind == APPLY_TRANSACTION || item->kind == APPLY_READERS) {
+        if (!is_load(item->kind)) {
             *end = item;
             end = &item->next;
         } else {
@@ -306,15 +323,23 @@ void apply_load_abort(struct apply *apply)
         return; /* the next load_begin, or closing the source, removes what is left */
 }
 
-void apply_check_readers(struct apply *apply)
+/* *asked until it is done; without memory, the next turn of the timer asks again. */
+static void ask(struct apply *apply, enum apply_kind kind, bool *asked)
 {
     struct error err = ERROR_INIT;
 
-    if (apply->readers_asked)
-        return;
-    apply->readers_asked = true;
-    if (push_new(apply, APPLY_READERS, &err) != 0)
-        apply->readers_asked = false; /* the next turn of the timer asks again */
+    if (!*asked)
+        *asked = push_new(apply, kind, &err) == 0;
+}
+
+void apply_check_readers(struct apply *apply)
+{
+    ask(apply, APPLY_READERS, &apply->readers_asked);
+}
+
+void apply_walk(struct apply *apply)
+{
+    ask(apply, APPLY_WALK, &apply->walk_asked);
 }
 
 bool apply_full(const struct apply *apply)

@@ -31,7 +31,20 @@
 enum {
     APPLY_QUEUE_MAX_BYTES = 32 * 1024 * 1024,
     APPLY_CHUNK_BYTES = 1024 * 1024, /* records of a load that travel together */
-    APPLY_CHUNKS_MAX = 8
+    APPLY_CHUNKS_MAX = 8,
+    APPLY_DIFFERENCES_MAX = 8 /* that are named in the log; more are counted */
+};
+
+/* What the digests of a batch's transactions said. */
+struct apply_compared {
+    uint64_t scopes;     /* that were compared */
+    uint64_t mismatches; /* of these */
+    uint32_t scope;      /* the first of them */
+    bool with_buckets;   /* the source's buckets of `scope` were there: */
+    struct set_hash_marks differing;
+    enum feed_wish_kind answered; /* which wish was granted; FEED_WISH_CONTENT: a repair */
+    uint64_t repaired;            /* consumers and realms that were not as they should be */
+    struct source_difference differences[APPLY_DIFFERENCES_MAX]; /* the first of them */
 };
 
 /* What became durable and visible. */
@@ -46,6 +59,7 @@ struct apply_result {
     uint64_t changes;              /* records for a load */
     enum source_fallback fallback; /* of a load: what became of the former copy */
     uint64_t duration_us;          /* of the store's work; for a load, of its publication */
+    struct apply_compared compared;
 };
 
 struct apply_events {
@@ -56,6 +70,7 @@ struct apply_events {
     void (*readers)(void *context, const struct source_readers *readers);
     /* Follows readers(); err->code 0: all is well. */
     void (*upkeep)(void *context, const struct source_upkeep *upkeep, const struct error *err);
+    void (*walked)(void *context, const struct source_walked *walked);
     void (*moved)(void *context);
     void *context;
 };
@@ -82,6 +97,10 @@ void apply_load_abort(struct apply *apply);
 
 /* Asks for readers() and upkeep(), unless an earlier question waits still. */
 void apply_check_readers(struct apply *apply);
+
+/* Asks for one slice of the walk over the store's own file: walked(), or failed() when the file
+ * cannot be read. */
+void apply_walk(struct apply *apply);
 
 bool apply_full(const struct apply *apply);
 /* Nothing waits and nothing runs. */

@@ -74,19 +74,40 @@ static int put_change(struct source *source, const struct change *change, struct
         return source_put_consumer(source, change->scope, &change->consumer, err);
     case CHANGE_KEY:
         return source_put_key(source, change->scope, &change->key, err);
+    case CHANGE_BUCKET: /* apply_repair() did that before */
+        return 0;
     case CHANGE_KINDS:
         break;
     }
     return error_set(err, E_INVALID, NULL);
 }
 
+/* Deletes come first: what is gone at the source need not be whole to be repaired. */
+static int put_changes(struct apply_job *job, const struct feed_transaction *transaction)
+{
+    bool repaired = false;
+    int rc = 0;
+
+    for (size_t i = 0; i < transaction->count && rc == 0; i++) {
+        const struct change *change = &transaction->changes[i];
+
+        if (!repaired && change->kind >= CHANGE_BUCKET) {
+            repaired = true;
+            rc = apply_repair(job, transaction);
+        }
+        if (rc == 0)
+            rc = put_change(job->source, change, &job->err);
+    }
+    return rc;
+}
+
 static int put_transaction(struct apply_job *job, const struct apply_item *item)
 {
     const struct feed_transaction *transaction = item->transaction;
-    int rc = 0;
+    int rc = put_changes(job, transaction);
 
-    for (size_t i = 0; i < transaction->count && rc == 0; i++)
-        rc = put_change(job->source, &transaction->changes[i], &job->err);
+    if (rc == 0)
+        rc = apply_compare(job, transaction);
     if (rc != 0)
         return error_context(&job->err, "transaction to version %" PRIu64,
                              transaction->cursor.version);
@@ -211,6 +232,9 @@ void apply_job_run(struct apply_job *job)
         break;
     case APPLY_READERS:
         run_upkeep(job);
+        break;
+    case APPLY_WALK:
+        (void)source_walk(job->source, &job->walked, &job->err);
         break;
     }
     job->result.duration_us = (uv_hrtime() - start_ns) / 1000;

@@ -15,7 +15,8 @@ enum apply_kind {
     APPLY_LOAD_CHUNK,
     APPLY_LOAD_END,
     APPLY_LOAD_ABORT,
-    APPLY_READERS
+    APPLY_READERS,
+    APPLY_WALK
 };
 
 struct apply_item {
@@ -57,8 +58,16 @@ struct apply_job {
     struct source_readers readers; /* APPLY_READERS */
     bool readers_known;            /* they are right, whatever err says of the upkeep */
     struct source_upkeep upkeep;   /* APPLY_READERS */
+    struct source_walked walked;   /* APPLY_WALK */
 };
 
 void apply_job_run(struct apply_job *job);
+
+/* ---- apply_compare.c: inside the LMDB transaction ---- */
+
+/* After the transaction's changes: compares its digests, notes what differs. */
+int apply_compare(struct apply_job *job, const struct feed_transaction *transaction);
+/* Makes the buckets that the transaction brings, if it does, what they should be. */
+int apply_repair(struct apply_job *job, const struct feed_transaction *transaction);
 
 #endif

@@ -79,7 +79,67 @@ static void note_current(struct replica *replica)
     tell_visible(replica, &cursor);
 }
 
+/* ---- comparing with the source ---- */
+
+static void take_step(struct replica *replica, enum integrity_step step)
+{
+    struct error err = ERROR_INIT;
+
+    if (step == INTEGRITY_ASK) {
+        session_reconnect(replica->session);
+    } else if (step == INTEGRITY_SNAPSHOT) {
+        (void)error_set(&err, E_CORRUPT,
+                        "store: the copy differs from the source and repairs do not help");
+        session_reject(replica->session, &err, SESSION_RESYNC_DIGEST);
+    }
+}
+
+static void note_compared(struct replica *replica, const struct apply_compared *compared)
+{
+    struct source_metrics *metrics = &replica->metrics;
+
+    metrics->digests_compared += compared->scopes;
+    metrics->digest_mismatches += compared->mismatches;
+    metrics->repairs += compared->answered == FEED_WISH_CONTENT;
+    metrics->repaired += compared->repaired;
+    if (compared->answered == FEED_WISH_DIGESTS)
+        replica->compared_ms = clock_boot_ms();
+    if (compared->repaired > 0)
+        replica_log_repaired(replica, compared);
+    if (compared->mismatches > 0)
+        replica_log_mismatch(replica, compared->scope, "the control plane's digest");
+    take_step(replica, integrity_applied(&replica->integrity, compared,
+                                         apply_counts(replica->apply).consumers));
+}
+
+static void on_walked(void *context, const struct source_walked *walked)
+{
+    struct replica *replica = context;
+    struct source_metrics *metrics = &replica->metrics;
+
+    metrics->walked_records += walked->records;
+    metrics->walk_rounds += walked->round_done;
+    metrics->mended += walked->mended;
+    metrics->digest_mismatches += walked->differs;
+    if (walked->mended)
+        replica_log_mended(replica);
+    if (walked->differs) {
+        replica_log_mismatch(replica, walked->scope, "checking the file");
+        take_step(replica, integrity_suspect(&replica->integrity, walked->scope));
+    }
+    if (walked->round_done && clock_boot_ms() - replica->compared_ms >= REPLICA_COMPARE_MS)
+        take_step(replica, integrity_compare_all(&replica->integrity));
+    publish(replica);
+}
+
 /* ---- the session's sink ---- */
+
+static void on_wish(void *context, struct feed_wish *ret)
+{
+    const struct replica *replica = context;
+
+    *ret = replica->integrity.wish;
+}
 
 static bool on_cursor(void *context, struct model_cursor *ret)
 {
@@ -131,6 +191,7 @@ static void on_heartbeat(void *context, uint64_t version)
 
     replica->metrics.source_version = version;
     replica->caught_up = true;
+    replica->heartbeat_ms = clock_boot_ms();
     note_current(replica);
     publish(replica);
 }
@@ -231,6 +292,7 @@ static void on_applied(void *context, const struct apply_result *result)
     session_ack(replica->session, &result->cursor);
     note_current(replica);
     publish(replica);
+    note_compared(replica, &result->compared);
 }
 
 static void on_loaded(void *context, const struct apply_result *result)
@@ -245,6 +307,7 @@ static void on_loaded(void *context, const struct apply_result *result)
     histogram_add(&metrics->commit_duration, (double)result->duration_us / 1e6);
     set_state(replica, SOURCE_SYNCING);
     tell_visible(replica, &result->cursor);
+    integrity_loaded(&replica->integrity);
     publish(replica);
     replica_log_loaded(replica, result);
     apply_check_readers(replica->apply); /* what became of the disk's room, without delay */
@@ -304,6 +367,9 @@ static void on_moved(void *context)
 {
     struct replica *replica = context;
 
+    /* A heartbeat may have met a slice of the walk, and not an idle queue. */
+    if (clock_boot_ms() - replica->heartbeat_ms <= REPLICA_FRESH_MS)
+        note_current(replica);
     session_resume(replica->session);
     publish(replica);
 }
@@ -313,7 +379,7 @@ static void on_moved(void *context)
 static int create_apply(struct replica *replica, struct error *err)
 {
     struct apply_events events = {on_applied, on_loaded, on_apply_failed, on_readers,
-                                  on_upkeep,  on_moved,  replica};
+                                  on_upkeep,  on_walked,  on_moved, replica};
 
     return apply_create(replica->options.loop, replica->source, &events, &replica->apply, err);
 }
@@ -335,6 +401,7 @@ static int create_session(struct replica *replica, struct error *err)
     };
     struct session_sink sink = {
         .cursor = on_cursor,
+        .wish = on_wish,
         .full = on_full,
         .hello = on_hello,
         .transaction = on_transaction,
@@ -433,6 +500,7 @@ int replica_create(const struct replica_options *options, struct replica **ret, 
     set_state(replica, SOURCE_DISCONNECTED);
     durable = apply_cursor(replica->apply);
     tell_visible(replica, &durable);
+    (void)integrity_compare_all(&replica->integrity); /* asked for with the first connection */
     publish(replica);
     session_start(replica->session);
     *ret = replica;
@@ -452,6 +520,11 @@ void replica_close(struct replica *replica, void (*closed)(void *context), void 
 void replica_check_readers(struct replica *replica)
 {
     apply_check_readers(replica->apply);
+}
+
+void replica_walk(struct replica *replica)
+{
+    apply_walk(replica->apply);
 }
 
 const struct config_source *replica_config(const struct replica *replica)

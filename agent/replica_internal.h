@@ -6,6 +6,7 @@
 #include <inttypes.h>
 
 #include "agent/apply.h"
+#include "agent/integrity.h"
 #include "agent/replica.h"
 #include "sync/session.h"
 
@@ -17,13 +18,18 @@ struct replica {
     struct apply *apply;            /* owned */
     struct session *session;        /* owned */
     struct source_metrics metrics;
-    bool caught_up; /* a heartbeat has come on this connection */
+    struct integrity integrity;
+    int64_t compared_ms;  /* boot time of the last comparison of everything */
+    bool caught_up;       /* a heartbeat has come on this connection */
+    int64_t heartbeat_ms; /* boot time of the last one */
 
     struct log_pace trouble_pace;
     int trouble_code; /* of the last trouble that was written */
     struct log_pace connected_pace;
     struct log_pace reader_pace;
     struct log_pace upkeep_pace;
+    struct log_pace digest_pace;
+    struct log_pace mended_pace;
 
     void (*closed)(void *context);
     void *closed_context;
@@ -34,6 +40,9 @@ void replica_log_connected(struct replica *replica, const struct session_hello *
 void replica_log_trouble(struct replica *replica, const struct session_failure *failure);
 void replica_log_resync(const struct replica *replica, enum session_resync reason);
 void replica_log_loaded(const struct replica *replica, const struct apply_result *result);
+void replica_log_mismatch(struct replica *replica, uint32_t scope, const char *found_by);
+void replica_log_repaired(const struct replica *replica, const struct apply_compared *compared);
+void replica_log_mended(struct replica *replica);
 void replica_log_reader(struct replica *replica, const struct source_readers *readers);
 void replica_log_room_again(const struct replica *replica);
 void replica_log_upkeep(struct replica *replica, const struct source_upkeep *upkeep,

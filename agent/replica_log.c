@@ -2,6 +2,8 @@
  * minute, with the number of times it was left out. */
 #include "agent/replica_internal.h"
 
+#include <stdio.h>
+
 #define SAY(replica, level, url, ...)                                                              \
     log_fields((replica)->options.log, (level),                                                    \
                (const struct log_field[]){{"region", (replica)->config.region}, {"url", (url)}},   \
@@ -104,6 +106,72 @@ void replica_log_loaded(const struct replica *replica, const struct apply_result
         " consumers, %" PRIu64 " keys%s",
         result->cursor.version, result->counts.realms, result->counts.consumers,
         result->counts.keys, fallback_text(result->fallback));
+}
+
+static const char *scope_text(uint32_t scope, char text[64])
+{
+    if (scope == MODEL_SCOPE_CP)
+        return "the control plane's own consumers";
+    (void)snprintf(text, 64, "realm number %" PRIu32, scope);
+    return text;
+}
+
+void replica_log_mismatch(struct replica *replica, uint32_t scope, const char *found_by)
+{
+    char text[LOG_LEFT_OUT_SIZE];
+    unsigned left_out;
+    char name[64];
+
+    if (log_pace_due(&replica->digest_pace, REPLICA_LOG_INTERVAL_MS, &left_out))
+        SAY(replica, LOG_LEVEL_WARNING, NULL,
+            "the copy of %s is not what it should be (found by %s); asking the control plane for "
+            "what differs%s",
+            scope_text(scope, name), found_by, log_left_out(left_out, text));
+}
+
+static const char *difference_text(enum source_difference_kind kind)
+{
+    switch (kind) {
+    case SOURCE_MISSING:
+        return "was missing";
+    case SOURCE_EXTRA:
+        return "should not have been there";
+    case SOURCE_DIFFERENT:
+        return "was damaged or different";
+    }
+    return "";
+}
+
+/* Ids, never digests of secrets. */
+void replica_log_repaired(const struct replica *replica, const struct apply_compared *compared)
+{
+    uint64_t named = compared->repaired < APPLY_DIFFERENCES_MAX ? compared->repaired
+                                                                : (uint64_t)APPLY_DIFFERENCES_MAX;
+    char id[UUID_TEXT_SIZE];
+    char name[64];
+
+    for (uint64_t i = 0; i < named; i++) {
+        const struct source_difference *difference = &compared->differences[i];
+
+        SAY(replica, LOG_LEVEL_WARNING, NULL, "repaired: %s %s of %s %s",
+            difference->is_realm ? "realm" : "consumer", uuid_format(&difference->id, id),
+            scope_text(difference->scope, name), difference_text(difference->kind));
+    }
+    SAY(replica, LOG_LEVEL_WARNING, NULL,
+        "repaired the copy: %" PRIu64 " realms and consumers differed%s", compared->repaired,
+        compared->repaired > named ? ", the first ones are named above" : "");
+}
+
+void replica_log_mended(struct replica *replica)
+{
+    char text[LOG_LEFT_OUT_SIZE];
+    unsigned left_out;
+
+    if (log_pace_due(&replica->mended_pace, REPLICA_LOG_INTERVAL_MS, &left_out))
+        SAY(replica, LOG_LEVEL_WARNING, NULL,
+            "a damaged piece of the lookup table was taken out; what it held is fetched again when "
+            "the records of its consumers are checked%s",
+            log_left_out(left_out, text));
 }
 
 void replica_log_reader(struct replica *replica, const struct source_readers *readers)

@@ -64,6 +64,19 @@ static const struct metric metrics[] = {
     METRIC("disk_free_bytes", GAUGE, disk_free_bytes, "Room on the store's file system."),
     METRIC("previous_generation", GAUGE, previous,
            "1 when the previous generation is kept for `realmctl rollback`."),
+    METRIC("digests_compared_total", COUNTER, digests_compared,
+           "Digests of scopes that were compared with the source's."),
+    METRIC("digest_mismatches_total", COUNTER, digest_mismatches,
+           "Digests that differed from the source's, or from the records in the store."),
+    METRIC("repairs_total", COUNTER, repairs, "Repairs from the source."),
+    METRIC("repaired_entities_total", COUNTER, repaired,
+           "Realms, and consumers with their keys, that repairs put right."),
+    METRIC("mended_buckets_total", COUNTER, mended,
+           "Damaged pieces of the lookup table that were written anew or dropped."),
+    METRIC("walked_records_total", COUNTER, walked_records,
+           "Records of the store's own file that were checked in the background."),
+    METRIC("walk_rounds_total", COUNTER, walk_rounds,
+           "Times that the whole file has been checked in the background."),
 #undef METRIC
 };
 

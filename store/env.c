@@ -21,7 +21,7 @@ static const struct {
 } tables[TABLES] = {
     [TABLE_META] = {"meta", 0},           [TABLE_REALMS] = {"realms", MDB_INTEGERKEY},
     [TABLE_REALM_IDS] = {"realm_ids", 0}, [TABLE_CONSUMERS] = {"consumers", 0},
-    [TABLE_LOOKUP] = {NULL, 0},
+    [TABLE_DIGESTS] = {"digests", 0},     [TABLE_LOOKUP] = {NULL, 0},
 };
 
 const char *env_table_name(enum table table)
@@ -150,6 +150,8 @@ static int open_tables(struct env *env, unsigned txn_flags, unsigned flags)
         return rc;
     for (int i = 0; i < TABLES && rc == 0; i++)
         rc = mdb_dbi_open(txn, tables[i].name, tables[i].flags | flags, &env->tables[i]);
+    if (rc == MDB_NOTFOUND && env->tables[TABLE_CONSUMERS] != 0)
+        rc = MDB_VERSION_MISMATCH; /* what comes behind it is younger than format 2 */
     if (rc == 0 && txn_flags == MDB_RDONLY && env_find_map(env, txn) != 0)
         rc = MDB_INVALID;
     if (rc != 0) {

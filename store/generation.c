@@ -58,8 +58,23 @@ static int check_counts(const struct env *env, MDB_txn *txn, const struct layout
     return 0;
 }
 
+bool generation_counts_fit(const struct generation *generation)
+{
+    MDB_txn *txn;
+    bool fit;
+
+    if (mdb_txn_begin(generation->env.mdb, NULL, MDB_RDONLY, &txn) != 0)
+        return false;
+    fit = check_counts(&generation->env, txn, &generation->meta) == 0;
+    mdb_txn_abort(txn);
+    return fit;
+}
+
+enum strictness { COUNTS_MUST_FIT, COUNTS_MAY_DIFFER };
+
 /* Reads and checks the head of a generation whose environment is open. */
-static int load_meta(const char *dir, struct generation *generation, struct error *err)
+static int load_meta(const char *dir, struct generation *generation, enum strictness strictness,
+                     struct error *err)
 {
     MDB_txn *txn;
     int rc = mdb_txn_begin(generation->env.mdb, NULL, MDB_RDONLY, &txn);
@@ -69,7 +84,7 @@ static int load_meta(const char *dir, struct generation *generation, struct erro
         return error_context(err, "%s", dir);
     }
     rc = env_read_meta(&generation->env, txn, &generation->meta);
-    if (rc == 0)
+    if (rc == 0 && strictness == COUNTS_MUST_FIT)
         rc = check_counts(&generation->env, txn, &generation->meta);
     mdb_txn_abort(txn);
     if (rc == E_FORMAT)
@@ -82,13 +97,13 @@ static int load_meta(const char *dir, struct generation *generation, struct erro
     return 0;
 }
 
-static int finish_open(const char *dir, uint32_t number, struct generation *generation,
-                       struct generation *ret, struct error *err)
+static int finish_open(const char *dir, uint32_t number, enum strictness strictness,
+                       struct generation *generation, struct generation *ret, struct error *err)
 {
     int rc;
 
     generation->number = number;
-    rc = load_meta(dir, generation, err);
+    rc = load_meta(dir, generation, strictness, err);
     if (rc == 0)
         rc = read_digest_key(dir, generation, err);
     if (rc != 0) {
@@ -110,7 +125,7 @@ int generation_open_reader(const char *source_dir, uint32_t number, struct gener
 
     if (rc == 0)
         rc = env_open_reader(dir, &generation.env, err);
-    return rc != 0 ? rc : finish_open(dir, number, &generation, ret, err);
+    return rc != 0 ? rc : finish_open(dir, number, COUNTS_MUST_FIT, &generation, ret, err);
 }
 
 int generation_open_retained(const char *source_dir, uint32_t number, struct generation *ret,
@@ -124,7 +139,7 @@ int generation_open_retained(const char *source_dir, uint32_t number, struct gen
     *ret_txn_id = 0;
     if (rc == 0)
         rc = env_open_retained(dir, &generation.env, ret_txn_id, err);
-    return rc != 0 ? rc : finish_open(dir, number, &generation, ret, err);
+    return rc != 0 ? rc : finish_open(dir, number, COUNTS_MUST_FIT, &generation, ret, err);
 }
 
 static int open_writer_once(const char *source_dir, uint32_t number, size_t map_bytes, gid_t gid,
@@ -137,7 +152,7 @@ static int open_writer_once(const char *source_dir, uint32_t number, size_t map_
 
     if (rc == 0)
         rc = env_open_writer(dir, map_bytes, gid, &generation.env, err);
-    return rc != 0 ? rc : finish_open(dir, number, &generation, ret, err);
+    return rc != 0 ? rc : finish_open(dir, number, COUNTS_MAY_DIFFER, &generation, ret, err);
 }
 
 /* Process 1 of a container that was killed leaves slots of its pid, which its successor, process 1
@@ -161,7 +176,7 @@ int generation_open_backup(const char *dir, struct generation *ret, struct error
     int rc = env_open_frozen(dir, &generation.env, err);
 
     if (rc == 0)
-        rc = load_meta(dir, &generation, err);
+        rc = load_meta(dir, &generation, COUNTS_MUST_FIT, err);
     if (rc != 0) {
         generation_close(&generation);
         return rc;

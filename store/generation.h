@@ -7,6 +7,7 @@
 #define RS_STORE_GENERATION_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -29,6 +30,10 @@ struct generation {
 const char *generation_name(uint32_t number, char name[GENERATION_NAME_SIZE]);
 /* Reads "g-000001"; 0 for anything else. */
 uint32_t generation_parse(const char *name);
+
+/* Whether the tables have as many rows as the head counts. Readers refuse what has not; the writer
+ * opens it, since it can be repaired. */
+bool generation_counts_fit(const struct generation *generation);
 
 /* Open source_dir/g-NNNNNN. E_NOT_FOUND: it is gone. E_CORRUPT, E_FORMAT, and what env.h says. */
 int generation_open_reader(const char *source_dir, uint32_t number, struct generation *ret,

@@ -146,6 +146,7 @@ int keep_switch(struct source *source, struct generation *next, uint32_t previou
     retention_stop(source); /* from here on there is no way back */
     generation_close(&source->live);
     source->live = *next;
+    walk_reset(&source->walk);
     OPENSSL_cleanse(next->digest_key, DIGEST_KEY_BYTES);
     source->previous = previous;
     store_publish(source->store, source->slot, source->region, &source->live);

@@ -208,6 +208,65 @@ int index_drop(struct index *index, const uint8_t name[ENTRY_NAME_BYTES], uint32
     return write_draft(index, place.key, err);
 }
 
+/* Gathers what passes its check, wherever in the value it stands: slots may be what is damaged.
+ * Entries that are in order stay so. */
+static int gather_intact(struct bucket_draft *draft, MDB_val value, uint64_t first_hash,
+                         uint64_t last_hash)
+{
+    const unsigned char *bytes = value.mv_data;
+    size_t at = 0;
+    int rc = 0;
+
+    bucket_draft_clear(draft);
+    while (rc == 0 && at + ENTRY_HEAD_BYTES <= value.mv_size) {
+        size_t size = entry_size(bytes + at);
+        size_t count = bucket_draft_count(draft);
+
+        if (size < ENTRY_HEAD_BYTES || size > value.mv_size - at ||
+            !entry_check(bytes + at, size)) {
+            at += ENTRY_ALIGNMENT;
+            continue;
+        }
+        if (entry_hash(entry_name(bytes + at)) >= first_hash &&
+            entry_hash(entry_name(bytes + at)) <= last_hash &&
+            (count == 0 || entry_compare(bucket_draft_at(draft, count - 1), bytes + at) < 0))
+            rc = bucket_draft_add(draft, bytes + at, size);
+        at += size;
+    }
+    return rc;
+}
+
+int index_mend(struct index *index, const unsigned char key[BUCKET_KEY_BYTES], uint64_t first_hash,
+               struct error *err)
+{
+    uint64_t last_hash = 0;
+    MDB_val value;
+    int rc = tables_get(index->tables, TABLE_LOOKUP, env_val(key, BUCKET_KEY_BYTES), &value, err);
+
+    if (rc != 0)
+        return rc == E_NOT_FOUND ? 0 : rc;
+    if (!bucket_key_read(key, BUCKET_KEY_BYTES, &last_hash))
+        return damaged(err);
+    rc = gather_intact(&index->draft, value, first_hash, last_hash);
+    if (rc != 0)
+        return error_set(err, rc, NULL);
+    if (bucket_draft_count(&index->draft) == 0)
+        return tables_delete(index->tables, TABLE_LOOKUP, env_val(key, BUCKET_KEY_BYTES), err);
+    return write_draft(index, key, err);
+}
+
+int index_mend_at(struct index *index, uint64_t hash, struct error *err)
+{
+    struct place place;
+    int rc = find_bucket(index->tables, hash, &place, err);
+
+    if (rc != 0)
+        return rc == E_NOT_FOUND ? 0 : rc;
+    if (bucket_check(place.value.mv_data, place.value.mv_size))
+        return 0;
+    return index_mend(index, place.key, 0, err);
+}
+
 int index_append(struct index *index, size_t from, size_t to, bool last, struct error *err)
 {
     unsigned char key[BUCKET_KEY_BYTES];

@@ -32,6 +32,13 @@ int index_put(struct index *index, const struct entry *entry, struct error *err)
 int index_drop(struct index *index, const uint8_t name[ENTRY_NAME_BYTES], uint32_t scope,
                bool consumer, struct error *err);
 
+/* Writes a damaged bucket anew with what is left of it: the entries that pass their check and whose
+ * hashes are in [first_hash, the bucket's own]. */
+int index_mend(struct index *index, const unsigned char key[BUCKET_KEY_BYTES], uint64_t first_hash,
+               struct error *err);
+/* The same for the bucket to which the hash belongs, if it is damaged. */
+int index_mend_at(struct index *index, uint64_t hash, struct error *err);
+
 /* Appends the entries [from, to) of the draft as one bucket behind all others; `last`: as the one
  * that takes every later hash. For loads. */
 int index_append(struct index *index, size_t from, size_t to, bool last, struct error *err);

@@ -77,11 +77,16 @@ bool layout_region_valid(const char *region)
            strspn(region, "abcdefghijklmnopqrstuvwxyz0123456789-") == length;
 }
 
+void layout_scope_key(uint32_t scope, unsigned char bytes[LAYOUT_SCOPE_BYTES])
+{
+    bytes_put_u32_be(bytes, scope);
+}
+
 void layout_consumer_key(uint32_t scope, const struct uuid *consumer_id,
                          unsigned char bytes[LAYOUT_CONSUMER_KEY_BYTES])
 {
-    bytes_put_u32_be(bytes, scope);
-    memcpy(bytes + 4, consumer_id->bytes, UUID_BYTES);
+    layout_scope_key(scope, bytes);
+    memcpy(bytes + LAYOUT_SCOPE_BYTES, consumer_id->bytes, UUID_BYTES);
 }
 
 void layout_key_key(uint32_t scope, const struct uuid *consumer_id, const struct uuid *key_id,

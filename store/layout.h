@@ -30,17 +30,19 @@ enum table {
     TABLE_REALMS,
     TABLE_REALM_IDS,
     TABLE_CONSUMERS,
+    TABLE_DIGESTS,
     TABLE_LOOKUP,
     TABLES /* how many there are */
 };
 
 enum {
-    LAYOUT_FORMAT = 2,
+    LAYOUT_FORMAT = 3,
     LAYOUT_META_BYTES = 160,
     LAYOUT_REGION_SIZE = MODEL_REGION_MAX + 1,
     LAYOUT_CHECK_BYTES = 16,
-    LAYOUT_CONSUMER_KEY_BYTES = 4 + UUID_BYTES,
-    LAYOUT_KEY_KEY_BYTES = 4 + UUID_BYTES + UUID_BYTES,
+    LAYOUT_SCOPE_BYTES = 4,
+    LAYOUT_CONSUMER_KEY_BYTES = LAYOUT_SCOPE_BYTES + UUID_BYTES,
+    LAYOUT_KEY_KEY_BYTES = LAYOUT_CONSUMER_KEY_BYTES + UUID_BYTES,
     LAYOUT_HASH_BYTES = 8 /* in front of a record in a key's row */
 };
 
@@ -66,6 +68,8 @@ int layout_unpack_meta(const void *bytes, size_t size, struct layout_meta *ret);
 void layout_key_check(const uint8_t digest_key[DIGEST_KEY_BYTES],
                       uint8_t check[LAYOUT_CHECK_BYTES]);
 
+/* What keys of a scope begin with. */
+void layout_scope_key(uint32_t scope, unsigned char bytes[LAYOUT_SCOPE_BYTES]);
 void layout_consumer_key(uint32_t scope, const struct uuid *consumer_id,
                          unsigned char bytes[LAYOUT_CONSUMER_KEY_BYTES]);
 void layout_key_key(uint32_t scope, const struct uuid *consumer_id, const struct uuid *key_id,

@@ -102,6 +102,12 @@ int source_open(struct store *store, const char *region, struct source **ret,
     store_publish(store, source->slot, region, &source->live);
     retention_start(source);
     retention_wait_from_now(source);
+    if (source->live.number != 0 && !generation_counts_fit(&source->live))
+        rc = source_recount(source, err); /* the digests tell what is missing */
+    if (rc != 0) {
+        source_close(source);
+        return rc;
+    }
     if (ret_discarded != NULL)
         *ret_discarded = discarded;
     *ret = source;

@@ -13,6 +13,7 @@
  * Life of a source:
  *
  *     store_open -> source_open -> source_begin, source_put_..., source_delete_..., source_commit
+ *                               -> source_walk (a slice, and again)
  *                               -> source_load_begin, source_load_record..., source_load_publish
  *
  * THREADS: begin..commit and load_begin..load_publish of one source belong to one thread (LMDB's
@@ -29,6 +30,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/model.h"
+#include "base/set_hash.h"
 #include "store/record.h"
 
 struct store;
@@ -110,6 +112,56 @@ int source_delete_key(struct source *source, uint32_t scope, const struct uuid *
 int source_commit(struct source *source, const struct model_cursor *cursor, int64_t time_ms,
                   struct error *err);
 void source_abort(struct source *source); /* no transaction open: no effect */
+
+/* ---- digests (base/set_hash.h) ---- */
+
+/* What the scope's records add up to in the open transaction, as its changes made it. */
+int source_digest(const struct source *source, uint32_t scope, struct set_hash *ret,
+                  struct error *err);
+int source_digest_buckets(const struct source *source, uint32_t scope,
+                          struct set_hash ret[SET_HASH_BUCKETS], struct error *err);
+/* Sets the scope's digest to the sum of its buckets. */
+int source_digest_sum(struct source *source, uint32_t scope, struct error *err);
+/* The smallest scope from `from` on that holds anything; E_NOT_FOUND with *err untouched. */
+int source_next_scope(const struct source *source, uint32_t from, uint32_t *ret, struct error *err);
+
+/* What buckets of one scope hold at the source. All is borrowed. */
+struct source_content {
+    uint32_t scope;
+    struct set_hash_marks buckets;
+    /* With bucket 0 of a realm; NULL then: there is no such realm, and nothing of it shall stay. */
+    const struct model_realm *realm;
+    const struct model_consumer *const *consumers; /* by id, each once */
+    size_t n_consumers;
+    const struct model_key *const *keys; /* by consumer and id, each once */
+    size_t n_keys;
+};
+enum source_difference_kind { SOURCE_MISSING, SOURCE_EXTRA, SOURCE_DIFFERENT };
+/* A realm, or a consumer with its keys, that was not as it is at the source. */
+struct source_difference {
+    enum source_difference_kind kind;
+    uint32_t scope;
+    bool is_realm;
+    struct uuid id;
+};
+typedef void (*source_difference_fn)(void *context, const struct source_difference *difference);
+/* In the open transaction: makes the buckets what `content` says, and tells what was different. As
+ * for a change, only source_abort() may follow an error. */
+int source_repair(struct source *source, const struct source_content *content,
+                  source_difference_fn differs, void *context, struct error *err);
+
+/* One slice of the walk over the source's own file, which goes round for ever: a few milliseconds
+ * of reading, outside a transaction. What is damaged is taken out or written anew where that can be
+ * done here; the digests then say what is left, so that a comparison with the source shows what is
+ * missing. E_NOT_READY without a generation; E_CORRUPT: the file cannot be read, copy it anew. */
+struct source_walked {
+    uint64_t records;
+    bool round_done; /* the whole file has been seen */
+    bool mended;     /* a part of the lookup table was written anew */
+    bool differs;    /* the records of `scope` were not what its digests said */
+    uint32_t scope;
+};
+int source_walk(struct source *source, struct source_walked *ret, struct error *err);
 
 /* ---- full load: a new generation beside the serving one ---- */
 

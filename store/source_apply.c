@@ -1,8 +1,8 @@
 /* source_apply.c - live changes: one LMDB transaction from source_begin() to source_commit().
  *
- * Every change keeps three things true at once: the records, the `lookup` entries that lead to
- * them, and the counts. LMDB makes the whole visible or nothing of it, cursor included. A change
- * that would break a reference is refused, and the caller drops the transaction.
+ * Every change keeps four things true at once: the records, the `lookup` entries that lead to
+ * them, the counts, and the digests. LMDB makes the whole visible or nothing of it, cursor
+ * included. A change that would break a reference is refused, and the caller drops the transaction.
  */
 #include "store/source_internal.h"
 
@@ -10,6 +10,8 @@
 #include <string.h>
 
 #include "store/bytes.h"
+#include "store/digests.h"
+#include "store/holding.h"
 
 /* Gives LMDB's code. */
 static int begin_txn(struct source *source)
@@ -45,9 +47,11 @@ int source_begin(struct source *source, struct error *err)
 
 void source_abort(struct source *source)
 {
-    if (source->tables.txn != NULL)
-        mdb_txn_abort(source->tables.txn);
+    if (source->tables.txn == NULL)
+        return;
+    mdb_txn_abort(source->tables.txn);
     source->tables.txn = NULL;
+    walk_again(&source->walk); /* it was told of changes that are taken back */
 }
 
 int source_commit(struct source *source, const struct model_cursor *cursor, int64_t time_ms,
@@ -74,6 +78,51 @@ int source_commit(struct source *source, const struct model_cursor *cursor, int6
     return 0;
 }
 
+/* ---- digests ---- */
+
+static const struct set_hash nothing;
+
+/* `less` is replaced by `more` in the consumer's bucket, or the realm's (NULL). */
+static int change_digest(struct source *source, uint32_t scope, const struct uuid *consumer_id,
+                         const struct set_hash *less, const struct set_hash *more,
+                         struct error *err)
+{
+    unsigned bucket = consumer_id != NULL ? set_hash_bucket(consumer_id) : SET_HASH_BUCKET_OF_REALM;
+
+    walk_note(&source->walk, scope, consumer_id, less, more);
+    return digests_change(&source->tables, scope, bucket, less, more, err);
+}
+
+static struct set_hash hash_of(MDB_val record)
+{
+    return set_hash_of(record.mv_data, record.mv_size);
+}
+
+int source_digest(const struct source *source, uint32_t scope, struct set_hash *ret,
+                  struct error *err)
+{
+    return digests_get(&source->tables, scope, ret, err);
+}
+
+int source_digest_buckets(const struct source *source, uint32_t scope,
+                          struct set_hash ret[SET_HASH_BUCKETS], struct error *err)
+{
+    return digests_get_buckets(&source->tables, scope, ret, err);
+}
+
+int source_digest_sum(struct source *source, uint32_t scope, struct error *err)
+{
+    struct set_hash buckets[SET_HASH_BUCKETS];
+    int rc = digests_get_buckets(&source->tables, scope, buckets, err);
+
+    return rc == 0 ? digests_set(&source->tables, scope, buckets, err) : rc;
+}
+
+int source_next_scope(const struct source *source, uint32_t from, uint32_t *ret, struct error *err)
+{
+    return holding_next_scope(&source->tables, from, ret, err);
+}
+
 /* ---- upserts ---- */
 
 /* Writes a record under `key`; tells whether it is new. */
@@ -96,9 +145,10 @@ static int encode_failed(int rc, const char *what, const struct uuid *id, struct
                      error_text(rc));
 }
 
-/* A number stands for one realm and a realm has one number, for ever. */
+/* A number stands for one realm and a realm has one number, for ever. Gives the former record's
+ * hash. */
 static int check_realm_number(struct source *source, const struct model_realm *realm,
-                              struct error *err)
+                              struct set_hash *ret_former, struct error *err)
 {
     char text[UUID_TEXT_SIZE];
     struct record_realm view;
@@ -115,6 +165,7 @@ static int check_realm_number(struct source *source, const struct model_realm *r
     if (!uuid_equal(&view.id, &realm->id))
         return error_set(err, E_PROTOCOL, "realm number %u is %s already", realm->number,
                          uuid_format(&view.id, text));
+    *ret_former = hash_of(value);
     return 0;
 }
 
@@ -132,6 +183,8 @@ static int put_realm_id(struct source *source, const struct model_realm *realm, 
 
 int source_put_realm(struct source *source, const struct model_realm *realm, struct error *err)
 {
+    struct set_hash former = nothing;
+    struct set_hash next;
     bool is_new;
     int rc;
 
@@ -139,7 +192,10 @@ int source_put_realm(struct source *source, const struct model_realm *realm, str
     rc = record_encode_realm(realm, &source->record);
     if (rc != 0)
         return encode_failed(rc, "realm", &realm->id, err);
-    rc = check_realm_number(source, realm, err);
+    next = set_hash_of(source->record.data, source->record.size);
+    rc = check_realm_number(source, realm, &former, err);
+    if (rc == 0)
+        rc = change_digest(source, realm->number, NULL, &former, &next, err);
     if (rc == 0)
         rc = put_record(source, TABLE_REALMS, env_val(&realm->number, sizeof(realm->number)),
                         &is_new, err);
@@ -153,6 +209,8 @@ int source_put_consumer(struct source *source, uint32_t scope,
                         const struct model_consumer *consumer, struct error *err)
 {
     struct consumer_place former;
+    struct set_hash less = nothing;
+    struct set_hash more;
     bool is_new;
     int rc = tables_need_scope(&source->tables, scope, err);
 
@@ -166,12 +224,15 @@ int source_put_consumer(struct source *source, uint32_t scope,
     is_new = rc == E_NOT_FOUND;
     if (rc != 0 && !is_new)
         return rc;
+    if (!is_new)
+        less = hash_of(former.record);
+    more = set_hash_of(source->record.data, source->record.size);
     rc = consumers_put(&source->index, is_new ? NULL : &former, scope, &consumer->id,
                        is_new ? 0 : former.n_keys,
                        env_val(source->record.data, source->record.size), err);
     if (rc == 0 && is_new)
         source->pending.consumers++;
-    return rc;
+    return rc == 0 ? change_digest(source, scope, &consumer->id, &less, &more, err) : rc;
 }
 
 /* The consumer that a key belongs to, with its record copied out of the map into source->consumer:
@@ -206,9 +267,11 @@ static int check_digest(const struct source *source, uint32_t scope, const struc
     return rc == E_NOT_FOUND ? 0 : rc;
 }
 
-/* Takes the lookup entry of a key's former secret away, if it has another one now (or none). */
+/* Takes the lookup entry of a key's former secret away, if it has another one now (or none). Gives
+ * the hash of the former record. */
 static int drop_former_digest(struct source *source, uint32_t scope, MDB_val key,
-                              const uint8_t *kept_digest, struct error *err)
+                              const uint8_t *kept_digest, struct set_hash *ret_hash,
+                              struct error *err)
 {
     uint8_t digest[DIGEST_BYTES];
     struct record_key former;
@@ -221,6 +284,9 @@ static int drop_former_digest(struct source *source, uint32_t scope, MDB_val key
     rc = consumers_read_row(&source->tables, key, value, &former, &entry, err);
     if (rc != 0)
         return rc == E_NOT_FOUND ? error_set(err, E_CORRUPT, "a key has no lookup entry") : rc;
+    rc = holding_key_hash(value, &former, &source->index.entry, ret_hash, err);
+    if (rc != 0)
+        return rc;
     if (kept_digest != NULL && memcmp(former.digest, kept_digest, DIGEST_BYTES) == 0)
         return 0;
     memcpy(digest, former.digest, DIGEST_BYTES); /* the entry moves when the map changes */
@@ -253,14 +319,18 @@ static int put_key_of(struct source *source, const struct consumer_place *owner,
                       const struct model_key *key, struct error *err)
 {
     const struct consumer_key entry = {key->id, key->digest, key->expires_at_ms};
+    const struct set_hash more = set_hash_of(source->record.data, source->record.size);
+    struct set_hash less = nothing;
     unsigned char bytes[LAYOUT_KEY_KEY_BYTES];
     MDB_val name = env_val(bytes, sizeof(bytes));
     bool is_new = false;
     int rc;
 
     layout_key_key(owner->scope, &key->consumer_id, &key->id, bytes);
-    rc = drop_former_digest(source, owner->scope, name, key->digest, err);
+    rc = drop_former_digest(source, owner->scope, name, key->digest, &less, err);
     if (rc == 0 || rc == E_NOT_FOUND)
+        rc = change_digest(source, owner->scope, &owner->id, &less, &more, err);
+    if (rc == 0)
         rc = check_digest(source, owner->scope, key, err);
     if (rc == 0)
         rc = put_row(source, name, &is_new, err);
@@ -300,8 +370,13 @@ static int delete_key_at(struct source *source, uint32_t scope,
                          const unsigned char bytes[LAYOUT_KEY_KEY_BYTES], struct error *err)
 {
     MDB_val key = env_val(bytes, LAYOUT_KEY_KEY_BYTES);
-    int rc = drop_former_digest(source, scope, key, NULL, err);
+    struct set_hash less;
+    struct uuid consumer_id;
+    int rc = drop_former_digest(source, scope, key, NULL, &less, err);
 
+    memcpy(consumer_id.bytes, bytes + LAYOUT_SCOPE_BYTES, UUID_BYTES);
+    if (rc == 0)
+        rc = change_digest(source, scope, &consumer_id, &less, &nothing, err);
     if (rc == 0)
         rc = tables_delete(&source->tables, TABLE_CONSUMERS, key, err);
     if (rc == 0)
@@ -351,11 +426,20 @@ static int delete_consumer_at(struct source *source, uint32_t scope,
                               struct error *err)
 {
     uint8_t name[ENTRY_NAME_BYTES];
+    struct consumer_place place;
+    struct set_hash less;
     struct uuid id;
-    int rc = delete_keys_of(source, scope, bytes, err);
+    int rc;
 
-    memcpy(id.bytes, bytes + sizeof(scope), UUID_BYTES);
+    memcpy(id.bytes, bytes + LAYOUT_SCOPE_BYTES, UUID_BYTES);
+    rc = consumers_find(&source->tables, scope, &id, &place, err);
+    if (rc != 0)
+        return rc == E_NOT_FOUND ? 0 : rc;
+    less = hash_of(place.record);
+    rc = delete_keys_of(source, scope, bytes, err);
     entry_name_of_consumer(scope, &id, name);
+    if (rc == 0)
+        rc = change_digest(source, scope, &id, &less, &nothing, err);
     if (rc == 0)
         rc = index_drop(&source->index, name, scope, true, err);
     if (rc == 0)
@@ -383,7 +467,7 @@ static int delete_consumers_of(struct source *source, uint32_t scope, struct err
     MDB_val value;
     int rc;
 
-    bytes_put_u32_be(prefix, scope);
+    layout_scope_key(scope, prefix);
     for (;;) {
         rc = tables_first(&source->tables, TABLE_CONSUMERS, prefix, sizeof(prefix), &key, &value,
                           err);
@@ -402,6 +486,7 @@ int source_delete_realm(struct source *source, uint32_t scope, struct error *err
 {
     MDB_val key = env_val(&scope, sizeof(scope));
     struct record_realm view;
+    struct set_hash less;
     MDB_val value;
     int rc;
 
@@ -412,7 +497,10 @@ int source_delete_realm(struct source *source, uint32_t scope, struct error *err
         return rc == E_NOT_FOUND ? 0 : rc;
     if (!record_view_realm(value.mv_data, value.mv_size, &view))
         return error_set(err, E_CORRUPT, "the record of realm number %u is damaged", scope);
+    less = hash_of(value);
     rc = delete_consumers_of(source, scope, err);
+    if (rc == 0)
+        rc = change_digest(source, scope, NULL, &less, &nothing, err);
     if (rc == 0)
         rc = tables_delete(&source->tables, TABLE_REALM_IDS, env_val(&view.id, sizeof(view.id)),
                            err);

@@ -11,6 +11,7 @@
 #include "store/generation.h"
 #include "store/retention.h"
 #include "store/source.h"
+#include "store/source_walk.h"
 #include "store/status.h"
 #include "store/tables.h"
 
@@ -49,6 +50,8 @@ struct source {
     struct buffer record;       /* scratch */
     struct buffer consumer;     /* scratch */
 
+    struct walk walk; /* over the live generation */
+
     uint32_t previous;     /* the generation that served before; 0: not kept */
     bool previous_dropped; /* for want of room, since source_upkeep() told it last */
     enum source_fallback fallback;
@@ -71,6 +74,10 @@ int source_reopen(struct source *source, struct error *err);
 
 /* Moves the serving generation to a compacted copy of itself. On failure it goes on serving. */
 int source_compact(struct source *source, struct error *err);
+/* ---- source_repair.c ---- */
+
+/* Counts the records anew, in a transaction of its own. */
+int source_recount(struct source *source, struct error *err);
 
 /* ---- generation_keep.c ---- */
 

@@ -2,6 +2,7 @@
 #ifndef RS_STORE_SOURCE_LOAD_H
 #define RS_STORE_SOURCE_LOAD_H
 
+#include "store/digests.h"
 #include "store/sorter.h"
 #include "store/source_internal.h"
 
@@ -27,6 +28,9 @@ struct load {
     struct buffer consumer; /* its record */
     uint32_t n_keys;
     struct load_key waiting[ENTRY_INLINE_KEYS];
+
+    uint32_t summed; /* the scope of */
+    struct set_hash sums[SET_HASH_BUCKETS];
 };
 
 /* ---- source_load.c ---- */

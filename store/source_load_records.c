@@ -19,6 +19,33 @@ static int out_of_order(const char *what, const struct uuid *id, struct error *e
                      uuid_format(id, text));
 }
 
+/* ---- digests ---- */
+
+/* Writes the sums of the scope whose last record has come. */
+static int write_sums(struct load *load, struct error *err)
+{
+    static const struct set_hash none;
+    int rc = 0;
+
+    for (unsigned bucket = 0; rc == 0 && bucket < SET_HASH_BUCKETS; bucket++)
+        rc = digests_change(&load->tables, load->summed, bucket, &none, &load->sums[bucket], err);
+    memset(load->sums, 0, sizeof(load->sums));
+    return rc;
+}
+
+static int sum(struct load *load, uint32_t scope, unsigned bucket, MDB_val record,
+               struct error *err)
+{
+    struct set_hash hash = set_hash_of(record.mv_data, record.mv_size);
+    int rc = scope == load->summed ? 0 : write_sums(load, err);
+
+    load->summed = scope;
+    set_hash_add(&load->sums[bucket], &hash);
+    return rc;
+}
+
+/* ---- realms ---- */
+
 static int load_realm(struct load *load, uint32_t scope, MDB_val record, struct error *err)
 {
     struct record_realm realm;
@@ -31,9 +58,12 @@ static int load_realm(struct load *load, uint32_t scope, MDB_val record, struct 
     if (rc == 0)
         rc = tables_put(&load->tables, TABLE_REALM_IDS, env_val(&realm.id, sizeof(realm.id)),
                         env_val(&scope, sizeof(scope)), MDB_NOOVERWRITE, err);
-    if (rc == 0)
-        load->next.meta.realms++;
-    return rc == E_CONFLICT ? out_of_order("realm", &realm.id, err) : rc;
+    if (rc == E_CONFLICT)
+        return out_of_order("realm", &realm.id, err);
+    if (rc != 0)
+        return rc;
+    load->next.meta.realms++;
+    return sum(load, scope, SET_HASH_BUCKET_OF_REALM, record, err);
 }
 
 /* ---- consumers ---- */
@@ -140,7 +170,7 @@ static int load_consumer(struct load *load, uint32_t scope, MDB_val record, stru
     load->consumer_id = consumer.id;
     load->n_keys = 0;
     load->next.meta.consumers++;
-    return 0;
+    return sum(load, scope, set_hash_bucket(&consumer.id), record, err);
 }
 
 /* ---- keys ---- */
@@ -189,7 +219,8 @@ static int load_key(struct load *load, uint32_t scope, MDB_val record, struct er
     if (rc != 0)
         return rc;
     load->next.meta.keys++;
-    return gather_key(load, &key, err);
+    rc = sum(load, scope, set_hash_bucket(&key.consumer_id), record, err);
+    return rc == 0 ? gather_key(load, &key, err) : rc;
 }
 
 int load_record(struct load *load, enum record_kind kind, uint32_t scope, MDB_val record,
@@ -258,6 +289,8 @@ int load_finish_records(struct load *load, struct error *err)
 {
     int rc = end_consumer(load, err);
 
+    if (rc == 0)
+        rc = write_sums(load, err);
     bucket_draft_clear(&load->index.draft);
     if (rc == 0)
         rc = sorter_walk(load->sorter, append_entry, load, err);

@@ -26,6 +26,8 @@ const char *session_resync_text(enum session_resync reason)
         return "digest_key";
     case SESSION_RESYNC_STORE:
         return "store";
+    case SESSION_RESYNC_DIGEST:
+        return "digest";
     default:
         return feed_resync_reason_text((enum feed_resync_reason)reason);
     }
@@ -197,6 +199,15 @@ void session_reject(struct session *session, const struct error *err, enum sessi
         session->resync_wanted = resync;
     if (session->state != SESSION_IDLE)
         back_off(session, err, 0); /* not the URL's fault */
+}
+
+void session_reconnect(struct session *session)
+{
+    if (session->state != SESSION_STREAMING)
+        return; /* on its way to a connection, or to a whole new copy */
+    drop_transfer(session);
+    session_advance(session, SESSION_EVENT_RECONNECT);
+    session_connect(session);
 }
 
 /* ---- life ---- */

@@ -38,6 +38,7 @@ enum session_resync {
     SESSION_RESYNC_GAP = FEED_RESYNC_REASONS, /* the feed did not follow our cursor, twice */
     SESSION_RESYNC_DIGEST_KEY,                /* same epoch, another digest key */
     SESSION_RESYNC_STORE,                     /* the store cannot go on from what it has */
+    SESSION_RESYNC_DIGEST,                    /* it is not what the source says, repair or not */
     SESSION_RESYNCS,
     SESSION_RESYNC_NONE = SESSION_RESYNCS
 };
@@ -63,6 +64,8 @@ struct session_sink {
     /* The durable cursor, to connect with (nil epoch: none). False: something handed over is not
      * durable yet; session_resume() follows when it is. */
     bool (*cursor)(void *context, struct model_cursor *ret);
+    /* What to ask of the first transaction; FEED_WISH_NONE: nothing. May be NULL. */
+    void (*wish)(void *context, struct feed_wish *ret);
     bool (*full)(void *context);
     /* False: what the store holds was made with another digest key; a snapshot is taken. */
     bool (*hello)(void *context, const struct session_hello *hello);
@@ -108,6 +111,9 @@ void session_ack(struct session *session, const struct model_cursor *cursor);
 /* The sink could not use what it was given and has dropped all that was handed over: back off, then
  * go on from the durable cursor, or with a snapshot unless `resync` is SESSION_RESYNC_NONE. */
 void session_reject(struct session *session, const struct error *err, enum session_resync resync);
+/* Leaves the feed, if there is one, and comes back with the durable cursor and what the sink wishes
+ * for then. */
+void session_reconnect(struct session *session);
 /* Stops; the sink hears nothing more (but a snapshot that was begun is aborted). closed(context)
  * follows from the loop when the session is freed. */
 void session_close(struct session *session, void (*closed)(void *context), void *context);

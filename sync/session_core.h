@@ -8,7 +8,7 @@
  *                      |  |                +---+<-----------------+  SNAPSHOT
  *                      |  |                +<------------failed----------+|
  *                      |  +------------------------received---------------+
- *     any state: stop --> IDLE
+ *     any state: stop --> IDLE               STREAMING: reconnect --> DRAINING
  *
  * DRAINING: wants to connect, but what was handed over is still being made durable; the cursor that
  * a connection begins with is always the durable one.
@@ -37,7 +37,8 @@ enum session_event {
     SESSION_EVENT_DRAINED,
     SESSION_EVENT_HELLO,
     SESSION_EVENT_RESYNC,
-    SESSION_EVENT_RECEIVED, /* the snapshot is complete and handed over */
+    SESSION_EVENT_RECEIVED,  /* the snapshot is complete and handed over */
+    SESSION_EVENT_RECONNECT, /* the sink wishes for something that only a new connection gives */
     SESSION_EVENT_FAILED,
     SESSION_EVENT_TIMER, /* the back-off is over */
     SESSION_EVENT_STOP,

@@ -27,6 +27,7 @@ struct session {
     struct session_progress progress;
 
     struct model_cursor cursor; /* the connection began with it */
+    struct feed_wish wish;      /* and asked for this */
     struct feed_reader *feed;   /* owned; CONNECTING and STREAMING */
     bool hello_seen;            /* set inside feed_reader_take(), acted on after it */
     enum session_resync resync_seen;

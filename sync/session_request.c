@@ -6,6 +6,7 @@
 #include <string.h>
 #include <jansson.h>
 
+#include "base/hex.h"
 #include "sync/url.h"
 
 /* A base URL, a host name of 255 bytes percent-encoded, and the fixed parts. */
@@ -38,6 +39,24 @@ static int put_cursor(const struct model_cursor *cursor, struct buffer *out)
     return rc != 0 ? rc : buffer_printf(out, "&version=%" PRIu64, cursor->version);
 }
 
+static int put_wish(const struct feed_wish *wish, struct buffer *out)
+{
+    char bits[2 * SET_HASH_MARK_BYTES + 1];
+
+    switch (wish->kind) {
+    case FEED_WISH_NONE:
+        break;
+    case FEED_WISH_DIGESTS:
+        return buffer_append_string(out, "&compare=all");
+    case FEED_WISH_BUCKETS:
+        return buffer_printf(out, "&compare=%" PRIu32, wish->scope);
+    case FEED_WISH_CONTENT:
+        hex_encode(wish->buckets.bits, SET_HASH_MARK_BYTES, bits);
+        return buffer_printf(out, "&repair=%" PRIu32 "&buckets=%s", wish->scope, bits);
+    }
+    return 0;
+}
+
 int session_feed_url(const struct session *session, struct buffer *out)
 {
     int rc = put_start(session, "/v1/sync/feed", out);
@@ -48,6 +67,8 @@ int session_feed_url(const struct session *session, struct buffer *out)
         rc = url_append_query(out, '&', "agent", REALMSTORE_VERSION);
     if (rc == 0)
         rc = put_cursor(&session->cursor, out);
+    if (rc == 0)
+        rc = put_wish(&session->wish, out);
     return rc != 0 ? rc : buffer_terminate(out);
 }
 

@@ -145,6 +145,7 @@ static int open_feed(struct session *session, struct error *err)
         .region = session->options.region,
         .cursor = session->cursor,
         .max_transaction_bytes = session->options.limits.max_transaction_bytes,
+        .wished = session->wish.kind != FEED_WISH_NONE,
     };
     struct feed_events events = {on_hello, on_transaction, on_heartbeat, on_resync, session};
     struct http_handler handler = {on_data, on_done, session};
@@ -163,6 +164,9 @@ void session_connect(struct session *session)
         return;
     if (session->resync_wanted != SESSION_RESYNC_NONE)
         session->cursor = (struct model_cursor){.version = 0};
+    session->wish.kind = FEED_WISH_NONE;
+    if (session->sink.wish != NULL && !uuid_is_nil(&session->cursor.epoch))
+        session->sink.wish(session->sink.context, &session->wish);
     session->hello_seen = false;
     session->resync_seen = SESSION_RESYNC_NONE;
     session->ack_wanted = session->ack_sent = session->cursor; /* the request says it already */

@@ -195,12 +195,15 @@ const struct command command_verify = {
     .summary = "Check the structure, every record, every reference and every count",
     .help =
         "Reads the whole store: each record is checked in full, each reference between realms,\n"
-        "consumers, keys and lookup entries is followed both ways, counts are compared. Faults "
-        "are\n"
+        "consumers, keys and lookup entries is followed both ways, counts and digests are "
+        "compared.\n"
+        "Faults are\n"
         "listed one a line; with --json one object with ok, faults (how many) and list. The agent\n"
         "may run meanwhile: one consistent version of each source is checked.\n\n"
-        "A damaged store is repaired by copying it anew: stop the agent, remove the region's\n"
-        "directory, start the agent.\n\n"
+        "A running agent finds and repairs what is damaged by itself, in one round of checking "
+        "its\n"
+        "file. To copy everything anew, stop the agent, remove the region's directory, start "
+        "it.\n\n"
         "Exit status: 0 no faults, 1 faults found, 2 the store cannot be read.\n",
     .run = run,
 };

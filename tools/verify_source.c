@@ -4,6 +4,8 @@
  * refer to it:
  *
  *     realms <-> realm_ids       consumers -> realms       consumers <-> lookup
+ *
+ * and the digests with what the records add up to.
  */
 #include "tools/verify.h"
 
@@ -13,6 +15,8 @@
 #include <string.h>
 
 #include "store/bytes.h"
+#include "store/digests.h"
+#include "store/holding.h"
 
 struct check {
     const struct tool_source *source;
@@ -130,33 +134,6 @@ static void check_consumer(struct check *check, const MDB_val *key, const MDB_va
 
 /* ---- keys ---- */
 
-/* The record of a key with tags must say what its row and entry say. */
-static bool row_fits(const MDB_val *value, const struct record_key *key)
-{
-    const unsigned char *record = (const unsigned char *)value->mv_data + LAYOUT_HASH_BYTES;
-    size_t size = value->mv_size - LAYOUT_HASH_BYTES;
-    struct record_key view;
-
-    if (size == 0)
-        return true;
-    return record_check(RECORD_KEY, record, size) && record_view_key(record, size, &view) &&
-           view.tags.count > 0 && uuid_equal(&view.id, &key->id) &&
-           uuid_equal(&view.consumer_id, &key->consumer_id) &&
-           memcmp(view.digest, key->digest, DIGEST_BYTES) == 0 &&
-           view.expires_at_ms == key->expires_at_ms;
-}
-
-/* The entry must lead to the key's consumer, and its copy of the record be like the others. */
-static bool entry_fits(const struct entry *entry, const struct record_key *key,
-                       const struct consumer_place *place)
-{
-    if (place->home != HOME_KEYS)
-        return entry->kind == ENTRY_KEY_REFERENCE &&
-               uuid_equal(&entry->consumer_id, &key->consumer_id);
-    return entry->kind == ENTRY_KEY_RECORD && entry->record_size == place->record.mv_size &&
-           memcmp(entry->record, place->record.mv_data, entry->record_size) == 0;
-}
-
 static void check_key(struct check *check, const MDB_val *name, const MDB_val *value)
 {
     const struct tables tables = source_view_tables(check->source);
@@ -174,14 +151,14 @@ static void check_key(struct check *check, const MDB_val *name, const MDB_val *v
     rc = consumers_read_row(&tables, *name, *value, &key, &entry, NULL);
     if (rc == E_NOT_FOUND)
         fault(check, "no lookup entry leads to key %s", text);
-    else if (rc != 0 || !row_fits(value, &key))
+    else if (rc != 0 || !holding_row_fits(*value, &key))
         fault(check, "the record of key %s is damaged", text);
     if (rc != 0)
         return;
     rc = consumers_find(&tables, layout_key_scope(bytes), &key.consumer_id, &place, NULL);
     if (rc == E_NOT_FOUND)
         fault(check, "key %s belongs to a consumer that is not there", text);
-    else if (rc == 0 && !entry_fits(&entry, &key, &place))
+    else if (rc == 0 && !holding_entry_fits(&entry, &key, &place))
         fault(check, "the entry of key %s leads to another consumer", text);
 }
 
@@ -267,6 +244,81 @@ static void check_bucket(struct check *check, const MDB_val *key, const MDB_val 
     check->former_last = last;
 }
 
+/* ---- digests ---- */
+
+/* What the records of the scope add up to; those that are damaged were told as such. */
+static int sum_scope(const struct check *check, uint32_t scope, struct buffer *scratch,
+                     struct set_hash sums[SET_HASH_BUCKETS], struct error *err)
+{
+    const struct tables tables = source_view_tables(check->source);
+    const struct uuid *after = NULL;
+    struct holding holding;
+    struct uuid id;
+    int rc = scope == MODEL_SCOPE_CP ? E_NOT_FOUND : holding_realm(&tables, scope, &holding, err);
+
+    memset(sums, 0, SET_HASH_BUCKETS * sizeof(*sums));
+    if (rc == 0)
+        set_hash_add(&sums[SET_HASH_BUCKET_OF_REALM], &holding.hash);
+    if (rc != 0 && rc != E_NOT_FOUND)
+        return rc;
+    while ((rc = holding_next(&tables, scope, after, &id, err)) == 0) {
+        after = &id;
+        rc = holding_read(&tables, scope, &id, scratch, &holding, err);
+        if (rc != 0)
+            return rc;
+        set_hash_add(&sums[set_hash_bucket(&id)], &holding.hash);
+        if (check->sink->progress != NULL)
+            progress_at(check->sink->progress, check->records);
+    }
+    return rc == E_NOT_FOUND ? 0 : rc;
+}
+
+static int check_scope_digest(struct check *check, uint32_t scope, struct buffer *scratch,
+                              struct error *err)
+{
+    const struct tables tables = source_view_tables(check->source);
+    struct set_hash sums[SET_HASH_BUCKETS];
+    struct set_hash known[SET_HASH_BUCKETS];
+    struct set_hash total = {0};
+    struct set_hash whole;
+    unsigned wrong = 0;
+    int rc = sum_scope(check, scope, scratch, sums, err);
+
+    if (rc == 0)
+        rc = digests_get_buckets(&tables, scope, known, err);
+    if (rc == 0)
+        rc = digests_get(&tables, scope, &whole, err);
+    if (rc != 0)
+        return rc;
+    for (unsigned bucket = 0; bucket < SET_HASH_BUCKETS; bucket++) {
+        set_hash_add(&total, &sums[bucket]);
+        wrong += !set_hash_equal(&sums[bucket], &known[bucket]);
+    }
+    if (wrong > 0 || !set_hash_equal(&total, &whole))
+        fault(check,
+              "the records of scope %" PRIu32 " are not what its digests say, in %u of %d buckets",
+              scope, wrong, SET_HASH_BUCKETS);
+    return 0;
+}
+
+static int check_digests(struct check *check, struct error *err)
+{
+    const struct tables tables = source_view_tables(check->source);
+    struct buffer scratch;
+    uint32_t scope = 0;
+    int rc;
+
+    check->table = env_table_name(TABLE_DIGESTS);
+    buffer_init(&scratch, RECORD_MAX_BYTES);
+    while ((rc = holding_next_scope(&tables, scope, &scope, err)) == 0) {
+        rc = check_scope_digest(check, scope, &scratch, err);
+        if (rc != 0 || scope++ == UINT32_MAX)
+            break;
+    }
+    buffer_finish(&scratch);
+    return rc == E_NOT_FOUND ? 0 : rc;
+}
+
 /* ---- all ---- */
 
 static const struct {
@@ -333,5 +385,5 @@ int verify_source(const struct tool_source *source, const struct verify_sink *si
     check_count(&check, REALM_IDS, "realms", counts[REALM_IDS], meta->realms);
     check_count(&check, CONSUMERS, "consumers", check.consumers, meta->consumers);
     check_count(&check, CONSUMERS, "keys", check.keys, meta->keys);
-    return 0;
+    return check_digests(&check, err);
 }

@@ -58,8 +58,9 @@ struct feed_delta {
     struct feed_segment *segment; /* transferred to the caller; NULL: nothing to send */
 };
 
-/* Asks the repository for all that happened since `from`; without the lock. */
-int feed_segment_make(struct feed *feed, const struct uuid *control_plane_id, uint64_t from,
+/* Asks the repository for all that happened since `query->from`; without the lock. With a wish
+ * there is a segment even when nothing happened. */
+int feed_segment_make(struct feed *feed, const struct repo_transaction_query *query,
                       struct feed_delta *ret, struct error *err);
 void feed_segment_unref(struct feed_segment *segment); /* NULL allowed */
 
@@ -130,6 +131,7 @@ struct follower {
     void *context;
     enum follower_state state;
     struct uuid credential; /* nil: none */
+    struct feed_wish wish;  /* of the first transaction */
     bool refused;           /* the cursor cannot be served: */
     enum feed_resync_reason reason;
     bool waiting;       /* wake() was promised */

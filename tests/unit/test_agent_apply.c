@@ -144,7 +144,7 @@ static int open_world_with(void **state, size_t map_bytes)
     struct world *world = calloc(1, sizeof(*world));
     struct store_options options = {.map_bytes = map_bytes, .clock = clock_system};
     struct apply_events events = {on_applied, on_loaded, on_failed, on_readers,
-                                  on_upkeep,  on_moved,  world};
+                                  on_upkeep,  NULL,      on_moved,  world};
     struct error err = ERROR_INIT;
 
     assert_non_null(world);

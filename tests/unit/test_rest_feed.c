@@ -14,7 +14,9 @@
 
 #include "tests/lib/control_fixture.h"
 
-#define CP "497f6eca-6276-4993-bfeb-53cbbbba6f08"
+#define CP          "497f6eca-6276-4993-bfeb-53cbbbba6f08"
+#define BITS_LESS_1 "000000000000000000000000000000000000000000000000000000000000001"
+#define BITS        "8" BITS_LESS_1
 
 enum { FOLLOWERS = 1000, PATIENCE_MS = 30000 };
 
@@ -216,6 +218,14 @@ static void feed_parameters_are_checked(void **state)
         "?control_plane_id=" CP "&host=h&epoch=" CP,
         "?control_plane_id=" CP "&host=h&epoch=x&version=3",
         "?control_plane_id=" CP "&host=h&epoch=" CP "&version=-3",
+        "?control_plane_id=" CP "&host=h&compare=some",
+        "?control_plane_id=" CP "&host=h&compare=-1",
+        "?control_plane_id=" CP "&host=h&compare=4294967296",
+        "?control_plane_id=" CP "&host=h&compare=all&repair=1&buckets=" BITS,
+        "?control_plane_id=" CP "&host=h&repair=1",
+        "?control_plane_id=" CP "&host=h&repair=x&buckets=" BITS,
+        "?control_plane_id=" CP "&host=h&repair=1&buckets=" BITS "00",
+        "?control_plane_id=" CP "&host=h&repair=1&buckets=g" BITS_LESS_1,
     };
     struct fixture *f = fixture_start(NULL);
     char token[AUTH_SECRET_SIZE];

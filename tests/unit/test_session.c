@@ -391,11 +391,21 @@ static void on_http_closed(void *context)
 static void start(struct world *world, feed_script script, uint64_t version)
 {
     struct error err = ERROR_INIT;
-    struct session_sink sink = {sink_cursor,          sink_full,         sink_hello,
-                                sink_transaction,     sink_heartbeat,    sink_snapshot_begin,
-                                sink_snapshot_record, sink_snapshot_end, sink_snapshot_abort,
-                                sink_state,           sink_resync,       sink_failed,
-                                sink_received,        sink_paused,       world};
+    struct session_sink sink = {.cursor = sink_cursor,
+                                .full = sink_full,
+                                .hello = sink_hello,
+                                .transaction = sink_transaction,
+                                .heartbeat = sink_heartbeat,
+                                .snapshot_begin = sink_snapshot_begin,
+                                .snapshot_record = sink_snapshot_record,
+                                .snapshot_end = sink_snapshot_end,
+                                .snapshot_abort = sink_snapshot_abort,
+                                .state = sink_state,
+                                .resync = sink_resync,
+                                .failed = sink_failed,
+                                .received = sink_received,
+                                .paused = sink_paused,
+                                .context = world};
     static const char *urls[2]; /* outlive the session: one test at a time */
     struct session_options options = {.region = "us",
                                       .host_name = "host of this test",
