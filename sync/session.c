@@ -48,6 +48,17 @@ void session_advance(struct session *session, enum session_event event)
 
 /* ---- time ---- */
 
+static void end_backoff(struct session *session)
+{
+    if (session->decoder != NULL) {
+        session_advance(session, SESSION_EVENT_RETRY);
+        session_snapshot_retry(session);
+        return;
+    }
+    session_advance(session, SESSION_EVENT_TIMER);
+    session_connect(session);
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct session *session = timer->data;
@@ -65,11 +76,10 @@ static void on_timer(uv_timer_t *timer)
         break;
     case SESSION_SNAPSHOT:
         (void)error_set(&err, E_TIMEOUT, "snapshot: the transfer stalls");
-        session_fail(session, &err, 0);
+        session_interrupt(session, &err, 0);
         break;
     case SESSION_BACKOFF:
-        session_advance(session, SESSION_EVENT_TIMER);
-        session_connect(session);
+        end_backoff(session);
         break;
     case SESSION_IDLE:
     case SESSION_DRAINING:
@@ -85,8 +95,8 @@ void session_arm(struct session *session, uint32_t delay_ms)
 
 /* ---- trouble ---- */
 
-/* Ends what is under way, whatever the state. */
-static void drop_transfer(struct session *session)
+/* Ends what is under way, whatever the state, but for what has come of a snapshot. */
+static void end_transfer(struct session *session)
 {
     http_request_cancel(session->transfer);
     session->transfer = NULL;
@@ -94,8 +104,13 @@ static void drop_transfer(struct session *session)
     session->ack = NULL;
     feed_reader_destroy(session->feed);
     session->feed = NULL;
-    session_snapshot_drop(session);
     session->paused = false;
+}
+
+static void drop_transfer(struct session *session)
+{
+    end_transfer(session);
+    session_snapshot_drop(session);
 }
 
 /* Where the system has no randomness a fixed share of the delay is better than none. */
@@ -126,16 +141,31 @@ static void back_off(struct session *session, const struct error *err, int64_t r
     trouble.failures = failure.failures = ++session->failures;
     failure.delay_ms = session_delay_ms(&session->options.limits, &trouble, random_bits());
     session->snapshot_taken = false;
-    drop_transfer(session);
+    end_transfer(session);
     session->sink.failed(session->sink.context, &failure);
     session_advance(session, SESSION_EVENT_FAILED);
     session_arm(session, failure.delay_ms);
 }
 
+static void next_url(struct session *session)
+{
+    session->url = (session->url + 1) % session->options.n_urls;
+}
+
 void session_fail(struct session *session, const struct error *err, int64_t retry_after_ms)
 {
+    session_snapshot_drop(session);
     back_off(session, err, retry_after_ms);
-    session->url = (session->url + 1) % session->options.n_urls;
+    next_url(session);
+}
+
+void session_interrupt(struct session *session, const struct error *err, int64_t retry_after_ms)
+{
+    if (session->snapshot_bytes > session->snapshot_cut)
+        session->failures = 0; /* it gets there, piece by piece */
+    session->snapshot_cut = session->snapshot_bytes;
+    back_off(session, err, retry_after_ms);
+    next_url(session);
 }
 
 void session_resynchronise(struct session *session, enum session_resync reason)
@@ -187,8 +217,10 @@ void session_reject(struct session *session, const struct error *err, enum sessi
 {
     if (resync != SESSION_RESYNC_NONE)
         session->resync_wanted = resync;
-    if (session->state != SESSION_IDLE)
-        back_off(session, err, 0); /* not the URL's fault */
+    if (session->state == SESSION_IDLE)
+        return;
+    session_snapshot_drop(session);
+    back_off(session, err, 0); /* not the URL's fault */
 }
 
 /* ---- life ---- */

@@ -8,6 +8,7 @@
  *                      |  |                +---+<-----------------+  SNAPSHOT
  *                      |  |                +<------------failed----------+|
  *                      |  +------------------------received---------------+
+ *                                        BACKOFF ----------retry---> SNAPSHOT
  *     any state: stop --> IDLE
  *
  * DRAINING: wants to connect, but what was handed over is still being made durable; the cursor that
@@ -39,6 +40,7 @@ enum session_event {
     SESSION_EVENT_RECEIVED, /* the snapshot is complete and handed over */
     SESSION_EVENT_FAILED,
     SESSION_EVENT_TIMER, /* the back-off is over */
+    SESSION_EVENT_RETRY, /* the same, and a snapshot was cut: its rest is asked for */
     SESSION_EVENT_STOP,
     SESSION_EVENTS
 };

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <jansson.h>
 
+#include "base/hex.h"
 #include "sync/url.h"
 
 /* A base URL, a host name of 255 bytes percent-encoded, and the fixed parts. */
@@ -53,8 +54,11 @@ int session_feed_url(const struct session *session, struct buffer *out)
 
 int session_snapshot_url(const struct session *session, struct buffer *out)
 {
-    int rc = put_start(session, "/v1/sync/snapshot", out);
+    char path[sizeof(SNAPSHOT_PATH) + 2 * (size_t)DIGEST_BYTES] = SNAPSHOT_PATH;
+    int rc;
 
+    hex_encode(session->snapshot.sha256, DIGEST_BYTES, path + strlen(SNAPSHOT_PATH));
+    rc = url_append_base(out, session->options.urls[session->url], path);
     return rc != 0 ? rc : buffer_terminate(out);
 }
 
@@ -88,18 +92,17 @@ int session_ack_body(const struct session *session, const struct model_cursor *c
 
 int session_request(struct session *session,
                     int (*write_url)(const struct session *, struct buffer *),
-                    const char *json_body, const struct http_handler *handler,
+                    const struct http_request_options *what, const struct http_handler *handler,
                     struct http_request **ret, struct error *err)
 {
-    struct http_request_options options = {
-        .credentials = &session->options.credentials,
-        .json_body = json_body,
-        .connect_timeout_ms = session->options.limits.connect_ms,
-        .total_timeout_ms = json_body != NULL ? session->options.limits.ack_ms : 0,
-    };
+    struct http_request_options options = *what;
     struct buffer url;
     int rc;
 
+    options.credentials = &session->options.credentials;
+    options.connect_timeout_ms = session->options.limits.connect_ms;
+    if (options.json_body != NULL)
+        options.total_timeout_ms = session->options.limits.ack_ms;
     buffer_init(&url, URL_MAX_BYTES);
     rc = write_url(session, &url);
     if (rc != 0) {

@@ -151,10 +151,10 @@ static int64_t lag_of(const struct feed *feed, const struct feed_peer *peer)
         return 0;
     if (follower == NULL)
         return not_negative(clock_boot_ms() - peer->heard_ms);
-    if (!follower->refused && applied >= peer->channel->low)
+    if (follower->refusal == REFUSAL_NONE && applied >= peer->channel->low)
         return 0;
     since = feed_channel_since(peer->channel, applied);
-    if (since != 0 && !follower->refused)
+    if (since != 0 && follower->refusal == REFUSAL_NONE)
         return not_negative(clock_wall_ms() - since);
     return not_negative(clock_boot_ms() - follower->since_ms);
 }

@@ -1,4 +1,4 @@
-/* sync_http.h - the feed over HTTP: /v1/sync/feed, /v1/sync/snapshot, /v1/sync/ack
+/* sync_http.h - the feed over HTTP: /v1/sync/feed, /v1/sync/snapshots, /v1/sync/ack
  * (docs/protocol.md). Routes of rest_routes.c. */
 #ifndef RS_CONTROL_SYNC_HTTP_H
 #define RS_CONTROL_SYNC_HTTP_H
