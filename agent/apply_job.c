@@ -74,6 +74,7 @@ static int put_change(struct source *source, const struct change *change, struct
         return source_put_consumer(source, change->scope, &change->consumer, err);
     case CHANGE_KEY:
         return source_put_key(source, change->scope, &change->key, err);
+    case CHANGE_BUCKET:
     case CHANGE_KINDS:
         break;
     }

@@ -7,12 +7,14 @@
 #ifndef RS_SYNC_CHANGE_H
 #define RS_SYNC_CHANGE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/arena.h"
 #include "base/buffer.h"
 #include "base/error.h"
 #include "base/model.h"
+#include "base/set_hash.h"
 
 /* In the order in which a transaction carries them: deletes first, so that a secret or a name that
  * one entity gives up is free before another takes it; realms before what lives in them. */
@@ -20,6 +22,7 @@ enum change_kind {
     CHANGE_REALM_DELETE,
     CHANGE_KEY_DELETE,
     CHANGE_CONSUMER_DELETE,
+    CHANGE_BUCKET, /* what follows in the transaction is all that the bucket of the scope holds */
     CHANGE_REALM,
     CHANGE_CONSUMER,
     CHANGE_KEY,
@@ -36,7 +39,29 @@ struct change {
         struct model_consumer consumer; /* CHANGE_CONSUMER */
         struct model_key key;           /* CHANGE_KEY; id and consumer_id alone for KEY_DELETE */
         struct uuid id;                 /* CHANGE_CONSUMER_DELETE */
+        unsigned bucket;                /* CHANGE_BUCKET */
     };
+};
+
+/* The set hash of a scope's records after the transaction (base/set_hash.h). */
+struct feed_digest {
+    uint32_t scope;
+    struct set_hash hash;
+    const struct set_hash *buckets; /* SET_HASH_BUCKETS, borrowed; NULL: not told */
+};
+
+/* What a host asks of the first transaction that its feed carries, besides the changes since its
+ * cursor: to compare, or to repair. */
+enum feed_wish_kind {
+    FEED_WISH_NONE,
+    FEED_WISH_DIGESTS, /* the digest of each visible scope */
+    FEED_WISH_BUCKETS, /* the digests of the buckets of `scope` */
+    FEED_WISH_CONTENT  /* the same, and all that `buckets` of `scope` hold */
+};
+struct feed_wish {
+    enum feed_wish_kind kind;
+    uint32_t scope;
+    struct set_hash_marks buckets;
 };
 
 /* Appends one line with its newline. 0, E_TOO_LARGE or E_NO_MEMORY. */
@@ -47,6 +72,7 @@ enum feed_line_kind {
     FEED_LINE_HELLO,
     FEED_LINE_BEGIN,
     FEED_LINE_CHANGE,
+    FEED_LINE_DIGEST,
     FEED_LINE_COMMIT,
     FEED_LINE_HEARTBEAT,
     FEED_LINE_PREPARING, /* a snapshot is being made; sent like heartbeats until the resync */
@@ -88,9 +114,11 @@ struct feed_line {
             int64_t time_ms;  /* wall time of the source's commit */
         } begin;
         struct change change;
+        struct feed_digest digest;
         struct {
             uint64_t version;
             uint64_t changes; /* how many change lines stood between begin and commit */
+            bool all_scopes;  /* each visible scope had a digest */
         } commit;
         struct {
             uint64_t version; /* all up to here that this feed may see has been sent */

@@ -135,6 +135,29 @@ static void take_digest(struct reader *reader, const char *member, uint8_t ret[D
         refuse(reader, member, "is not 64 hexadecimal digits");
 }
 
+/* `count` hashes in hexadecimal. */
+static void take_hashes(struct reader *reader, const char *member, size_t count,
+                        struct set_hash *ret)
+{
+    const size_t digits = 2 * (size_t)SET_HASH_BYTES;
+    json_t *value = find(reader, member);
+    uint8_t bytes[SET_HASH_BYTES];
+
+    if (value == NULL)
+        return;
+    if (!json_is_string(value) || json_string_length(value) != count * digits) {
+        refuse(reader, member, "has not the length of its digests");
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!hex_decode(json_string_value(value) + i * digits, digits, bytes)) {
+            refuse(reader, member, "is not hexadecimal");
+            return;
+        }
+        ret[i] = set_hash_unpack(bytes);
+    }
+}
+
 static struct model_strings take_strings(struct reader *reader, const char *member)
 {
     struct model_strings none = {NULL, 0};
@@ -212,6 +235,13 @@ static void read_consumer_delete(struct reader *reader, struct feed_line *line)
     line->change.id = take_uuid(reader, "id");
 }
 
+static void read_bucket(struct reader *reader, struct feed_line *line)
+{
+    line->change.kind = CHANGE_BUCKET;
+    line->change.scope = take_u32(reader, "scope", MODEL_SCOPE_CP);
+    line->change.bucket = (unsigned)take_integer(reader, "bucket", 0, SET_HASH_BUCKETS - 1);
+}
+
 static void read_realm(struct reader *reader, struct feed_line *line)
 {
     struct model_realm *realm = &line->change.realm;
@@ -275,8 +305,30 @@ static void read_begin(struct reader *reader, struct feed_line *line)
     line->begin.time_ms = take_integer(reader, "time_ms", 0, INT64_MAX);
 }
 
+static void read_digest(struct reader *reader, struct feed_line *line)
+{
+    struct set_hash *buckets;
+
+    line->digest.scope = take_u32(reader, "scope", MODEL_SCOPE_CP);
+    take_hashes(reader, "hash", 1, &line->digest.hash);
+    if (json_object_get(reader->object, "buckets") == NULL)
+        return;
+    buckets = arena_array(reader->arena, SET_HASH_BUCKETS, sizeof(*buckets));
+    if (buckets == NULL) {
+        out_of_memory(reader);
+        return;
+    }
+    take_hashes(reader, "buckets", SET_HASH_BUCKETS, buckets);
+    line->digest.buckets = buckets;
+}
+
 static void read_commit(struct reader *reader, struct feed_line *line)
 {
+    json_t *all = json_object_get(reader->object, "all_scopes");
+
+    if (all != NULL && !json_is_boolean(all))
+        refuse(reader, "all_scopes", "is neither true nor false");
+    line->commit.all_scopes = json_is_true(all);
     line->commit.version = take_version(reader, "version");
     line->commit.changes = take_version(reader, "changes");
 }
@@ -339,6 +391,8 @@ static const struct line_type {
     {"key_delete", FEED_LINE_CHANGE, read_key_delete},
     {"consumer_delete", FEED_LINE_CHANGE, read_consumer_delete},
     {"realm_delete", FEED_LINE_CHANGE, read_realm_delete},
+    {"bucket", FEED_LINE_CHANGE, read_bucket},
+    {"digest", FEED_LINE_DIGEST, read_digest},
     {"begin", FEED_LINE_BEGIN, read_begin},
     {"commit", FEED_LINE_COMMIT, read_commit},
     {"heartbeat", FEED_LINE_HEARTBEAT, read_heartbeat},

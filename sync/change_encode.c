@@ -95,6 +95,16 @@ static void put_digest(struct writer *writer, const char *before, const uint8_t 
     put_string(writer, before, text);
 }
 
+static void put_hash(struct writer *writer, const struct set_hash *hash)
+{
+    char text[2 * SET_HASH_BYTES + 1];
+    uint8_t bytes[SET_HASH_BYTES];
+
+    set_hash_pack(hash, bytes);
+    hex_encode(bytes, sizeof(bytes), text);
+    put(writer, text);
+}
+
 static void put_strings(struct writer *writer, const char *before, const struct model_strings *list)
 {
     put(writer, before);
@@ -155,6 +165,10 @@ static void put_change(struct writer *writer, const struct change *change)
         put_number(writer, "{\"type\":\"consumer_delete\",\"scope\":", change->scope);
         put_uuid(writer, ",\"id\":", &change->id);
         break;
+    case CHANGE_BUCKET:
+        put_number(writer, "{\"type\":\"bucket\",\"scope\":", change->scope);
+        put_number(writer, ",\"bucket\":", change->bucket);
+        break;
     case CHANGE_REALM:
         put_realm(writer, &change->realm);
         break;
@@ -168,6 +182,18 @@ static void put_change(struct writer *writer, const struct change *change)
         assert(!"CHANGE_KINDS is a count");
     }
     put(writer, "}\n");
+}
+
+static void put_scope_digest(struct writer *writer, const struct feed_digest *digest)
+{
+    put_number(writer, "{\"type\":\"digest\",\"scope\":", digest->scope);
+    put(writer, ",\"hash\":\"");
+    put_hash(writer, &digest->hash);
+    if (digest->buckets != NULL)
+        put(writer, "\",\"buckets\":\"");
+    for (int i = 0; digest->buckets != NULL && i < SET_HASH_BUCKETS; i++)
+        put_hash(writer, &digest->buckets[i]);
+    put(writer, "\"}\n");
 }
 
 static void put_hello(struct writer *writer, const struct feed_line *line)
@@ -212,9 +238,14 @@ static void put_line(struct writer *writer, const struct feed_line *line)
     case FEED_LINE_CHANGE:
         put_change(writer, &line->change);
         break;
+    case FEED_LINE_DIGEST:
+        put_scope_digest(writer, &line->digest);
+        break;
     case FEED_LINE_COMMIT:
         put_number(writer, "{\"type\":\"commit\",\"version\":", line->commit.version);
         put_number(writer, ",\"changes\":", line->commit.changes);
+        if (line->commit.all_scopes)
+            put(writer, ",\"all_scopes\":true");
         put(writer, "}\n");
         break;
     case FEED_LINE_HEARTBEAT:

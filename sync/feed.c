@@ -17,7 +17,7 @@
 enum stage { STAGE_HELLO, STAGE_BETWEEN, STAGE_INSIDE, STAGE_OVER };
 
 enum {
-    FIRST_CHANGES = 16,                     /* capacity of a transaction's list at first */
+    FIRST_ITEMS = 16,                       /* capacity of a transaction's list at first */
     SCRATCH_BYTES = 2 * FEED_LINE_MAX_BYTES /* strings of a line outside a transaction */
 };
 
@@ -110,12 +110,14 @@ static int take_begin(struct feed_reader *reader, const struct feed_line *line, 
                          "a gap: the transaction to version %" PRIu64 " follows version %" PRIu64
                          ", this host has %" PRIu64,
                          line->begin.version, line->begin.prev, reader->cursor.version);
-    if (line->begin.version <= line->begin.prev)
+    if (line->begin.version < line->begin.prev ||
+        (line->begin.version == line->begin.prev && !reader->expect.wished))
         return error_set(err, E_PROTOCOL, "a transaction goes from version %" PRIu64 " to %" PRIu64,
                          line->begin.prev, line->begin.version);
     reader->open = feed_transaction_create(reader->expect.max_transaction_bytes);
     if (reader->open == NULL)
         return error_set(err, E_NO_MEMORY, "no memory for a transaction");
+    reader->expect.wished = false;
     reader->open->cursor.epoch = reader->cursor.epoch;
     reader->open->cursor.version = line->begin.version;
     reader->open->time_ms = line->begin.time_ms;
@@ -124,42 +126,67 @@ static int take_begin(struct feed_reader *reader, const struct feed_line *line, 
     return 0;
 }
 
-static int grow(struct feed_transaction *transaction, struct error *err)
+/* Room for one item more; NULL: no memory. */
+static void *grow(void *items, size_t count, size_t *capacity, size_t size, struct error *err)
 {
-    size_t capacity = transaction->capacity > 0 ? transaction->capacity * 2 : FIRST_CHANGES;
-    struct change *grown;
+    size_t wanted = *capacity > 0 ? *capacity * 2 : FIRST_ITEMS;
+    void *grown;
 
-    if (transaction->count < transaction->capacity)
-        return 0;
-    grown = reallocarray(transaction->changes, capacity, sizeof(*grown));
+    if (count < *capacity)
+        return items;
+    grown = reallocarray(items, wanted, size);
     if (grown == NULL)
-        return error_set(err, E_NO_MEMORY, "no memory for a transaction of %zu changes", capacity);
-    transaction->changes = grown;
-    transaction->capacity = capacity;
-    return 0;
+        (void)error_set(err, E_NO_MEMORY, "no memory for a transaction of %zu lines", wanted);
+    else
+        *capacity = wanted;
+    return grown;
+}
+
+static int check_size(const struct feed_reader *reader, struct error *err)
+{
+    if (feed_transaction_bytes(reader->open) <= reader->expect.max_transaction_bytes)
+        return 0;
+    return error_set(err, E_TOO_LARGE, "the transaction to version %" PRIu64 " is over %zu bytes",
+                     reader->open->cursor.version, reader->expect.max_transaction_bytes);
 }
 
 static int take_change(struct feed_reader *reader, const struct feed_line *line, struct error *err)
 {
     struct feed_transaction *open = reader->open;
-    int rc;
+    struct change *changes;
 
     if (reader->stage != STAGE_INSIDE)
         return misplaced("change", err);
     assert(open != NULL);
-    if (line->change.kind < reader->last_kind)
+    if (line->change.kind < reader->last_kind || open->n_digests > 0)
         return error_set(err, E_PROTOCOL, "change %zu of a transaction is out of order",
                          open->count + 1);
-    rc = grow(open, err);
-    if (rc != 0)
-        return rc;
+    changes = grow(open->changes, open->count, &open->capacity, sizeof(*changes), err);
+    if (changes == NULL)
+        return err->code;
+    open->changes = changes;
     open->changes[open->count++] = line->change;
     reader->last_kind = line->change.kind;
-    if (feed_transaction_bytes(open) > reader->expect.max_transaction_bytes)
-        return error_set(err, E_TOO_LARGE,
-                         "the transaction to version %" PRIu64 " is over %zu bytes",
-                         open->cursor.version, reader->expect.max_transaction_bytes);
-    return 0;
+    return check_size(reader, err);
+}
+
+static int take_digest(struct feed_reader *reader, const struct feed_line *line, struct error *err)
+{
+    struct feed_transaction *open = reader->open;
+    struct feed_digest *digests;
+
+    if (reader->stage != STAGE_INSIDE)
+        return misplaced("digest", err);
+    assert(open != NULL);
+    if (open->n_digests > 0 && line->digest.scope <= open->digests[open->n_digests - 1].scope)
+        return error_set(err, E_PROTOCOL, "digest %zu of a transaction is out of order",
+                         open->n_digests + 1);
+    digests = grow(open->digests, open->n_digests, &open->digests_capacity, sizeof(*digests), err);
+    if (digests == NULL)
+        return err->code;
+    open->digests = digests;
+    open->digests[open->n_digests++] = line->digest;
+    return check_size(reader, err);
 }
 
 static int take_commit(struct feed_reader *reader, const struct feed_line *line, struct error *err)
@@ -175,6 +202,7 @@ static int take_commit(struct feed_reader *reader, const struct feed_line *line,
                          " changes, the transaction was %" PRIu64 " with %zu",
                          line->commit.version, line->commit.changes, whole->cursor.version,
                          whole->count);
+    whole->all_scopes = line->commit.all_scopes;
     reader->open = NULL;
     reader->cursor = whole->cursor;
     reader->stage = STAGE_BETWEEN;
@@ -223,6 +251,8 @@ static int dispatch(struct feed_reader *reader, const struct feed_line *line, st
         return take_begin(reader, line, err);
     case FEED_LINE_CHANGE:
         return take_change(reader, line, err);
+    case FEED_LINE_DIGEST:
+        return take_digest(reader, line, err);
     case FEED_LINE_COMMIT:
         return take_commit(reader, line, err);
     case FEED_LINE_HEARTBEAT:

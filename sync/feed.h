@@ -1,6 +1,6 @@
 /* feed.h - the bytes of a feed to its events: lines, hello, whole transactions. No I/O.
  *
- *     HELLO --hello--> BETWEEN --begin--> INSIDE --change--> INSIDE --commit--> BETWEEN
+ *     HELLO --hello--> BETWEEN --begin--> INSIDE --change, digest--> INSIDE --commit--> BETWEEN
  *                      BETWEEN --heartbeat, preparing--> BETWEEN --resync--> OVER
  *
  * Anything else is refused. Transactions come out whole or not at all: with the count that the
@@ -29,6 +29,10 @@ struct feed_transaction {
     struct change *changes;        /* owned; their strings are the arena's */
     size_t count;
     size_t capacity;
+    struct feed_digest *digests; /* owned; ascending scopes */
+    size_t n_digests;
+    size_t digests_capacity;
+    bool all_scopes; /* there is a digest of each scope that the host may hold */
     struct arena arena;
 };
 
@@ -44,6 +48,9 @@ struct feed_expectation {
     const char *region;         /* borrowed for the reader's life */
     struct model_cursor cursor; /* as sent with the request; nil epoch: none */
     size_t max_transaction_bytes;
+    /* Something was wished for: the first transaction may have no changes and stay at the cursor.
+     */
+    bool wished;
 };
 
 /* Called from feed_reader_take(); must not destroy the reader. */

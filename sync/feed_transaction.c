@@ -16,6 +16,7 @@ void feed_transaction_destroy(struct feed_transaction *transaction)
     if (transaction == NULL)
         return;
     free(transaction->changes);
+    free(transaction->digests);
     arena_finish(&transaction->arena);
     free(transaction);
 }
@@ -23,5 +24,6 @@ void feed_transaction_destroy(struct feed_transaction *transaction)
 size_t feed_transaction_bytes(const struct feed_transaction *transaction)
 {
     return sizeof(*transaction) + transaction->capacity * sizeof(*transaction->changes) +
+           transaction->digests_capacity * sizeof(*transaction->digests) +
            transaction->arena.used_bytes;
 }

@@ -143,7 +143,7 @@ static void init_lists(struct feed *feed)
     TAILQ_INIT(&feed->wakes);
     TAILQ_INIT(&feed->waits);
     TAILQ_INIT(&feed->shelf.files);
-    TAILQ_INIT(&feed->shelf.wishes);
+    TAILQ_INIT(&feed->shelf.orders);
 }
 
 /* These cannot fail on Linux: all kinds of lock used here need no allocation. */
@@ -158,7 +158,7 @@ static void init_locks(struct feed *feed)
     pthread_cond_init(&feed->unpinned, NULL);
     pthread_mutex_init(&feed->lock, NULL);
     pthread_mutex_init(&feed->shelf.lock, NULL);
-    pthread_cond_init(&feed->shelf.wished, NULL);
+    pthread_cond_init(&feed->shelf.ordered, NULL);
 }
 
 static void feed_free(struct feed *feed)
@@ -168,7 +168,7 @@ static void feed_free(struct feed *feed)
         feed_peer_free(feed, TAILQ_FIRST(&feed->peers));
     while (!TAILQ_EMPTY(&feed->channels))
         feed_channel_free(feed, TAILQ_FIRST(&feed->channels));
-    pthread_cond_destroy(&feed->shelf.wished);
+    pthread_cond_destroy(&feed->shelf.ordered);
     pthread_mutex_destroy(&feed->shelf.lock);
     pthread_mutex_destroy(&feed->lock);
     pthread_cond_destroy(&feed->unpinned);

@@ -63,6 +63,7 @@ struct follower_options {
     const char *agent;          /* the agent's version, or NULL; copied */
     struct model_cursor cursor; /* nil epoch: none */
     struct uuid credential;     /* nil: none that can be revoked; see feed_revoke() */
+    struct feed_wish wish;      /* for its first transaction, which comes in any case then */
     void (*wake)(void *context);
     void *context;
 };

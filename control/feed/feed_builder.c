@@ -1,7 +1,7 @@
 /* feed_builder.c - the thread that makes snapshots, for the hosts that wait for one.
  *
- * A follower whose cursor cannot be served makes a wish for its control plane. The builder takes
- * wishes one by one: it looks whether the file that is there still serves, makes another if not,
+ * A follower whose cursor cannot be served places an order for its control plane. The builder takes
+ * orders one by one: it looks whether the file that is there still serves, makes another if not,
  * and tells all followers that wait, however many: one build, no thread and no request held for any
  * of them. Meanwhile they get a line as often as a heartbeat.
  *
@@ -27,8 +27,8 @@
 
 enum { REUSE_DIVISOR = 10, FILE_BUFFER_BYTES = 256 * 1024 };
 
-struct feed_wish {
-    TAILQ_ENTRY(feed_wish) in_shelf;
+struct feed_order {
+    TAILQ_ENTRY(feed_order) in_shelf;
     struct uuid control_plane_id;
 };
 
@@ -170,7 +170,7 @@ static int still_serves(struct feed *feed, const struct feed_file *file, bool *r
     return rc;
 }
 
-/* ---- wishes ---- */
+/* ---- orders ---- */
 
 static int fulfil(struct feed *feed, const struct uuid *control_plane_id, struct snapshot_name *ret,
                   struct error *err)
@@ -205,58 +205,58 @@ static void tell(struct feed *feed, const struct uuid *control_plane_id,
     pthread_mutex_unlock(&feed->lock);
 }
 
-static struct feed_wish *take_wish(struct feed_shelf *shelf)
+static struct feed_order *take_order(struct feed_shelf *shelf)
 {
-    struct feed_wish *wish;
+    struct feed_order *order;
 
     pthread_mutex_lock(&shelf->lock);
-    while ((wish = TAILQ_FIRST(&shelf->wishes)) == NULL && !atomic_load(&shelf->stopping))
-        pthread_cond_wait(&shelf->wished, &shelf->lock);
-    if (wish != NULL)
-        TAILQ_REMOVE(&shelf->wishes, wish, in_shelf);
+    while ((order = TAILQ_FIRST(&shelf->orders)) == NULL && !atomic_load(&shelf->stopping))
+        pthread_cond_wait(&shelf->ordered, &shelf->lock);
+    if (order != NULL)
+        TAILQ_REMOVE(&shelf->orders, order, in_shelf);
     pthread_mutex_unlock(&shelf->lock);
-    return wish;
+    return order;
 }
 
 static void *builder_main(void *context)
 {
     struct feed *feed = context;
-    struct feed_wish *wish;
+    struct feed_order *order;
 
-    while ((wish = take_wish(&feed->shelf)) != NULL) {
+    while ((order = take_order(&feed->shelf)) != NULL) {
         struct error err = ERROR_INIT;
         struct snapshot_name name;
         int rc = E_CANCELED;
 
         if (!atomic_load(&feed->shelf.stopping))
-            rc = fulfil(feed, &wish->control_plane_id, &name, &err);
+            rc = fulfil(feed, &order->control_plane_id, &name, &err);
         if (rc != 0 && rc != E_CANCELED)
             log_error(feed->log, "feed: no snapshot: %s; the hosts that wait for it will ask again",
                       err.message);
-        tell(feed, &wish->control_plane_id, rc == 0 ? &name : NULL);
-        free(wish);
+        tell(feed, &order->control_plane_id, rc == 0 ? &name : NULL);
+        free(order);
     }
     return NULL;
 }
 
-int feed_builder_wish(struct feed *feed, const struct uuid *control_plane_id)
+int feed_builder_order(struct feed *feed, const struct uuid *control_plane_id)
 {
     struct feed_shelf *shelf = &feed->shelf;
-    struct feed_wish *wish;
+    struct feed_order *order;
     int rc = 0;
 
     pthread_mutex_lock(&shelf->lock);
-    TAILQ_FOREACH(wish, &shelf->wishes, in_shelf)
+    TAILQ_FOREACH(order, &shelf->orders, in_shelf)
     {
-        if (uuid_equal(&wish->control_plane_id, control_plane_id))
+        if (uuid_equal(&order->control_plane_id, control_plane_id))
             break;
     }
-    if (wish == NULL) {
-        wish = malloc(sizeof(*wish));
-        if (wish != NULL) {
-            wish->control_plane_id = *control_plane_id;
-            TAILQ_INSERT_TAIL(&shelf->wishes, wish, in_shelf);
-            pthread_cond_signal(&shelf->wished);
+    if (order == NULL) {
+        order = malloc(sizeof(*order));
+        if (order != NULL) {
+            order->control_plane_id = *control_plane_id;
+            TAILQ_INSERT_TAIL(&shelf->orders, order, in_shelf);
+            pthread_cond_signal(&shelf->ordered);
         } else {
             rc = E_NO_MEMORY;
         }
@@ -280,7 +280,7 @@ void feed_builder_stop(struct feed *feed)
 
     pthread_mutex_lock(&shelf->lock);
     atomic_store(&shelf->stopping, true);
-    pthread_cond_signal(&shelf->wished);
+    pthread_cond_signal(&shelf->ordered);
     pthread_mutex_unlock(&shelf->lock);
     (void)pthread_join(shelf->builder, NULL); /* fails only for a thread that is not ours */
 }

@@ -171,13 +171,14 @@ static bool advance(struct feed *feed, struct feed_channel *channel)
 {
     const struct uuid id = channel->control_plane_id;
     const uint64_t from = channel->covered;
+    const struct repo_transaction_query query = {.control_plane_id = &id, .from = from};
     const unsigned generation = channel->generation;
     struct error err = ERROR_INIT;
     struct feed_delta delta;
     int rc;
 
     pthread_mutex_unlock(&feed->lock);
-    rc = feed_segment_make(feed, &id, from, &delta, &err);
+    rc = feed_segment_make(feed, &query, &delta, &err);
     pthread_mutex_lock(&feed->lock);
     if (rc != 0) {
         log_error(feed->log,

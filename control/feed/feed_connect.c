@@ -76,6 +76,7 @@ int feed_follower_create(struct feed *feed, const struct follower_options *optio
     follower->wake = options->wake;
     follower->context = options->context;
     follower->credential = options->credential;
+    follower->wish = options->wish;
     buffer_init(&follower->line, FEED_LINES_MAX_BYTES);
     pthread_mutex_lock(&feed->lock);
     rc = connect_follower(follower, options);

@@ -144,11 +144,18 @@ static void start_segment(struct follower *follower, struct feed_segment *segmen
     put_begin(follower, segment->to, segment->time_ms);
 }
 
-/* Takes the follower's own delta if it has one, or a shared segment. */
+static bool has_wish(const struct follower *follower)
+{
+    return follower->wish.kind != FEED_WISH_NONE;
+}
+
+/* Takes the follower's own delta if it has one, or a shared segment, which grants no wish. */
 static bool start_transaction(struct follower *follower)
 {
     struct feed_segment *segment = follower->pending;
 
+    if (segment == NULL && has_wish(follower))
+        return false;
     if (segment == NULL)
         segment = feed_channel_match(follower->channel, follower->position);
     if (segment == NULL)
@@ -159,10 +166,11 @@ static bool start_transaction(struct follower *follower)
     return true;
 }
 
-/* In sync with a version that says nothing about the newest, or with one that does not exist. */
+/* Wishes for something, or is in sync with a version that says nothing about the newest, or with
+ * one that does not exist. */
 static bool needs_own_delta(const struct follower *follower)
 {
-    return follower->position < follower->channel->low ||
+    return has_wish(follower) || follower->position < follower->channel->low ||
            follower->position > follower->feed->newest;
 }
 
@@ -182,7 +190,7 @@ static bool produce_refused(struct follower *follower)
 {
     if (follower->refusal == REFUSAL_NEW) {
         follower->refusal = REFUSAL_WAITS;
-        if (feed_builder_wish(follower->feed, &follower->channel->control_plane_id) != 0)
+        if (feed_builder_order(follower->feed, &follower->channel->control_plane_id) != 0)
             follower->state = FOLLOWER_OVER;
     }
     if (follower->refusal == REFUSAL_NAMED)
@@ -332,7 +340,10 @@ static void take_delta(struct follower *follower, const struct feed_delta *delta
         follower->position = delta->repo.version;
         return;
     }
-    feed_channel_remember(follower->channel, delta->segment);
+    if (has_wish(follower))
+        follower->wish.kind = FEED_WISH_NONE;
+    else
+        feed_channel_remember(follower->channel, delta->segment);
     delta->segment->refs++;
     follower->pending = delta->segment;
 }
@@ -342,13 +353,16 @@ static void serve(struct feed *feed, struct follower *follower)
 {
     const struct uuid id = follower->channel->control_plane_id;
     const uint64_t from = follower->position;
+    const struct feed_wish wish = follower->wish;
+    const struct repo_transaction_query query = {
+        .control_plane_id = &id, .from = from, .wish = has_wish(follower) ? &wish : NULL};
     struct error err = ERROR_INIT;
     struct feed_delta delta;
     int rc;
 
     follower->pinned = true;
     pthread_mutex_unlock(&feed->lock);
-    rc = feed_segment_make(feed, &id, from, &delta, &err);
+    rc = feed_segment_make(feed, &query, &delta, &err);
     pthread_mutex_lock(&feed->lock);
     follower->pinned = false;
     pthread_cond_broadcast(&feed->unpinned);
@@ -372,7 +386,8 @@ void feed_followers_serve(struct feed *feed)
         TAILQ_REMOVE(&feed->todo, follower, in_todo);
         follower->queued = false;
         if (follower->state == FOLLOWER_LIVE &&
-            feed_channel_match(follower->channel, follower->position) == NULL &&
+            (has_wish(follower) ||
+             feed_channel_match(follower->channel, follower->position) == NULL) &&
             needs_own_delta(follower))
             serve(feed, follower);
         feed_wake(follower);

@@ -61,8 +61,9 @@ struct feed_delta {
     struct feed_segment *segment; /* transferred to the caller; NULL: nothing to send */
 };
 
-/* Asks the repository for all that happened since `from`; without the lock. */
-int feed_segment_make(struct feed *feed, const struct uuid *control_plane_id, uint64_t from,
+/* Asks the repository for all that happened since `query->from`; without the lock. With a wish
+ * there is a segment even when nothing happened. */
+int feed_segment_make(struct feed *feed, const struct repo_transaction_query *query,
                       struct feed_delta *ret, struct error *err);
 void feed_segment_unref(struct feed_segment *segment); /* NULL allowed */
 
@@ -141,6 +142,7 @@ struct follower {
     void *context;
     enum follower_state state;
     struct uuid credential; /* nil: none */
+    struct feed_wish wish; /* of the first transaction */
     enum follower_refusal refusal;
     enum feed_resync_reason reason; /* of the refusal */
     struct snapshot_name snapshot;  /* REFUSAL_NAMED */
@@ -234,14 +236,14 @@ struct feed_file {
     int64_t used_ms;  /* boot clock */
 };
 
-struct feed_wish;
+struct feed_order;
 
 /* Its lock may be taken while the feed's is held, never the other way round. */
 struct feed_shelf {
     pthread_mutex_t lock;
     TAILQ_HEAD(feed_file_list, feed_file) files; /* last used first */
-    TAILQ_HEAD(feed_wish_list, feed_wish) wishes;
-    pthread_cond_t wished; /* for the builder */
+    TAILQ_HEAD(feed_order_list, feed_order) orders;
+    pthread_cond_t ordered; /* for the builder */
     pthread_t builder;
     atomic_bool stopping;
     char *dir; /* owned */
@@ -273,7 +275,7 @@ int feed_builder_start(struct feed *feed, struct error *err);
 /* Cuts a build short; everybody who waits is told. */
 void feed_builder_stop(struct feed *feed);
 /* The followers of this control plane that wait will be told. E_NO_MEMORY. */
-int feed_builder_wish(struct feed *feed, const struct uuid *control_plane_id);
+int feed_builder_order(struct feed *feed, const struct uuid *control_plane_id);
 
 /* ---- the feed ---- */
 

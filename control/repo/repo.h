@@ -159,6 +159,20 @@ struct repo_delta {
  * stops the walk and is returned; E_TOO_LARGE from the sink becomes REPO_DELTA_TOO_LARGE. */
 typedef int (*repo_change_fn)(void *context, const struct change *change);
 
+struct repo_transaction_query {
+    const struct uuid *control_plane_id;
+    uint64_t from;
+    const struct feed_wish *wish; /* NULL: none */
+};
+struct repo_transaction_sink {
+    repo_change_fn change;
+    /* After the changes, by scope: the digests of the visible scopes that were touched, and of
+     * those that were wished for, in the state that the changes lead to. As for changes, a code
+     * other than 0 stops the walk. */
+    int (*digest)(void *context, const struct feed_digest *digest);
+    void *context;
+};
+
 struct repo_snapshot_sink {
     int (*header)(void *context, const struct snapshot_header *header);
     int (*record)(void *context, const struct snapshot_record *record);
@@ -255,6 +269,11 @@ struct repo_ops {
      * given again in the one transaction. */
     int (*delta)(struct repo *, const struct uuid *control_plane_id, uint64_t from,
                  repo_change_fn sink, void *context, struct repo_delta *ret, struct error *);
+    /* The same with digests, and with what a host wishes for besides (sync/change.h). A scope that
+     * is not visible is empty. */
+    int (*transaction)(struct repo *, const struct repo_transaction_query *,
+                       const struct repo_transaction_sink *, struct repo_delta *ret,
+                       struct error *);
     /* The whole visible state at the newest version, in snapshot order. */
     int (*snapshot)(struct repo *, const struct uuid *control_plane_id,
                     const struct repo_snapshot_sink *, struct error *);

@@ -161,6 +161,7 @@ const struct repo_ops repo_lmdb_ops = {
 
     .head = repo_head,
     .delta = repo_delta,
+    .transaction = repo_transaction,
     .snapshot = repo_snapshot,
     .concerns = repo_concerns,
     .on_commit = on_commit,

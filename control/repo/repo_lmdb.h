@@ -8,9 +8,10 @@
  *   repo_lmdb_export.c     records as entities
  *   repo_lmdb_names.c      unique names, counters per scope, identifiers
  *   repo_lmdb_page.c       pages of rows
+ *   repo_lmdb_digests.c    set hashes of each scope's records
  *   repo_lmdb_realms.c, _consumers.c, _keys.c, _groups.c, _tokens.c    the entities
  *   repo_lmdb_log.c        the change log and who could see what
- *   repo_lmdb_touched.c, _delta.c, _concerns.c, _snapshot.c           the feed's view
+ *   repo_lmdb_scopes.c, _touched.c, _delta.c, _concerns.c, _snapshot.c    the feed's view
  *
  * docs/control-store.md gives the layout of the tables.
  */
@@ -24,6 +25,7 @@
 #include <stdint.h>
 
 #include "base/buffer.h"
+#include "base/set_hash.h"
 #include "control/repo/repo.h"
 #include "store/record.h"
 
@@ -38,11 +40,13 @@ enum repo_table {
     TABLE_GROUPS,
     TABLE_TOKENS,
     TABLE_LOG,
+    TABLE_DIGESTS,
     TABLES
 };
 
 enum {
-    REPO_LMDB_FORMAT = 2,
+    REPO_LMDB_FORMAT = 3,
+    REPO_LMDB_FORMAT_NO_DIGESTS = 2, /* is brought up to date when it is opened */
     REPO_POOL_MAX = 64,      /* idle read transactions that are kept; each holds a reader slot */
     REPO_ALLOWED_MAX = 1024, /* control planes that one realm may name */
     REPO_ROW_MAX_BYTES = RECORD_MAX_BYTES + 64 * 1024
@@ -332,6 +336,20 @@ int repo_counts_add(const struct repo_txn *txn, const struct repo_scope *scope, 
  * millisecond and after the clock was set back. */
 int repo_new_id(struct repo_write *write, struct uuid *ret, struct error *err);
 
+/* ---- digests (repo_lmdb_digests.c) ---- */
+
+/* A record comes (`former` NULL), changes, or goes (`next` NULL). Before the rows are written,
+ * which ends the loan of `former`. */
+int repo_digest_change(const struct repo_txn *txn, const struct repo_scope *scope, unsigned bucket,
+                       const MDB_val *former, const MDB_val *next, struct error *err);
+/* Of the whole scope, and of each bucket. */
+int repo_digest_get(const struct repo_txn *txn, const struct repo_scope *scope,
+                    struct set_hash *ret, struct error *err);
+int repo_digest_buckets(const struct repo_txn *txn, const struct repo_scope *scope,
+                        struct set_hash ret[SET_HASH_BUCKETS], struct error *err);
+/* All of them anew, from the records. */
+int repo_digests_rebuild(struct repo_txn *txn, struct error *err);
+
 /* ---- pages (repo_lmdb_page.c) ---- */
 
 /* Turns one row into the caller's entity, `row_size` bytes at `ret`. */
@@ -477,6 +495,31 @@ int repo_log_walk(const struct repo_txn *txn, uint64_t from, uint64_t to, repo_t
 int repo_state_read(const struct repo_txn *txn, struct repo_state *ret, struct error *err);
 int repo_state_write(const struct repo_txn *txn, const struct repo_state *state, struct error *err);
 
+/* ---- the scopes that a control plane sees (repo_lmdb_scopes.c) ---- */
+
+struct repo_numbered_scope {
+    struct repo_scope id;
+    uint32_t number; /* as hosts know it */
+};
+struct repo_scopes {
+    struct repo_numbered_scope *items; /* owned */
+    size_t count;
+    size_t capacity;
+};
+
+/* Behind the others; repo_scopes_sort() orders them by number, each once. */
+int repo_scopes_add(struct repo_scopes *scopes, const struct repo_scope *id, uint32_t number,
+                    struct error *err);
+void repo_scopes_sort(struct repo_scopes *scopes);
+/* Among sorted ones; NULL: it is not there. */
+const struct repo_numbered_scope *repo_scopes_find(const struct repo_scopes *scopes,
+                                                   uint32_t number);
+/* All that the control plane sees, sorted: its own come first. `ret` is to be finished also upon
+ * failure. */
+int repo_scopes_visible(const struct repo_txn *txn, const struct uuid *control_plane_id,
+                        struct repo_scopes *ret, struct error *err);
+void repo_scopes_finish(struct repo_scopes *scopes);
+
 /* ---- what a delta is made from (repo_lmdb_touched.c) ---- */
 
 /* A realm that was touched in the range. */
@@ -529,6 +572,8 @@ int repo_scope_view(const struct repo_txn *txn, const struct repo_scope *scope,
 int repo_head(struct repo *, struct repo_head *, struct error *);
 int repo_delta(struct repo *, const struct uuid *, uint64_t, repo_change_fn, void *,
                struct repo_delta *, struct error *);
+int repo_transaction(struct repo *, const struct repo_transaction_query *,
+                     const struct repo_transaction_sink *, struct repo_delta *, struct error *);
 int repo_snapshot(struct repo *, const struct uuid *, const struct repo_snapshot_sink *,
                   struct error *);
 int repo_concerns(struct repo *, uint64_t, const struct uuid *, bool *, struct error *);

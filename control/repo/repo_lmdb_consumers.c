@@ -220,6 +220,14 @@ static int change_names(const struct repo_txn *txn, const struct repo_scope *sco
     return rc == 0 ? repo_name_change(txn, &custom_id, after->custom_id, &before->id, err) : rc;
 }
 
+/* `former` or `next` may be NULL. */
+static int change_digest(const struct repo_txn *txn, const struct repo_scope *scope,
+                         const struct uuid *id, const MDB_val *former, const MDB_val *next,
+                         struct error *err)
+{
+    return repo_digest_change(txn, scope, set_hash_bucket(id), former, next, err);
+}
+
 struct consumer_args {
     const struct repo_scope *scope;
     const struct uuid *id; /* update, delete */
@@ -251,6 +259,8 @@ static int create_encoded(struct repo_write *write, const struct consumer_args *
     const struct uuid *id = &consumer->model.id;
     int rc = take_names(&write->txn, args->scope, &consumer->model, err);
 
+    if (rc == 0)
+        rc = change_digest(&write->txn, args->scope, id, NULL, &row->record, err);
     if (rc == 0)
         rc = put_row(&write->txn, args->scope, id, row, err);
     if (rc == 0)
@@ -306,7 +316,8 @@ static void merge(struct model_consumer *consumer, const struct model_consumer *
         consumer->groups = input->groups;
 }
 
-/* `before` is a copy: what is borrowed from the transaction ends with its first write. */
+/* `before` is a copy: what is borrowed from the transaction, as `old_record` is, ends with its
+ * first write. */
 static int update_merged(struct repo_write *write, const struct consumer_args *args,
                          const struct repo_consumer *before, const MDB_val *old_record,
                          struct buffer *record, struct error *err)
@@ -320,6 +331,8 @@ static int update_merged(struct repo_write *write, const struct consumer_args *a
     rc = encode(&after, record, &row, err);
     if (rc == 0 && !repo_same_bytes(old_record, &row.record))
         rc = touch(write, REPO_TOUCH_CONSUMER, args->scope, args->id, err);
+    if (rc == 0)
+        rc = change_digest(&write->txn, args->scope, args->id, old_record, &row.record, err);
     if (rc == 0)
         rc = change_names(&write->txn, args->scope, &before->model, &after.model, err);
     if (rc == 0)
@@ -375,17 +388,29 @@ static int load_copy(const struct repo_txn *txn, const struct repo_scope *scope,
     return rc == 0 ? repo_consumer_export(&row, scratch, ret, err) : rc;
 }
 
+/* Takes the row away, and its record out of the digest. */
+static int remove_row(const struct repo_txn *txn, const struct repo_scope *scope,
+                      const struct uuid *id, struct error *err)
+{
+    struct repo_bytes key = repo_consumer_key(scope, id);
+    struct repo_consumer_row row;
+    int rc = repo_consumer_load(txn, scope, id, &row, err);
+
+    if (rc == 0)
+        rc = change_digest(txn, scope, id, &row.record, NULL, err);
+    return rc == 0 ? repo_del(txn, TABLE_CONSUMERS, &key, err) : rc;
+}
+
 static int remove_loaded(struct repo_write *write, const struct consumer_args *args,
                          const struct repo_consumer *consumer, struct error *err)
 {
-    struct repo_bytes key = repo_consumer_key(args->scope, args->id);
     size_t n_keys = 0;
     int rc = repo_keys_delete(&write->txn, args->scope, args->id, &n_keys, err);
 
     if (rc == 0)
         rc = release_names(&write->txn, args->scope, &consumer->model, err);
     if (rc == 0)
-        rc = repo_del(&write->txn, TABLE_CONSUMERS, &key, err);
+        rc = remove_row(&write->txn, args->scope, args->id, err);
     if (rc == 0)
         rc = repo_counts_add(&write->txn, args->scope, -1, -(int64_t)n_keys, err);
     return rc == 0 ? touch(write, REPO_TOUCH_CONSUMER, args->scope, args->id, err) : rc;
@@ -426,7 +451,6 @@ struct move_args {
 static int move_row(struct repo_write *write, const struct move_args *args,
                     const struct repo_consumer *consumer, struct error *err)
 {
-    struct repo_bytes key = repo_consumer_key(&args->from, args->id);
     struct repo_consumer_row row;
     struct buffer record;
     int rc;
@@ -438,9 +462,11 @@ static int move_row(struct repo_write *write, const struct move_args *args,
     if (rc == 0)
         rc = release_names(&write->txn, &args->from, &consumer->model, err);
     if (rc == 0)
+        rc = change_digest(&write->txn, &args->to, args->id, NULL, &row.record, err);
+    if (rc == 0)
         rc = put_row(&write->txn, &args->to, args->id, &row, err);
     if (rc == 0)
-        rc = repo_del(&write->txn, TABLE_CONSUMERS, &key, err);
+        rc = remove_row(&write->txn, &args->from, args->id, err);
     buffer_finish(&record);
     return rc;
 }

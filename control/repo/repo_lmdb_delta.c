@@ -22,10 +22,12 @@
 
 struct delta {
     const struct repo_txn *txn;
+    const struct repo_transaction_query *query;
+    const struct repo_transaction_sink *sink;
     struct repo_touched touched;
-    repo_change_fn sink;
-    void *context;
     uint64_t changes;
+    bool has_content; /* the content of buckets is wished for, and their scope is visible: */
+    struct repo_numbered_scope content;
 };
 
 /* The touched items of one consumer; its keys are the last ones. */
@@ -41,7 +43,7 @@ struct group {
 static int emit(struct delta *delta, const struct change *change)
 {
     delta->changes++;
-    return delta->sink(delta->context, change);
+    return delta->sink->change(delta->sink->context, change);
 }
 
 /* ---- emitting one entity as it is now ---- */
@@ -143,6 +145,52 @@ static int emit_scope(struct delta *delta, enum repo_table table, repo_visit_fn 
             return rc;
     }
     return 0;
+}
+
+/* ---- what the buckets of a scope hold ---- */
+
+/* Whether the consumer whose UUID follows the scope in the row's key is in a bucket that was wished
+ * for. */
+static bool is_wished(const struct delta *delta, const MDB_val *key)
+{
+    struct repo_reader reader = repo_reader_on(key);
+    struct uuid consumer_id;
+
+    (void)repo_read_scope(&reader);
+    consumer_id = repo_read_uuid(&reader);
+    return reader.ok &&
+           set_hash_marked(&delta->query->wish->buckets, set_hash_bucket(&consumer_id));
+}
+
+static int visit_content_consumer(void *context, MDB_cursor *cursor, const MDB_val *key,
+                                  const MDB_val *value, struct error *err)
+{
+    const struct range *range = context;
+
+    return is_wished(range->delta, key) ? visit_consumer(context, cursor, key, value, err) : 0;
+}
+
+static int visit_content_key(void *context, MDB_cursor *cursor, const MDB_val *key,
+                             const MDB_val *value, struct error *err)
+{
+    const struct range *range = context;
+
+    return is_wished(range->delta, key) ? visit_key(context, cursor, key, value, err) : 0;
+}
+
+static int emit_content(struct delta *delta, enum repo_table table, repo_visit_fn visit,
+                        struct error *err)
+{
+    struct range range = {
+        .delta = delta, .scope = delta->content.id, .number = delta->content.number};
+    const struct repo_bytes prefix = repo_key_scope(&range.scope);
+
+    return delta->has_content ? repo_walk(delta->txn, table, &prefix, visit, &range, err) : 0;
+}
+
+static bool wants_content(const struct delta *delta)
+{
+    return delta->query->wish != NULL && delta->query->wish->kind == FEED_WISH_CONTENT;
 }
 
 /* ---- groups ---- */
@@ -285,9 +333,29 @@ static int pass_consumer_deletes(struct delta *delta, struct error *err)
     return each_group(delta, group_consumer_delete, err);
 }
 
+static int pass_buckets(struct delta *delta, struct error *err)
+{
+    int rc = 0;
+
+    (void)err;
+    for (unsigned bucket = 0; rc == 0 && wants_content(delta) && bucket < SET_HASH_BUCKETS;
+         bucket++) {
+        const struct change change = {
+            .kind = CHANGE_BUCKET, .scope = delta->query->wish->scope, .bucket = bucket};
+
+        if (set_hash_marked(&delta->query->wish->buckets, bucket))
+            rc = emit(delta, &change);
+    }
+    return rc;
+}
+
 static int pass_realms(struct delta *delta, struct error *err)
 {
     int rc = 0;
+
+    if (delta->has_content && delta->content.number != MODEL_SCOPE_CP &&
+        set_hash_marked(&delta->query->wish->buckets, SET_HASH_BUCKET_OF_REALM))
+        rc = emit_realm(delta, &delta->content.id.id, err);
 
     for (size_t i = 0; rc == 0 && i < delta->touched.n_realms; i++) {
         if (delta->touched.realms[i].now)
@@ -300,6 +368,8 @@ static int pass_consumers(struct delta *delta, struct error *err)
 {
     int rc = emit_scope(delta, TABLE_CONSUMERS, visit_consumer, err);
 
+    if (rc == 0)
+        rc = emit_content(delta, TABLE_CONSUMERS, visit_content_consumer, err);
     return rc == 0 ? each_group(delta, group_consumer, err) : rc;
 }
 
@@ -307,6 +377,8 @@ static int pass_keys(struct delta *delta, struct error *err)
 {
     int rc = emit_scope(delta, TABLE_SECRETS, visit_secret, err);
 
+    if (rc == 0)
+        rc = emit_content(delta, TABLE_KEYS, visit_content_key, err);
     return rc == 0 ? each_group(delta, group_keys, err) : rc;
 }
 
@@ -336,6 +408,7 @@ static int emit_all(struct delta *delta, struct error *err)
         [CHANGE_REALM_DELETE] = pass_realm_deletes,
         [CHANGE_KEY_DELETE] = pass_key_deletes,
         [CHANGE_CONSUMER_DELETE] = pass_consumer_deletes,
+        [CHANGE_BUCKET] = pass_buckets,
         [CHANGE_REALM] = pass_realms,
         [CHANGE_CONSUMER] = pass_consumers,
         [CHANGE_KEY] = pass_keys,
@@ -347,26 +420,130 @@ static int emit_all(struct delta *delta, struct error *err)
     return rc;
 }
 
+/* ---- digests ---- */
+
+static int emit_digest(const struct delta *delta, const struct repo_numbered_scope *scope,
+                       bool with_buckets, struct error *err)
+{
+    struct feed_digest digest = {.scope = scope->number};
+    struct set_hash buckets[SET_HASH_BUCKETS];
+    int rc = repo_digest_get(delta->txn, &scope->id, &digest.hash, err);
+
+    if (rc == 0 && with_buckets) {
+        rc = repo_digest_buckets(delta->txn, &scope->id, buckets, err);
+        digest.buckets = buckets;
+    }
+    return rc == 0 ? delta->sink->digest(delta->sink->context, &digest) : rc;
+}
+
+/* A scope that is asked for and not visible holds nothing. */
+static int emit_empty_digest(const struct delta *delta, uint32_t number)
+{
+    static const struct set_hash buckets[SET_HASH_BUCKETS];
+    const struct feed_digest digest = {.scope = number, .buckets = buckets};
+
+    return delta->sink->digest(delta->sink->context, &digest);
+}
+
+static int add_touched(struct delta *delta, struct repo_scopes *scopes, struct error *err)
+{
+    struct group group;
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < delta->touched.n_realms; i++) {
+        const struct repo_touched_realm *realm = &delta->touched.realms[i];
+        const struct repo_scope id = {.kind = REPO_SCOPE_REALM, .id = realm->id};
+
+        if (realm->now)
+            rc = repo_scopes_add(scopes, &id, realm->number, err);
+    }
+    for (size_t at = 0; rc == 0 && at < delta->touched.n_items; at += group.count) {
+        rc = next_group(delta, at, &group, err);
+        if (rc == 0 && (at == 0 || !repo_scope_equal(&group.items->scope, &group.items[-1].scope)))
+            rc = repo_scopes_add(scopes, &group.items->scope, group.number, err);
+    }
+    repo_scopes_sort(scopes);
+    return rc;
+}
+
+static bool names_scope(const struct feed_wish *wish)
+{
+    return wish != NULL && (wish->kind == FEED_WISH_BUCKETS || wish->kind == FEED_WISH_CONTENT);
+}
+
+/* The touched ones, all when that is wished for, and the one that is asked for by its number. */
+static int find_digests(struct delta *delta, struct repo_scopes *scopes, struct error *err)
+{
+    const struct feed_wish *wish = delta->query->wish;
+    struct repo_scopes visible = {.items = NULL};
+    int rc;
+
+    if (wish != NULL && wish->kind == FEED_WISH_DIGESTS)
+        return repo_scopes_visible(delta->txn, delta->query->control_plane_id, scopes, err);
+    rc = add_touched(delta, scopes, err);
+    if (rc != 0 || !names_scope(wish))
+        return rc;
+    rc = repo_scopes_visible(delta->txn, delta->query->control_plane_id, &visible, err);
+    if (rc == 0) {
+        const struct repo_numbered_scope *asked = repo_scopes_find(&visible, wish->scope);
+
+        if (asked != NULL)
+            rc = repo_scopes_add(scopes, &asked->id, asked->number, err);
+        delta->has_content = asked != NULL && wants_content(delta);
+        if (delta->has_content)
+            delta->content = *asked;
+    }
+    repo_scopes_finish(&visible);
+    repo_scopes_sort(scopes);
+    return rc;
+}
+
+static int emit_digests(struct delta *delta, const struct repo_scopes *scopes, struct error *err)
+{
+    const struct feed_wish *wish = delta->query->wish;
+    bool missing = names_scope(wish) && repo_scopes_find(scopes, wish->scope) == NULL;
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < scopes->count; i++) {
+        const struct repo_numbered_scope *scope = &scopes->items[i];
+
+        if (missing && scope->number > wish->scope) {
+            rc = emit_empty_digest(delta, wish->scope);
+            missing = false;
+        }
+        if (rc == 0)
+            rc = emit_digest(delta, scope, names_scope(wish) && scope->number == wish->scope, err);
+    }
+    return rc == 0 && missing ? emit_empty_digest(delta, wish->scope) : rc;
+}
+
 /* ---- the operation ---- */
 
-struct delta_request {
-    const struct uuid *control_plane_id;
-    uint64_t from;
-    repo_change_fn sink;
-    void *context;
-};
-
-static int run(const struct repo_txn *txn, const struct delta_request *request,
-               const struct repo_state *state, struct repo_delta *ret, struct error *err)
+static int emit_transaction(struct delta *delta, struct error *err)
 {
-    struct delta delta = {.txn = txn, .sink = request->sink, .context = request->context};
-    int rc = repo_touched_collect(txn, request->control_plane_id, request->from, state->version,
+    struct repo_scopes scopes = {.items = NULL};
+    int rc = delta->sink->digest != NULL ? find_digests(delta, &scopes, err) : 0;
+
+    if (rc == 0)
+        rc = emit_all(delta, err);
+    if (rc == 0 && delta->sink->digest != NULL)
+        rc = emit_digests(delta, &scopes, err);
+    repo_scopes_finish(&scopes);
+    return rc;
+}
+
+static int run(const struct repo_txn *txn, const struct repo_transaction_query *query,
+               const struct repo_transaction_sink *sink, const struct repo_state *state,
+               struct repo_delta *ret, struct error *err)
+{
+    struct delta delta = {.txn = txn, .query = query, .sink = sink};
+    int rc = repo_touched_collect(txn, query->control_plane_id, query->from, state->version,
                                   &delta.touched, err);
 
     if (rc == 0) {
         if (delta.touched.time_ms != 0)
             ret->time_ms = delta.touched.time_ms;
-        rc = emit_all(&delta, err);
+        rc = emit_transaction(&delta, err);
         repo_touched_finish(&delta.touched);
     }
     ret->changes = delta.changes;
@@ -376,8 +553,9 @@ static int run(const struct repo_txn *txn, const struct delta_request *request,
     return 0;
 }
 
-static int answer(const struct repo_txn *txn, const struct delta_request *request,
-                  struct repo_delta *ret, struct error *err)
+static int answer(const struct repo_txn *txn, const struct repo_transaction_query *query,
+                  const struct repo_transaction_sink *sink, struct repo_delta *ret,
+                  struct error *err)
 {
     struct repo_state state;
     int rc = repo_state_read(txn, &state, err);
@@ -386,26 +564,35 @@ static int answer(const struct repo_txn *txn, const struct delta_request *reques
         return rc;
     *ret = (struct repo_delta){
         .outcome = REPO_DELTA_OK, .version = state.version, .time_ms = state.time_ms};
-    if (request->from > state.version)
+    if (query->from > state.version)
         ret->outcome = REPO_DELTA_FUTURE;
-    else if (request->from < state.oldest)
+    else if (query->from < state.oldest)
         ret->outcome = REPO_DELTA_TOO_OLD;
     else
-        rc = run(txn, request, &state, ret, err);
+        rc = run(txn, query, sink, &state, ret, err);
     return rc;
 }
 
-int repo_delta(struct repo *repo, const struct uuid *control_plane_id, uint64_t from,
-               repo_change_fn sink, void *context, struct repo_delta *ret, struct error *err)
+int repo_transaction(struct repo *repo, const struct repo_transaction_query *query,
+                     const struct repo_transaction_sink *sink, struct repo_delta *ret,
+                     struct error *err)
 {
-    const struct delta_request request = {
-        .control_plane_id = control_plane_id, .from = from, .sink = sink, .context = context};
     struct repo_txn txn;
     int rc = repo_read_begin(repo_lmdb(repo), &txn, err);
 
     if (rc != 0)
         return rc;
-    rc = answer(&txn, &request, ret, err);
+    rc = answer(&txn, query, sink, ret, err);
     repo_read_end(&txn);
     return rc;
+}
+
+int repo_delta(struct repo *repo, const struct uuid *control_plane_id, uint64_t from,
+               repo_change_fn change, void *context, struct repo_delta *ret, struct error *err)
+{
+    const struct repo_transaction_query query = {.control_plane_id = control_plane_id,
+                                                 .from = from};
+    const struct repo_transaction_sink sink = {.change = change, .context = context};
+
+    return repo_transaction(repo, &query, &sink, ret, err);
 }

@@ -29,10 +29,10 @@ enum { REPO_PATH_MAX = 4096, MAX_READERS = 1024 };
 static const size_t map_max_bytes = (size_t)64 << 30;
 
 static const char *const table_names[TABLES] = {
-    [TABLE_META] = "meta",     [TABLE_REALMS] = "realms", [TABLE_CONSUMERS] = "consumers",
-    [TABLE_NAMES] = "names",   [TABLE_KEYS] = "keys",     [TABLE_SECRETS] = "secrets",
-    [TABLE_COUNTS] = "counts", [TABLE_GROUPS] = "groups", [TABLE_TOKENS] = "tokens",
-    [TABLE_LOG] = "log",
+    [TABLE_META] = "meta",     [TABLE_REALMS] = "realms",   [TABLE_CONSUMERS] = "consumers",
+    [TABLE_NAMES] = "names",   [TABLE_KEYS] = "keys",       [TABLE_SECRETS] = "secrets",
+    [TABLE_COUNTS] = "counts", [TABLE_GROUPS] = "groups",   [TABLE_TOKENS] = "tokens",
+    [TABLE_LOG] = "log",       [TABLE_DIGESTS] = "digests",
 };
 
 static int make_dir(const char *path, struct error *err)
@@ -189,13 +189,16 @@ static int identity_create(struct repo_lmdb *repo, const struct repo_txn *txn, s
     return rc == 0 ? repo_state_write(txn, &state, err) : rc;
 }
 
-static int identity_read(struct repo_lmdb *repo, const MDB_val *value, struct error *err)
+/* *ret_old: it was written before there were digests. */
+static int identity_read(struct repo_lmdb *repo, const MDB_val *value, bool *ret_old,
+                         struct error *err)
 {
     struct repo_reader reader = repo_reader_on(value);
     const uint32_t format = repo_read_u32(&reader);
     const uint8_t *secret;
 
-    if (reader.ok && format != REPO_LMDB_FORMAT)
+    *ret_old = format == REPO_LMDB_FORMAT_NO_DIGESTS;
+    if (reader.ok && format != REPO_LMDB_FORMAT && !*ret_old)
         return error_set(err, E_FORMAT,
                          "the control store has format %u, this program knows %d; use the program "
                          "version that wrote it",
@@ -217,17 +220,22 @@ static int identity_renew(struct repo_lmdb *repo, const struct repo_txn *txn, st
     return identity_put(repo, txn, err);
 }
 
-static int identity_load(struct repo_lmdb *repo, const struct repo_txn *txn, bool renew,
+static int identity_load(struct repo_lmdb *repo, struct repo_txn *txn, bool renew,
                          struct error *err)
 {
     struct repo_bytes key = meta_key("identity");
+    bool old = false;
     MDB_val value;
     int rc = repo_get(txn, TABLE_META, &key, &value, err);
 
     if (rc == E_NOT_FOUND)
         return identity_create(repo, txn, err);
     if (rc == 0)
-        rc = identity_read(repo, &value, err);
+        rc = identity_read(repo, &value, &old, err);
+    if (rc == 0 && old)
+        rc = repo_digests_rebuild(txn, err);
+    if (rc == 0 && old && !renew)
+        rc = identity_put(repo, txn, err);
     return rc == 0 && renew ? identity_renew(repo, txn, err) : rc;
 }
 

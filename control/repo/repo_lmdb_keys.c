@@ -262,6 +262,9 @@ static int store(struct repo_write *write, const struct key_args *args,
     int rc = put_record(&write->txn, args->scope, row->digest, record, err);
 
     if (rc == 0)
+        rc = repo_digest_change(&write->txn, args->scope, set_hash_bucket(args->consumer_id), NULL,
+                                record, err);
+    if (rc == 0)
         rc = put_row(&write->txn, &key, row, err);
     if (rc == 0)
         rc = repo_counts_add(&write->txn, args->scope, 0, 1, err);
@@ -315,12 +318,16 @@ int repo_key_create(struct repo *repo, const struct repo_scope *scope,
 /* ---- deleting ---- */
 
 static int delete_record(const struct repo_txn *txn, const struct repo_scope *scope,
-                         const struct repo_key_row *row, struct error *err)
+                         const struct uuid *consumer_id, const struct repo_key_row *row,
+                         struct error *err)
 {
     struct repo_bytes key = repo_secret_key(scope, row->digest);
-    int rc = repo_del(txn, TABLE_SECRETS, &key, err);
+    MDB_val record;
+    int rc = repo_key_record(txn, scope, row, &record, err);
 
-    return rc == E_NOT_FOUND ? repo_corrupt("a key has no record", err) : rc;
+    if (rc == 0)
+        rc = repo_digest_change(txn, scope, set_hash_bucket(consumer_id), &record, NULL, err);
+    return rc == 0 ? repo_del(txn, TABLE_SECRETS, &key, err) : rc;
 }
 
 static int delete_key(struct repo_write *write, void *context, struct error *err)
@@ -334,7 +341,7 @@ static int delete_key(struct repo_write *write, void *context, struct error *err
     if (rc == 0)
         rc = load(&write->txn, args->scope, args->consumer_id, args->id, &row, err);
     if (rc == 0)
-        rc = delete_record(&write->txn, args->scope, &row, err);
+        rc = delete_record(&write->txn, args->scope, args->consumer_id, &row, err);
     if (rc == 0)
         rc = repo_del(&write->txn, TABLE_KEYS, &key, err);
     if (rc == 0)
@@ -357,6 +364,7 @@ struct all_keys {
     const struct repo_txn *txn;
     const struct repo_scope *from;
     const struct repo_scope *to; /* NULL: deleted */
+    const struct uuid *consumer_id;
     size_t count;
 };
 
@@ -376,6 +384,9 @@ static int move_record(const struct all_keys *all, const struct repo_key_row *ro
         const MDB_val bytes = {.mv_size = copy.size, .mv_data = copy.data};
 
         rc = put_record(all->txn, all->to, row->digest, &bytes, err);
+        if (rc == 0)
+            rc = repo_digest_change(all->txn, all->to, set_hash_bucket(all->consumer_id), NULL,
+                                    &bytes, err);
     }
     buffer_finish(&copy);
     return rc;
@@ -407,7 +418,7 @@ static int take_key(void *context, MDB_cursor *cursor, const MDB_val *key, const
     if (rc == 0 && all->to != NULL)
         rc = move_key(all, name, &row, err);
     if (rc == 0)
-        rc = delete_record(all->txn, all->from, &row, err);
+        rc = delete_record(all->txn, all->from, all->consumer_id, &row, err);
     if (rc == 0)
         rc = repo_lmdb_error(mdb_cursor_del(cursor, 0), "to delete a row", err);
     all->count++;
@@ -417,7 +428,7 @@ static int take_key(void *context, MDB_cursor *cursor, const MDB_val *key, const
 int repo_keys_delete(const struct repo_txn *txn, const struct repo_scope *scope,
                      const struct uuid *consumer_id, size_t *ret_count, struct error *err)
 {
-    struct all_keys all = {.txn = txn, .from = scope};
+    struct all_keys all = {.txn = txn, .from = scope, .consumer_id = consumer_id};
     const struct repo_bytes prefix = repo_keys_of(scope, consumer_id);
     int rc = repo_walk(txn, TABLE_KEYS, &prefix, take_key, &all, err);
 
@@ -429,7 +440,7 @@ int repo_keys_move(const struct repo_txn *txn, const struct repo_scope *from,
                    const struct repo_scope *to, const struct uuid *consumer_id, size_t *ret_count,
                    struct error *err)
 {
-    struct all_keys all = {.txn = txn, .from = from, .to = to};
+    struct all_keys all = {.txn = txn, .from = from, .to = to, .consumer_id = consumer_id};
     const struct repo_bytes prefix = repo_keys_of(from, consumer_id);
     int rc = repo_walk(txn, TABLE_KEYS, &prefix, take_key, &all, err);
 

@@ -172,6 +172,17 @@ static int put_row(const struct repo_txn *txn, const struct uuid *id,
     return rc;
 }
 
+/* `former` may be NULL. */
+static int change_digest(const struct repo_txn *txn, const struct uuid *id,
+                         const struct repo_realm_row *former, const struct repo_realm_row *next,
+                         struct error *err)
+{
+    const struct repo_scope scope = {.kind = REPO_SCOPE_REALM, .id = *id};
+
+    return repo_digest_change(txn, &scope, SET_HASH_BUCKET_OF_REALM,
+                              former != NULL ? &former->record : NULL, &next->record, err);
+}
+
 static struct repo_name name_of(const char *text)
 {
     return (struct repo_name){
@@ -204,6 +215,8 @@ static int create_drafted(struct repo_write *write, const struct create_args *ar
 
     if (rc == 0)
         rc = repo_name_take(&write->txn, &name, &realm->model.id, err);
+    if (rc == 0)
+        rc = change_digest(&write->txn, &realm->model.id, NULL, &draft->row, err);
     if (rc == 0)
         rc = put_row(&write->txn, &realm->model.id, &draft->row, err);
     if (rc == 0)
@@ -272,7 +285,7 @@ static bool same_for_feeds(const struct repo_realm_row *a, const struct repo_rea
 }
 
 /* `row` is borrowed from the transaction and ends with its first write, so the log entry, which
- * copies what it needs, comes first. */
+ * copies what it needs, comes first, and the digest, which is computed before it is written. */
 static int update_drafted(struct repo_write *write, const struct update_args *args,
                           struct repo_realm *realm, const struct repo_realm_row *row,
                           struct draft *draft, struct error *err)
@@ -286,6 +299,8 @@ static int update_drafted(struct repo_write *write, const struct update_args *ar
     rc = draft_encode(draft, realm, err);
     if (rc == 0 && !same_for_feeds(row, &draft->row))
         rc = touch(write, &realm->model, &row->visibility, err);
+    if (rc == 0)
+        rc = change_digest(&write->txn, args->id, row, &draft->row, err);
     if (rc != 0)
         return rc;
     name = name_of(old_name);
@@ -348,8 +363,8 @@ static int check_empty(const struct repo_txn *txn, const struct repo_scope *scop
 static int delete_contents(const struct repo_txn *txn, const struct repo_scope *scope,
                            struct error *err)
 {
-    static const enum repo_table tables[] = {TABLE_CONSUMERS, TABLE_NAMES, TABLE_KEYS,
-                                             TABLE_SECRETS, TABLE_COUNTS};
+    static const enum repo_table tables[] = {TABLE_CONSUMERS, TABLE_NAMES,  TABLE_KEYS,
+                                             TABLE_SECRETS,   TABLE_COUNTS, TABLE_DIGESTS};
     const struct repo_bytes prefix = repo_key_scope(scope);
     int rc = 0;
 

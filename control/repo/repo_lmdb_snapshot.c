@@ -6,80 +6,11 @@
  */
 #include "control/repo/repo_lmdb.h"
 
-#include <stdlib.h>
-
-struct scope {
-    struct repo_scope id;
-    uint32_t number;
-};
-
 struct snapshot {
     const struct repo_txn *txn;
     const struct repo_snapshot_sink *sink;
-    char control_plane[UUID_TEXT_SIZE];
-    struct scope *scopes; /* owned; by number, the control plane's own first */
-    size_t n_scopes;
-    size_t capacity;
+    struct repo_scopes scopes;
 };
-
-/* ---- which scopes ---- */
-
-static int add_scope(struct snapshot *snapshot, const struct repo_scope *id, uint32_t number,
-                     struct error *err)
-{
-    if (snapshot->n_scopes == snapshot->capacity) {
-        size_t wanted = snapshot->capacity == 0 ? 16 : snapshot->capacity * 2;
-        struct scope *grown = realloc(snapshot->scopes, wanted * sizeof(*grown));
-
-        if (grown == NULL)
-            return repo_no_memory(err);
-        snapshot->scopes = grown;
-        snapshot->capacity = wanted;
-    }
-    snapshot->scopes[snapshot->n_scopes++] = (struct scope){.id = *id, .number = number};
-    return 0;
-}
-
-static int visit_realm(void *context, MDB_cursor *cursor, const MDB_val *key, const MDB_val *value,
-                       struct error *err)
-{
-    struct snapshot *snapshot = context;
-    struct repo_scope id = {.kind = REPO_SCOPE_REALM};
-    struct repo_realm_row row;
-    struct record_realm view;
-    int rc = repo_realm_row_read(value, &row, err);
-
-    (void)cursor;
-    (void)key;
-    if (rc != 0 || !repo_visible_to(&row.visibility, snapshot->control_plane))
-        return rc;
-    if (!record_view_realm(row.record.mv_data, row.record.mv_size, &view))
-        return repo_corrupt("a realm's record is wrong", err);
-    id.id = view.id;
-    return add_scope(snapshot, &id, view.number, err);
-}
-
-static int compare_scopes(const void *a, const void *b)
-{
-    const struct scope *x = a;
-    const struct scope *y = b;
-
-    return (x->number > y->number) - (x->number < y->number);
-}
-
-static int find_scopes(struct snapshot *snapshot, const struct uuid *control_plane_id,
-                       struct error *err)
-{
-    const struct repo_scope own = {.kind = REPO_SCOPE_CP, .id = *control_plane_id};
-    static const struct repo_bytes everything;
-    int rc = add_scope(snapshot, &own, MODEL_SCOPE_CP, err);
-
-    if (rc == 0)
-        rc = repo_walk(snapshot->txn, TABLE_REALMS, &everything, visit_realm, snapshot, err);
-    if (rc == 0)
-        qsort(snapshot->scopes, snapshot->n_scopes, sizeof(*snapshot->scopes), compare_scopes);
-    return rc;
-}
 
 /* ---- header ---- */
 
@@ -94,14 +25,14 @@ static int send_header(struct snapshot *snapshot, const struct uuid *control_pla
                        struct error *err)
 {
     struct snapshot_header header = {.control_plane_id = *control_plane_id,
-                                     .realms = snapshot->n_scopes - 1};
+                                     .realms = snapshot->scopes.count - 1};
     struct repo_state state;
     int rc = repo_state_read(snapshot->txn, &state, err);
 
-    for (size_t i = 0; rc == 0 && i < snapshot->n_scopes; i++) {
+    for (size_t i = 0; rc == 0 && i < snapshot->scopes.count; i++) {
         struct repo_counts counts;
 
-        rc = repo_counts_get(snapshot->txn, &snapshot->scopes[i].id, &counts, err);
+        rc = repo_counts_get(snapshot->txn, &snapshot->scopes.items[i].id, &counts, err);
         header.consumers += counts.consumers;
         header.keys += counts.keys;
     }
@@ -128,8 +59,8 @@ static int send_realms(struct snapshot *snapshot, struct error *err)
 {
     int rc = 0;
 
-    for (size_t i = 1; rc == 0 && i < snapshot->n_scopes; i++) {
-        const struct scope *scope = &snapshot->scopes[i];
+    for (size_t i = 1; rc == 0 && i < snapshot->scopes.count; i++) {
+        const struct repo_numbered_scope *scope = &snapshot->scopes.items[i];
         struct repo_realm_row row;
 
         rc = repo_realm_load(snapshot->txn, &scope->id.id, "realmId", &row, err);
@@ -142,7 +73,7 @@ static int send_realms(struct snapshot *snapshot, struct error *err)
 /* Where the walk over consumers and their keys is. */
 struct visit {
     struct snapshot *snapshot;
-    const struct scope *scope;
+    const struct repo_numbered_scope *scope;
 };
 
 static int visit_key(void *context, MDB_cursor *cursor, const MDB_val *key, const MDB_val *value,
@@ -187,9 +118,9 @@ static int send_consumers(struct snapshot *snapshot, struct error *err)
 {
     int rc = 0;
 
-    for (size_t i = 0; rc == 0 && i < snapshot->n_scopes; i++) {
-        const struct repo_bytes prefix = repo_key_scope(&snapshot->scopes[i].id);
-        struct visit visit = {.snapshot = snapshot, .scope = &snapshot->scopes[i]};
+    for (size_t i = 0; rc == 0 && i < snapshot->scopes.count; i++) {
+        const struct repo_bytes prefix = repo_key_scope(&snapshot->scopes.items[i].id);
+        struct visit visit = {.snapshot = snapshot, .scope = &snapshot->scopes.items[i]};
 
         rc = repo_walk(snapshot->txn, TABLE_CONSUMERS, &prefix, visit_consumer, &visit, err);
     }
@@ -201,7 +132,7 @@ static int send_consumers(struct snapshot *snapshot, struct error *err)
 static int send_all(struct snapshot *snapshot, const struct uuid *control_plane_id,
                     struct error *err)
 {
-    int rc = find_scopes(snapshot, control_plane_id, err);
+    int rc = repo_scopes_visible(snapshot->txn, control_plane_id, &snapshot->scopes, err);
 
     if (rc == 0)
         rc = send_header(snapshot, control_plane_id, err);
@@ -220,9 +151,8 @@ int repo_snapshot(struct repo *repo, const struct uuid *control_plane_id,
     if (rc != 0)
         return rc;
     snapshot.txn = &txn;
-    uuid_format(control_plane_id, snapshot.control_plane);
     rc = send_all(&snapshot, control_plane_id, err);
-    free(snapshot.scopes);
+    repo_scopes_finish(&snapshot.scopes);
     repo_read_end(&txn);
     return rc;
 }

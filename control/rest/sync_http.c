@@ -45,6 +45,38 @@ static void read_cursor(struct rest_call *call, struct model_cursor *ret)
                            "epoch and version go together");
 }
 
+static void read_buckets(struct rest_call *call, struct set_hash_marks *ret)
+{
+    const size_t digits = 2 * (size_t)SET_HASH_MARK_BYTES;
+    const char *text = rest_query_get(call, "buckets");
+
+    if (text == NULL)
+        (void)rest_invalid(call, "query", "buckets", "required", "is required with repair");
+    else if (strlen(text) != digits || !hex_decode(text, digits, ret->bits))
+        (void)rest_invalid(call, "query", "buckets", "invalid", "must be %zu hexadecimal digits",
+                           digits);
+}
+
+/* compare=all | compare=SCOPE | repair=SCOPE&buckets=BITS */
+static void read_wish(struct rest_call *call, struct feed_wish *ret)
+{
+    const char *compare = rest_query_get(call, "compare");
+    const char *repair = rest_query_get(call, "repair");
+
+    if (compare != NULL && repair != NULL)
+        (void)rest_invalid(call, "query", "repair", "invalid", "must not stand beside compare");
+    if (compare != NULL && strcmp(compare, "all") == 0) {
+        ret->kind = FEED_WISH_DIGESTS;
+    } else if (compare != NULL) {
+        ret->kind = FEED_WISH_BUCKETS;
+        ret->scope = (uint32_t)rest_query_integer(call, "compare", 0, 0, UINT32_MAX);
+    } else if (repair != NULL) {
+        ret->kind = FEED_WISH_CONTENT;
+        ret->scope = (uint32_t)rest_query_integer(call, "repair", 0, 0, UINT32_MAX);
+        read_buckets(call, &ret->buckets);
+    }
+}
+
 static int read_follower(struct rest_call *call, struct follower_options *ret)
 {
     int rc;
@@ -59,6 +91,7 @@ static int read_follower(struct rest_call *call, struct follower_options *ret)
     if (ret->agent != NULL)
         check_text(call, "agent", ret->agent, AGENT_MAX);
     read_cursor(call, &ret->cursor);
+    read_wish(call, &ret->wish);
     rc = rest_verdict(call);
     return rc != 0 ? rc : check_control_plane(call, &ret->control_plane_id);
 }

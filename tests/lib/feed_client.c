@@ -29,6 +29,7 @@ void feed_client_connect(struct feed_client *client, struct feed *feed, const st
     struct error err = ERROR_INIT;
     const size_t read_max = client->read_max;
 
+    options.wish = client->wish;
     *client = (struct feed_client){.read_max = read_max};
     pthread_mutex_init(&client->lock, NULL);
     pthread_cond_init(&client->wakeup, NULL);

@@ -20,6 +20,7 @@ struct feed_client {
     bool woken;
     size_t wakes;
     size_t read_max; /* bytes per read; 0: 4096 */
+    struct feed_wish wish;
     struct buffer input;
     struct arena arena; /* of the last line */
 };

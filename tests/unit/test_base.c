@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/hex.h"
 #include "base/log.h"
+#include "base/set_hash.h"
 #include "base/uuid.h"
 
 static void buffer_grows_to_its_ceiling_and_not_beyond(void **state)
@@ -133,6 +134,55 @@ static void digest_is_hmac_sha256(void **state)
     digest_key_wipe(&key);
 }
 
+static void set_hash_knows_no_order_and_forgets_what_leaves(void **state)
+{
+    struct set_hash parts[64];
+    struct set_hash forth = {0};
+    struct set_hash back = {0};
+    uint8_t bytes[SET_HASH_BYTES];
+
+    (void)state;
+    for (unsigned i = 0; i < 64; i++) {
+        parts[i] = set_hash_of(&i, sizeof(i));
+        set_hash_add(&forth, &parts[i]);
+    }
+    for (unsigned i = 64; i-- > 0;)
+        set_hash_add(&back, &parts[i]);
+    assert_true(set_hash_equal(&forth, &back));
+    set_hash_pack(&forth, bytes);
+    back = set_hash_unpack(bytes);
+    assert_true(set_hash_equal(&forth, &back));
+    for (unsigned i = 0; i < 64; i++) {
+        assert_false(set_hash_is_zero(&back));
+        set_hash_remove(&back, &parts[i * 7 % 64]);
+    }
+    assert_true(set_hash_is_zero(&back)); /* carries and borrows of both words met */
+}
+
+/* Pinned, because both ends must agree: "abc" is FIPS 180-4's first example. */
+static void set_hash_is_half_of_sha256(void **state)
+{
+    const struct set_hash hash = set_hash_of("abc", 3);
+    uint8_t bytes[SET_HASH_BYTES];
+    char text[2 * SET_HASH_BYTES + 1];
+    struct set_hash_marks marks = {{0}};
+    struct uuid id;
+
+    (void)state;
+    set_hash_pack(&hash, bytes);
+    hex_encode(bytes, sizeof(bytes), text);
+    assert_string_equal(text, "ba7816bf8f01cfea414140de5dae2223");
+    assert_true(uuid_parse("01932f00-0000-7000-8000-0000000000a5", &id));
+    assert_int_equal(set_hash_bucket(&id), 0x01 ^ 0x93 ^ 0x2f ^ 0x70 ^ 0x80 ^ 0xa5);
+    set_hash_mark(&marks, 9);
+    set_hash_mark(&marks, 255);
+    set_hash_mark(&marks, 255);
+    assert_int_equal(marks.bits[1], 2);
+    assert_true(set_hash_marked(&marks, 255));
+    assert_false(set_hash_marked(&marks, 254));
+    assert_int_equal(set_hash_marks_count(&marks), 2);
+}
+
 static void error_context_stands_in_front_and_is_cut_when_too_long(void **state)
 {
     struct error err = ERROR_INIT;
@@ -199,6 +249,8 @@ int main(void)
         cmocka_unit_test(generated_uuids_are_version_7_of_the_present),
         cmocka_unit_test(iso_times_round_trip_and_impossible_dates_are_refused),
         cmocka_unit_test(digest_is_hmac_sha256),
+        cmocka_unit_test(set_hash_knows_no_order_and_forgets_what_leaves),
+        cmocka_unit_test(set_hash_is_half_of_sha256),
         cmocka_unit_test(error_context_stands_in_front_and_is_cut_when_too_long),
         cmocka_unit_test(log_pace_counts_what_it_leaves_out),
         cmocka_unit_test(log_lines_cannot_be_forged_and_obey_the_level),

@@ -210,6 +210,7 @@ static void deletes_come_back_equal(void **state)
     struct change realm = {.kind = CHANGE_REALM_DELETE, .scope = 4};
     struct change consumer = {.kind = CHANGE_CONSUMER_DELETE, .scope = 5};
     struct change key = {.kind = CHANGE_KEY_DELETE, .scope = MODEL_SCOPE_CP};
+    struct change bucket = {.kind = CHANGE_BUCKET, .scope = 7, .bucket = 255};
     struct arena arena;
     struct feed_line line;
 
@@ -220,6 +221,10 @@ static void deletes_come_back_equal(void **state)
     consumer.id = uuid_of(UUID_A);
     line = round_trip(&consumer, &arena);
     assert_uuids_equal(&line.change.id, &consumer.id);
+    arena_finish(&arena);
+
+    line = round_trip(&bucket, &arena);
+    assert_int_equal(line.change.bucket, 255);
     arena_finish(&arena);
 
     key.key.id = uuid_of(UUID_A);
@@ -301,6 +306,33 @@ static void framing_lines_come_back_equal(void **state)
         arena_finish(&arena);
     }
     back = line_round_trip(&preparing, &arena);
+    arena_finish(&arena);
+}
+
+static void digests_come_back_equal(void **state)
+{
+    struct set_hash buckets[SET_HASH_BUCKETS];
+    struct feed_line line = {.kind = FEED_LINE_DIGEST, .digest = {.scope = UINT32_MAX}};
+    struct feed_line commit = {.kind = FEED_LINE_COMMIT, .commit = {.all_scopes = true}};
+    struct feed_line back;
+    struct arena arena;
+
+    (void)state;
+    line.digest.hash = set_hash_of("a", 1);
+    back = line_round_trip(&line, &arena);
+    assert_true(set_hash_equal(&back.digest.hash, &line.digest.hash));
+    assert_int_equal(back.digest.scope, UINT32_MAX);
+    assert_null(back.digest.buckets);
+    arena_finish(&arena);
+
+    for (unsigned i = 0; i < SET_HASH_BUCKETS; i++)
+        buckets[i] = set_hash_of(&i, sizeof(i));
+    line.digest.buckets = buckets;
+    back = line_round_trip(&line, &arena);
+    assert_memory_equal(back.digest.buckets, buckets, sizeof(buckets));
+    arena_finish(&arena);
+
+    assert_true(line_round_trip(&commit, &arena).commit.all_scopes);
     arena_finish(&arena);
 }
 
@@ -422,6 +454,14 @@ static const struct schema {
       {"consumer_type", "\"proxy\"", {"7", "null", "\"\"", "\"robot\""}},
       {"tags", "[]", {NOT_STRINGS}},
       {"groups", "[\"gold\"]", {NOT_STRINGS}}}},
+    {"bucket",
+     {{"scope", "7", {NOT_INTEGER, "-1"}}, {"bucket", "255", {NOT_INTEGER, "-1", "256"}}}},
+    {"digest",
+     {{"scope", "7", {NOT_INTEGER, "-1"}},
+      {"hash",
+       "\"000102030405060708090a0b0c0d0e0f\"",
+       {"7", "null", "\"\"", "\"000102030405060708090a0b0c0d0e\"",
+        "\"000102030405060708090a0b0c0d0e0g\""}}}},
     {"key",
      {{"scope", "7", {NOT_INTEGER, "-1", "4294967296"}},
       {"consumer", "\"" UUID_A "\"", {NOT_UUID}},
@@ -636,6 +676,7 @@ int main(void)
         cmocka_unit_test(deletes_come_back_equal),
         cmocka_unit_test(hello_comes_back_equal),
         cmocka_unit_test(framing_lines_come_back_equal),
+        cmocka_unit_test(digests_come_back_equal),
         cmocka_unit_test(encoder_leaves_nothing_behind_when_the_buffer_is_full),
         cmocka_unit_test(each_member_must_be_there_and_right),
         cmocka_unit_test(every_prefix_of_a_line_is_refused),

@@ -122,6 +122,8 @@ static struct feed_line expect_consumers(struct feed_client *who, uint64_t count
         line = feed_client_expect(who, FEED_LINE_CHANGE);
         assert_int_equal(line.change.kind, CHANGE_CONSUMER);
     }
+    if (count > 0)
+        (void)feed_client_expect(who, FEED_LINE_DIGEST); /* test_repo_model looks at their values */
     line = feed_client_expect(who, FEED_LINE_COMMIT);
     assert_int_equal(line.commit.version, begin.begin.version);
     assert_int_equal(line.commit.changes, count);
@@ -136,6 +138,88 @@ static void expect_resync(struct feed_client *who, enum feed_resync_reason reaso
     assert_int_equal(line.resync.reason, reason);
     assert_true(line.resync.snapshot.size > 0);
     feed_client_expect_end(who);
+}
+
+/* ---- wishes ---- */
+
+/* The first transaction of a follower at the newest version that wishes for something. */
+static void connect_wishing(const struct feed_wish *wish)
+{
+    struct feed_line begin;
+
+    client.wish = *wish;
+    feed_client_connect(&client, feed, &cp, "edge-1", &epoch, newest());
+    feed_client_expect(&client, FEED_LINE_HELLO);
+    begin = feed_client_expect(&client, FEED_LINE_BEGIN);
+    assert_int_equal(begin.begin.prev, newest());
+    assert_int_equal(begin.begin.version, newest());
+}
+
+/* The end of that transaction, after which the feed is like any other. */
+static void expect_wish_granted(bool all_scopes)
+{
+    assert_int_equal(feed_client_expect(&client, FEED_LINE_COMMIT).commit.all_scopes, all_scopes);
+    feed_client_expect(&client, FEED_LINE_HEARTBEAT);
+    add_consumers(&scope, "later", 1);
+    expect_consumers(&client, 1);
+    feed_client_disconnect(&client);
+}
+
+static void wish_for_digests_is_granted_without_a_change(void **state)
+{
+    const struct feed_wish wish = {.kind = FEED_WISH_DIGESTS};
+
+    (void)state;
+    add_consumers(&scope, "own", 3);
+    (void)repo_fixture_realm(f, "prod", (const unsigned[]){1, 0});
+    (void)repo_fixture_realm(f, "hidden", (const unsigned[]){2, 0});
+    connect_wishing(&wish);
+    assert_int_equal(feed_client_expect(&client, FEED_LINE_DIGEST).digest.scope, 0);
+    assert_int_equal(feed_client_expect(&client, FEED_LINE_DIGEST).digest.scope, 1);
+    expect_wish_granted(true);
+}
+
+static void wish_for_buckets_of_a_scope_out_of_sight_says_that_it_is_empty(void **state)
+{
+    const struct feed_wish wish = {.kind = FEED_WISH_BUCKETS, .scope = 77};
+    struct feed_line line;
+
+    (void)state;
+    connect_wishing(&wish);
+    line = feed_client_expect(&client, FEED_LINE_DIGEST);
+    assert_int_equal(line.digest.scope, 77);
+    assert_true(set_hash_is_zero(&line.digest.hash));
+    for (int i = 0; i < SET_HASH_BUCKETS; i++)
+        assert_true(set_hash_is_zero(&line.digest.buckets[i]));
+    expect_wish_granted(false);
+}
+
+static void wish_for_content_gives_the_buckets_and_nothing_else(void **state)
+{
+    struct feed_wish wish = {.kind = FEED_WISH_CONTENT};
+    struct repo_consumer wanted;
+    struct feed_line line;
+
+    (void)state;
+    add_consumers(&scope, "own", 50);
+    wanted = repo_fixture_consumer(f, &scope, "wanted");
+    (void)repo_fixture_key(f, &scope, &wanted.model.id, "secret");
+    set_hash_mark(&wish.buckets, set_hash_bucket(&wanted.model.id));
+    connect_wishing(&wish);
+    line = feed_client_expect(&client, FEED_LINE_CHANGE);
+    assert_int_equal(line.change.kind, CHANGE_BUCKET);
+    assert_int_equal(line.change.bucket, set_hash_bucket(&wanted.model.id));
+    do {
+        line = feed_client_expect(&client, FEED_LINE_CHANGE);
+        assert_true(
+            set_hash_marked(&wish.buckets, set_hash_bucket(line.change.kind == CHANGE_KEY
+                                                               ? &line.change.key.consumer_id
+                                                               : &line.change.consumer.id)));
+    } while (line.change.kind == CHANGE_CONSUMER);
+    assert_true(uuid_equal(&line.change.key.consumer_id, &wanted.model.id));
+    line = feed_client_expect(&client, FEED_LINE_DIGEST);
+    assert_non_null(line.digest.buckets);
+    expect_wish_granted(false);
 }
 
 /* ---- greeting ---- */
@@ -514,6 +598,9 @@ static void nothing_is_lost_or_repeated_while_writers_and_connections_change(voi
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(wish_for_digests_is_granted_without_a_change),
+        TEST(wish_for_buckets_of_a_scope_out_of_sight_says_that_it_is_empty),
+        TEST(wish_for_content_gives_the_buckets_and_nothing_else),
         TEST(current_follower_gets_hello_and_a_heartbeat),
         TEST(follower_without_a_usable_cursor_is_told_why),
         TEST_SHORT(cursor_of_a_compacted_version_is_too_old),

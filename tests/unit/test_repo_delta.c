@@ -101,7 +101,7 @@ struct record {
 
 static int take(void *context, const struct change *change)
 {
-    static const char *const signs[CHANGE_KINDS] = {"-r", "-k", "-c", "+r", "+c", "+k"};
+    static const char *const signs[CHANGE_KINDS] = {"-r", "-k", "-c", "=b", "+r", "+c", "+k"};
     struct record *record = context;
     const char *name = "";
 

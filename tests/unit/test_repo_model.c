@@ -4,19 +4,23 @@
  * secrets, so that they are handed over, moved and reused all the time. Followers of each control
  * plane take deltas at random moments into a model of a host: one after every operation, the others
  * after several. After each delta the model is compared with the repository's snapshot, byte by
- * byte.
+ * byte, and the digests that came with the delta with those of the model's records, made from
+ * scratch. Now and then a follower wishes for all digests, or for the content of buckets, which
+ * replaces what the model has.
  *
  * The model refuses what a host would refuse: an entity in a scope that is not there, a secret that
  * another key has. SEED=n in the environment repeats a run; the seed is printed.
  */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <cmocka.h>
+#include <lmdb.h>
 
 #include "store/record.h"
 #include "tests/lib/repo_fixture.h"
@@ -56,6 +60,7 @@ struct entity {
 struct model {
     struct entity entities[ENTITIES_MAX];
     size_t count;
+    size_t n_digests; /* of the last delta */
 };
 
 static struct entity *find(struct model *model, enum snapshot_kind kind, uint32_t scope,
@@ -76,11 +81,20 @@ static void drop(struct model *model, size_t i)
     model->entities[i] = model->entities[--model->count];
 }
 
+static unsigned bucket_of(const struct entity *entity)
+{
+    if (entity->kind == SNAPSHOT_REALM)
+        return SET_HASH_BUCKET_OF_REALM;
+    return set_hash_bucket(entity->kind == SNAPSHOT_KEY ? &entity->consumer_id : &entity->id);
+}
+
 static bool goes_with(const struct entity *entity, const struct change *change)
 {
     if (entity->scope != change->scope)
         return false;
     switch (change->kind) {
+    case CHANGE_BUCKET:
+        return bucket_of(entity) == change->bucket;
     case CHANGE_REALM_DELETE:
         return true;
     case CHANGE_CONSUMER_DELETE:
@@ -176,6 +190,59 @@ static int apply(void *context, const struct change *change)
     return 0;
 }
 
+/* ---- digests ---- */
+
+/* Sums the model's records, those of one bucket or (-1) of the whole scope. */
+static struct set_hash hash_of(const struct model *model, uint32_t scope, int bucket)
+{
+    struct set_hash sum = {0};
+
+    for (size_t i = 0; i < model->count; i++) {
+        const struct entity *entity = &model->entities[i];
+
+        if (entity->scope == scope && (bucket < 0 || (int)bucket_of(entity) == bucket)) {
+            struct set_hash part = set_hash_of(entity->record.data, entity->record.size);
+
+            set_hash_add(&sum, &part);
+        }
+    }
+    return sum;
+}
+
+/* Digests come when all changes were given. */
+static int compare_digest(void *context, const struct feed_digest *digest)
+{
+    struct model *model = context;
+    struct set_hash whole = hash_of(model, digest->scope, -1);
+
+    model->n_digests++;
+    assert_true(set_hash_equal(&whole, &digest->hash));
+    for (int bucket = 0; digest->buckets != NULL && bucket < SET_HASH_BUCKETS; bucket++) {
+        struct set_hash part = hash_of(model, digest->scope, bucket);
+
+        assert_true(set_hash_equal(&part, &digest->buckets[bucket]));
+    }
+    return 0;
+}
+
+static size_t count_scopes(const struct model *model)
+{
+    size_t count = 1;
+
+    for (size_t i = 0; i < model->count; i++)
+        count += model->entities[i].kind == SNAPSHOT_REALM;
+    return count;
+}
+
+static struct feed_wish random_wish(void)
+{
+    struct feed_wish wish = {.kind = (enum feed_wish_kind)roll(4), .scope = roll(10)};
+
+    for (unsigned i = roll(100); i > 0; i--)
+        set_hash_mark(&wish.buckets, roll(SET_HASH_BUCKETS));
+    return wish;
+}
+
 /* ---- against the snapshot ---- */
 
 static const struct uuid *owner_of(const struct entity *entity)
@@ -251,15 +318,21 @@ struct follower_model {
 
 static struct follower_model *followers; /* CONTROL_PLANES * FOLLOWERS */
 
-static void catch_up(struct follower_model *follower)
+static void catch_up_with(struct follower_model *follower, const struct feed_wish *wish)
 {
+    const struct repo_transaction_query query = {
+        .control_plane_id = &follower->control_plane_id, .from = follower->version, .wish = wish};
+    const struct repo_transaction_sink sink = {apply, compare_digest, &follower->model};
     struct repo_delta delta;
 
-    assert_int_equal(ops->delta(repo, &follower->control_plane_id, follower->version, apply,
-                                &follower->model, &delta, &err),
-                     0);
+    follower->model.n_digests = 0;
+    assert_int_equal(ops->transaction(repo, &query, &sink, &delta, &err), 0);
     assert_int_equal(delta.outcome, REPO_DELTA_OK);
-    if (delta.version == follower->version + 1) {
+    if (wish != NULL && wish->kind == FEED_WISH_DIGESTS)
+        assert_int_equal(follower->model.n_digests, count_scopes(&follower->model));
+    else if (wish != NULL && wish->kind != FEED_WISH_NONE)
+        assert_true(follower->model.n_digests > 0);
+    if (wish == NULL && delta.version == follower->version + 1) {
         bool concerned = false;
 
         assert_int_equal(
@@ -268,6 +341,13 @@ static void catch_up(struct follower_model *follower)
     }
     follower->version = delta.version;
     assert_matches_snapshot(&follower->model, &follower->control_plane_id);
+}
+
+static void catch_up(struct follower_model *follower)
+{
+    const struct feed_wish random = random_wish();
+
+    catch_up_with(follower, roll(4) == 0 ? &random : NULL);
 }
 
 /* ---- random operations ---- */
@@ -510,6 +590,56 @@ static int tear_down(void **state)
     return 0;
 }
 
+/* Makes the store what a program that knew no digests left behind. */
+static void write_as_format_2(void)
+{
+    MDB_val identity = {.mv_size = 8, .mv_data = (char[]){"identity"}};
+    char path[PATH_MAX];
+    MDB_val value;
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi meta;
+    MDB_dbi digests;
+
+    (void)snprintf(path, sizeof(path), "%s/control.mdb", f->dir);
+    assert_int_equal(mdb_env_create(&env), 0);
+    assert_int_equal(mdb_env_set_maxdbs(env, 16), 0);
+    assert_int_equal(mdb_env_open(env, path, 0, 0600), 0);
+    assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
+    assert_int_equal(mdb_dbi_open(txn, "meta", 0, &meta), 0);
+    assert_int_equal(mdb_dbi_open(txn, "digests", 0, &digests), 0);
+    assert_int_equal(mdb_drop(txn, digests, 1), 0);
+    assert_int_equal(mdb_get(txn, meta, &identity, &value), 0);
+    {
+        unsigned char *copy = malloc(value.mv_size);
+
+        assert_non_null(copy);
+        memcpy(copy, value.mv_data, value.mv_size);
+        copy[0] = 2;
+        value.mv_data = copy;
+        assert_int_equal(mdb_put(txn, meta, &identity, &value, 0), 0);
+        free(copy);
+    }
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    mdb_env_close(env);
+}
+
+static void store_without_digests_gets_them_when_it_is_opened(void)
+{
+    const struct feed_wish all = {.kind = FEED_WISH_DIGESTS};
+    const struct repo_scope own = repo_fixture_cp(1);
+
+    (void)repo_fixture_consumer(f, &own, "one-more");
+    ops->close(repo);
+    write_as_format_2();
+    assert_int_equal(repo_lmdb_open(f->dir, &f->options, &f->repo, &err), 0);
+    repo = f->repo;
+    for (unsigned i = 0; i < CONTROL_PLANES * FOLLOWERS; i++)
+        catch_up_with(&followers[i], &all);
+    repo_fixture_reopen(f);
+    repo = f->repo;
+}
+
 static void hosts_that_apply_deltas_equal_the_snapshot(void **state)
 {
     (void)state;
@@ -524,6 +654,7 @@ static void hosts_that_apply_deltas_equal_the_snapshot(void **state)
     }
     for (unsigned i = 0; i < CONTROL_PLANES * FOLLOWERS; i++)
         catch_up(&followers[i]);
+    store_without_digests_gets_them_when_it_is_opened();
 }
 
 int main(void)
