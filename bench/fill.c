@@ -90,7 +90,8 @@ static void make_key(struct repo_write *write, struct fill *fill, uint64_t n,
     secret->key_id = ret->id;
 }
 
-static void put_key(struct repo_write *write, struct fill *fill, uint64_t n, struct buffer *value)
+static void put_key(struct repo_write *write, struct fill *fill, uint64_t n, struct buffer *record,
+                    struct buffer *value)
 {
     struct repo_key_row row = {.created_ms = write->now_ms, .updated_ms = write->now_ms};
     struct error err = ERROR_INIT;
@@ -99,7 +100,10 @@ static void put_key(struct repo_write *write, struct fill *fill, uint64_t n, str
 
     make_key(write, fill, n, &model);
     memcpy(row.digest, model.digest, DIGEST_BYTES);
+    buffer_clear(record);
     buffer_clear(value);
+    bench_check("a record", record_encode_key(&model, record), &err);
+    row.record = (MDB_val){record->size, record->data};
     bench_check("a row", repo_key_row_append(&row, value), &err);
     key = repo_key_with_id(repo_keys_of(&fill->scope, &model.consumer_id), &model.id);
     append(&write->txn, TABLE_KEYS, &key, value);
@@ -116,7 +120,7 @@ static int put_entities(struct repo_write *write, void *context, struct error *e
     buffer_init(&value, REPO_ROW_MAX_BYTES);
     for (uint64_t n = fill->from; n < end; n++) {
         put_consumer(write, fill, n, &record, &value);
-        put_key(write, fill, n, &value);
+        put_key(write, fill, n, &record, &value);
     }
     buffer_finish(&record);
     buffer_finish(&value);
