@@ -39,6 +39,7 @@ struct agent {
     uv_signal_t on_term;
     uv_signal_t on_int;
     uv_signal_t on_hup;
+    uv_signal_t on_usr1;
     uv_timer_t readers_timer;
     uv_timer_t pulse_timer;
 };

@@ -37,6 +37,7 @@ struct replica_options {
     const struct log *log;
     struct uuid control_plane_id;
     const char *host_name;              /* copied */
+    unsigned guard_percent;             /* 100: off; agent/apply.h */
     const struct config_source *source; /* copied */
 };
 
@@ -48,6 +49,9 @@ int replica_create(const struct replica_options *options, struct replica **ret, 
 void replica_close(struct replica *replica, void (*closed)(void *context), void *context);
 /* Clears dead readers, warns of slow ones. */
 void replica_check_readers(struct replica *replica);
+
+/* A snapshot that the guard refused is welcome after all. */
+void replica_accept(struct replica *replica);
 
 const struct config_source *replica_config(const struct replica *replica);
 

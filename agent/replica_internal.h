@@ -17,7 +17,8 @@ struct replica {
     struct apply *apply;            /* owned */
     struct session *session;        /* owned */
     struct source_metrics metrics;
-    bool caught_up; /* a heartbeat has come on this connection */
+    bool caught_up;            /* a heartbeat has come on this connection */
+    struct uuid loading_epoch; /* of the last snapshot that began */
 
     struct log_pace trouble_pace;
     int trouble_code; /* of the last trouble that was written */
@@ -33,6 +34,8 @@ void replica_log_connected(struct replica *replica, const struct session_hello *
 void replica_log_trouble(struct replica *replica, const struct session_failure *failure);
 void replica_log_resync(const struct replica *replica, enum session_resync reason);
 void replica_log_loaded(const struct replica *replica, const struct apply_result *result);
+void replica_log_refused(const struct replica *replica, const struct error *err);
+void replica_log_accepted(const struct replica *replica);
 void replica_log_reader(struct replica *replica, const struct source_readers *readers);
 void replica_log_closed(const struct replica *replica);
 

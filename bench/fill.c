@@ -74,8 +74,7 @@ static void put_consumer(struct repo_write *write, struct fill *fill, uint64_t n
     append(&write->txn, TABLE_CONSUMERS, &key, value);
 }
 
-static void make_key(struct repo_write *write, struct fill *fill, uint64_t n,
-                     struct model_key *ret)
+static void make_key(struct repo_write *write, struct fill *fill, uint64_t n, struct model_key *ret)
 {
     struct indexed *secret = &fill->secrets[n];
     char text[BENCH_KEY_SIZE + 1];

@@ -126,7 +126,9 @@ static void back_off(struct session *session, const struct error *err, int64_t r
     int64_t now_ms = (int64_t)uv_now(session->options.loop);
     struct session_trouble trouble = {
         .urls = (unsigned)session->options.n_urls,
-        .refused = err->code == E_UNAUTHORIZED,
+        /* The first refusal of a snapshot is told to the source without delay. */
+        .refused = err->code == E_UNAUTHORIZED ||
+                   (err->code == E_REFUSED && session->state == SESSION_STREAMING),
         .retry_after_ms = retry_after_ms,
     };
     struct session_failure failure = {
@@ -168,10 +170,21 @@ void session_interrupt(struct session *session, const struct error *err, int64_t
     next_url(session);
 }
 
+static bool is_refused(const struct session *session)
+{
+    return session->refusing &&
+           memcmp(session->refused, session->snapshot.sha256, DIGEST_BYTES) == 0;
+}
+
 void session_resynchronise(struct session *session, enum session_resync reason)
 {
     struct error err = ERROR_INIT;
 
+    if (is_refused(session)) {
+        (void)error_set(&err, E_REFUSED, "the source still names the snapshot that was refused");
+        session_fail(session, &err, 0);
+        return;
+    }
     if (session->snapshot_taken) {
         session->resync_wanted = SESSION_RESYNC_NONE;
         (void)error_set(&err, E_RESYNC, "another snapshot is needed right after one (%s)",
@@ -221,6 +234,21 @@ void session_reject(struct session *session, const struct error *err, enum sessi
         return;
     session_snapshot_drop(session);
     back_off(session, err, 0); /* not the URL's fault */
+}
+
+void session_refuse(struct session *session, const struct error *err)
+{
+    session->refusing = true;
+    memcpy(session->refused, session->snapshot.sha256, DIGEST_BYTES);
+    session_reject(session, err, SESSION_RESYNC_NONE);
+}
+
+void session_accept(struct session *session)
+{
+    session->refusing = false;
+    session->failures = 0;
+    if (session->state == SESSION_BACKOFF)
+        end_backoff(session);
 }
 
 /* ---- life ---- */

@@ -108,6 +108,11 @@ void session_ack(struct session *session, const struct model_cursor *cursor);
 /* The sink could not use what it was given and has dropped all that was handed over: back off, then
  * go on from the durable cursor, or with a snapshot unless `resync` is SESSION_RESYNC_NONE. */
 void session_reject(struct session *session, const struct error *err, enum session_resync resync);
+/* The same for a snapshot that is to be refused until session_accept(): as long as the source names
+ * this one, it is not fetched again, and the source is told so. */
+void session_refuse(struct session *session, const struct error *err);
+/* No snapshot is refused any more; does not wait for the end of a back-off. */
+void session_accept(struct session *session);
 /* Stops; the sink hears nothing more (but a snapshot that was begun is aborted). closed(context)
  * follows from the loop when the session is freed. */
 void session_close(struct session *session, void (*closed)(void *context), void *context);

@@ -77,7 +77,7 @@ uint32_t session_silence_ms(const struct session_limits *limits, uint32_t heartb
 struct session_trouble {
     unsigned failures;      /* in a row, this one included; 1 or more */
     unsigned urls;          /* each is tried once before the delay grows */
-    bool refused;           /* 401 or 403: trying again soon helps nobody */
+    bool refused;           /* 401 or 403, or a snapshot by us: trying again soon helps nobody */
     int64_t retry_after_ms; /* 0: not said */
 };
 

@@ -48,6 +48,10 @@ struct session {
     bool snapshot_received;           /* the transfer is over; `held` may still hold bytes */
     struct buffer held;               /* compressed bytes that wait for the sink */
 
+    /* The one that the sink refused; only its digest is used. */
+    bool refusing;
+    uint8_t refused[DIGEST_BYTES];
+
     /* Trouble. */
     unsigned failures;                 /* in a row */
     bool snapshot_taken;               /* since the last back-off or progress */

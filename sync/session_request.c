@@ -41,6 +41,7 @@ static int put_cursor(const struct model_cursor *cursor, struct buffer *out)
 
 int session_feed_url(const struct session *session, struct buffer *out)
 {
+    char hash[2 * DIGEST_BYTES + 1];
     int rc = put_start(session, "/v1/sync/feed", out);
 
     if (rc == 0)
@@ -49,6 +50,10 @@ int session_feed_url(const struct session *session, struct buffer *out)
         rc = url_append_query(out, '&', "agent", REALMSTORE_VERSION);
     if (rc == 0)
         rc = put_cursor(&session->cursor, out);
+    if (rc == 0 && session->refusing) {
+        hex_encode(session->refused, DIGEST_BYTES, hash);
+        rc = url_append_query(out, '&', "refused", hash);
+    }
     return rc != 0 ? rc : buffer_terminate(out);
 }
 

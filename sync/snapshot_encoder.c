@@ -1,9 +1,9 @@
 /* The source's side of the snapshot stream.
  *
  * Happy path: header, records in order, end frame are gathered into blocks, and go through one zstd
- * context with a fixed output buffer; the caller's write function takes the compressed bytes as they
- * come. zstd works in a thread of its own, beside the caller who reads the next records; what it
- * makes depends on neither's speed.
+ * context with a fixed output buffer; the caller's write function takes the compressed bytes as
+ * they come. zstd works in a thread of its own, beside the caller who reads the next records; what
+ * it makes depends on neither's speed.
  *
  * Failure: the first code (zstd's as E_IO or E_NO_MEMORY, the write function's as it is, E_INVALID
  * for a record out of order or over the limits) sticks; what follows returns it again, so that a

@@ -63,6 +63,7 @@ struct follower_options {
     const char *agent;          /* the agent's version, or NULL; copied */
     struct model_cursor cursor; /* nil epoch: none */
     struct uuid credential;     /* nil: none that can be revoked; see feed_revoke() */
+    bool refusing;              /* the host has refused a snapshot for what it would drop */
     struct feed_wish wish;      /* for its first transaction, which comes in any case then */
     void (*wake)(void *context);
     void *context;
@@ -105,6 +106,7 @@ struct feed_host {
     const char *agent; /* NULL: not told */
     struct uuid control_plane_id;
     bool connected;
+    bool refusing;            /* serves its former copy, because it has refused a snapshot */
     uint64_t applied_version; /* 0: not yet acknowledged */
     int64_t lag_ms; /* how long the oldest change it has not applied has been waiting; 0: current.
                        Of a host that is not connected and may have missed something: age_ms */

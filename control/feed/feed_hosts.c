@@ -166,6 +166,7 @@ static int export_peer(const struct feed *feed, const struct feed_peer *peer, st
                               .agent = arena_string(arena, peer->agent),
                               .control_plane_id = peer->channel->control_plane_id,
                               .connected = peer->follower != NULL,
+                              .refusing = peer->refusing,
                               .applied_version = peer->applied,
                               .lag_ms = lag_of(feed, peer),
                               .age_ms = not_negative(clock_boot_ms() - peer->heard_ms)};

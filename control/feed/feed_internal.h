@@ -142,7 +142,7 @@ struct follower {
     void *context;
     enum follower_state state;
     struct uuid credential; /* nil: none */
-    struct feed_wish wish; /* of the first transaction */
+    struct feed_wish wish;  /* of the first transaction */
     enum follower_refusal refusal;
     enum feed_resync_reason reason; /* of the refusal */
     struct snapshot_name snapshot;  /* REFUSAL_NAMED */
@@ -194,6 +194,7 @@ struct feed_peer {
     char *agent;               /* owned; NULL: not told */
     struct follower *follower; /* NULL: not connected */
     uint64_t applied;
+    bool refusing;    /* said so when it last connected */
     int64_t heard_ms; /* boot clock: last acknowledgement, connection or disconnection */
     unsigned pins;    /* waits that count it */
 };

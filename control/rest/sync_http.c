@@ -77,6 +77,19 @@ static void read_wish(struct rest_call *call, struct feed_wish *ret)
     }
 }
 
+/* Which one it was is for the access log; that there is one is what the list of hosts shows. */
+static void read_refused(struct rest_call *call, bool *ret)
+{
+    const char *text = rest_query_get(call, "refused");
+    uint8_t sha256[DIGEST_BYTES];
+
+    if (text == NULL)
+        return;
+    if (strlen(text) != 2 * (size_t)DIGEST_BYTES || !hex_decode(text, strlen(text), sha256))
+        (void)rest_invalid(call, "query", "refused", "is_digest", "must be a snapshot's digest");
+    *ret = true;
+}
+
 static int read_follower(struct rest_call *call, struct follower_options *ret)
 {
     int rc;
@@ -91,6 +104,7 @@ static int read_follower(struct rest_call *call, struct follower_options *ret)
     if (ret->agent != NULL)
         check_text(call, "agent", ret->agent, AGENT_MAX);
     read_cursor(call, &ret->cursor);
+    read_refused(call, &ret->refusing);
     read_wish(call, &ret->wish);
     rc = rest_verdict(call);
     return rc != 0 ? rc : check_control_plane(call, &ret->control_plane_id);
