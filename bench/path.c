@@ -29,7 +29,7 @@
 
 #include "tests/lib/rest.h"
 
-enum { SYNC_BYTES = 4096, RECORD_BYTES = 200, PATH_SIZE = 512, PATIENCE_S = 60 };
+enum { SYNC_BYTES = 4096, RECORD_BYTES = 200, PATH_SIZE = 512, PATIENCE_S = 600 };
 
 static double now_us(void)
 {

@@ -58,7 +58,9 @@ struct world {
     size_t cut;      /* for scripts */
     const char *text;
     void (*snapshot_script)(struct world *world, struct fake_reply *reply);
-    bool deaf;           /* knows no ranges */
+    bool keep;                 /* what was handed over last is never durable */
+    _Atomic bool told_refused; /* in the last request for the feed */
+    bool deaf;                 /* knows no ranges */
     unsigned misplaced;  /* answers a range that begins so much later */
     uint64_t range_from; /* asked for by the last request; UINT64_MAX: all */
     uint64_t size;       /* of the snapshot */
@@ -231,6 +233,7 @@ static void respond(void *context, const struct fake_request *request, struct fa
         world->authorized = false;
     if (strstr(request->target, "/v1/sync/feed?") == request->target) {
         world->asked = number_after(request->target, "&version=");
+        world->told_refused = strstr(request->target, "&refused=") != NULL;
         world->script(world, ++world->feeds, reply);
     } else if (snapshot) {
         world->snapshots++;
@@ -329,7 +332,8 @@ static int sink_snapshot_end(void *context, struct error *err)
     (void)err;
     world->snapshots_ended++;
     world->refuse_key = false;
-    world->durable = world->loading;
+    if (!world->keep)
+        world->durable = world->loading;
     return 0;
 }
 
@@ -1264,6 +1268,38 @@ static void rejected_by_the_store_starts_over_with_a_snapshot(void **state)
     finish(&world);
 }
 
+static bool has_begun_a_snapshot_and_ended_it(const struct world *world)
+{
+    return world->snapshots_ended > 0;
+}
+
+static bool has_refused_three_times(const struct world *world)
+{
+    return world->failures >= 4;
+}
+
+static void refused_snapshot_is_not_fetched_again_until_it_is_accepted(void **state)
+{
+    struct world world = {.keep = true};
+    struct error err = {E_REFUSED, NULL, "it would drop too much"};
+
+    (void)state;
+    start(&world, always_well, 0);
+    run_until(&world, has_begun_a_snapshot_and_ended_it);
+    session_refuse(world.session, &err);
+    assert_false(world.told_refused);
+    run_until(&world, has_refused_three_times);
+    assert_int_equal(world.snapshots, 1);
+    assert_int_equal(world.last_error.code, E_REFUSED);
+    assert_true(world.told_refused);
+    world.keep = false;
+    session_accept(world.session);
+    run_until(&world, is_current);
+    assert_int_equal(world.snapshots, 2);
+    assert_false(world.told_refused);
+    finish(&world);
+}
+
 static bool is_connecting(const struct world *world)
 {
     return session_state(world->session) == SESSION_CONNECTING;
@@ -1320,6 +1356,7 @@ int main(void)
         cmocka_unit_test(applied_version_is_acknowledged),
         cmocka_unit_test(session_waits_for_a_busy_sink_before_it_connects),
         cmocka_unit_test(rejected_by_the_store_starts_over_with_a_snapshot),
+        cmocka_unit_test(refused_snapshot_is_not_fetched_again_until_it_is_accepted),
         cmocka_unit_test(session_closes_in_every_state),
     };
 
