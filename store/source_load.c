@@ -18,7 +18,8 @@
 
 #include "store/files.h"
 
-enum { LOAD_TXN_RECORDS = 100000 };
+/* Their changed pages are the agent's own memory until the commit. */
+enum { LOAD_TXN_RECORDS = 50000 };
 
 /* ---- begin and end ---- */
 
