@@ -77,8 +77,8 @@ static int run(struct decode *decode, const unsigned char *bytes, size_t size)
     int rc = snapshot_decoder_create(&sink, &decoder);
 
     for (size_t at = 0; rc == 0 && at < size; at += 16384)
-        rc = snapshot_decoder_feed(decoder, bytes + at, size - at < 16384 ? size - at : 16384,
-                                   &err);
+        rc =
+            snapshot_decoder_feed(decoder, bytes + at, size - at < 16384 ? size - at : 16384, &err);
     snapshot_decoder_destroy(decoder);
     return rc;
 }
@@ -95,8 +95,8 @@ static void decode_lines(const struct decode *decode)
     while (at < end) {
         const char *newline = memchr(at, '\n', (size_t)(end - at));
 
-        bench_check("a line",
-                    feed_line_decode(at, (size_t)(newline - at), &arena, &line, &err), &err);
+        bench_check("a line", feed_line_decode(at, (size_t)(newline - at), &arena, &line, &err),
+                    &err);
         arena_reset(&arena);
         at = newline + 1;
     }

@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -274,6 +275,11 @@ static uint64_t consumers_of(rs_store *store)
     return consumers;
 }
 
+static double milliseconds(const struct timeval *time)
+{
+    return (double)time->tv_sec * 1e3 + (double)time->tv_usec / 1e3;
+}
+
 static int start_agent(char **args)
 {
     char text[128];
@@ -286,6 +292,7 @@ static int start_agent(char **args)
     double ready;
     double bare;
     struct memory_watch watch = {.max_kib = 0};
+    struct rusage usage = {.ru_maxrss = 0};
     pid_t pid;
 
     read_line(args[2], key, sizeof(key));
@@ -310,14 +317,16 @@ static int start_agent(char **args)
     consumers = consumers_of(store);
     rs_close(store);
     (void)kill(pid, SIGTERM);
-    (void)waitpid(pid, NULL, 0);
+    (void)wait4(pid, NULL, 0, &usage);
     (void)snprintf(path, sizeof(path), "%s.bare", args[0]);
     bare = append_bare(path, consumers);
     (void)printf("agent_start_%llu_per_bare_append %.2f (%.0f ms / %.0f ms)\n",
                  (unsigned long long)consumers, ready / bare, ready / 1e3, bare / 1e3);
-    (void)printf("agent_start_%llu_anonymous_mib %.1f (at most; %.0f consumers a second)\n",
+    (void)printf("agent_start_%llu_anonymous_mib %.1f (at most; %.0f consumers a second, %.0f "
+                 "ms of processor time)\n",
                  (unsigned long long)consumers, (double)watch.max_kib / 1024,
-                 (double)consumers * 1e6 / ready);
+                 (double)consumers * 1e6 / ready,
+                 milliseconds(&usage.ru_utime) + milliseconds(&usage.ru_stime));
     return 0;
 }
 

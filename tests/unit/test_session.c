@@ -61,10 +61,10 @@ struct world {
     bool keep;                 /* what was handed over last is never durable */
     _Atomic bool told_refused; /* in the last request for the feed */
     bool deaf;                 /* knows no ranges */
-    unsigned misplaced;  /* answers a range that begins so much later */
-    uint64_t range_from; /* asked for by the last request; UINT64_MAX: all */
-    uint64_t size;       /* of the snapshot */
-    uint64_t sent;       /* bytes of it, in all answers, before they are cut */
+    unsigned misplaced;        /* answers a range that begins so much later */
+    uint64_t range_from;       /* asked for by the last request; UINT64_MAX: all */
+    uint64_t size;             /* of the snapshot */
+    uint64_t sent;             /* bytes of it, in all answers, before they are cut */
 
     /* The sink. */
     struct model_cursor durable;
