@@ -38,6 +38,7 @@ static void close_loop_parts(struct agent *agent)
     uv_close((uv_handle_t *)&agent->on_term, NULL); /* part of *agent: nothing to free */
     uv_close((uv_handle_t *)&agent->on_int, NULL);
     uv_close((uv_handle_t *)&agent->on_hup, NULL);
+    uv_close((uv_handle_t *)&agent->on_usr1, NULL);
     uv_close((uv_handle_t *)&agent->readers_timer, NULL);
     uv_close((uv_handle_t *)&agent->walk_timer, NULL);
     uv_close((uv_handle_t *)&agent->pulse_timer, NULL);
@@ -76,6 +77,17 @@ static void on_reload_signal(uv_signal_t *handle, int signal_number)
     (void)signal_number;
     if (agent->phase == AGENT_RUNNING)
         agent_reload(agent);
+}
+
+static void on_accept_signal(uv_signal_t *handle, int signal_number)
+{
+    struct agent *agent = handle->data;
+
+    (void)signal_number;
+    for (size_t i = 0; i < CONFIG_SOURCES_MAX; i++) {
+        if (agent->slots[i].replica != NULL && !agent->slots[i].closing)
+            replica_accept(agent->slots[i].replica);
+    }
 }
 
 /* ---- timers ---- */
@@ -187,10 +199,11 @@ static void init_handles(struct agent *agent)
     (void)uv_signal_init(&agent->loop, &agent->on_term);
     (void)uv_signal_init(&agent->loop, &agent->on_int);
     (void)uv_signal_init(&agent->loop, &agent->on_hup);
+    (void)uv_signal_init(&agent->loop, &agent->on_usr1);
     (void)uv_timer_init(&agent->loop, &agent->readers_timer);
     (void)uv_timer_init(&agent->loop, &agent->walk_timer);
     (void)uv_timer_init(&agent->loop, &agent->pulse_timer);
-    agent->on_term.data = agent->on_int.data = agent->on_hup.data = agent;
+    agent->on_term.data = agent->on_int.data = agent->on_hup.data = agent->on_usr1.data = agent;
     agent->readers_timer.data = agent->walk_timer.data = agent->pulse_timer.data = agent;
 }
 
@@ -203,6 +216,8 @@ static int start_handles(struct agent *agent, struct error *err)
         rc = uv_signal_start(&agent->on_int, on_stop_signal, SIGINT);
     if (rc == 0)
         rc = uv_signal_start(&agent->on_hup, on_reload_signal, SIGHUP);
+    if (rc == 0)
+        rc = uv_signal_start(&agent->on_usr1, on_accept_signal, SIGUSR1);
     if (rc == 0)
         rc = uv_timer_start(&agent->readers_timer, on_readers_timer, AGENT_READERS_MS,
                             AGENT_READERS_MS);

@@ -42,6 +42,7 @@ struct agent {
     uv_signal_t on_term;
     uv_signal_t on_int;
     uv_signal_t on_hup;
+    uv_signal_t on_usr1;
     uv_timer_t readers_timer;
     uv_timer_t walk_timer;
     uv_timer_t pulse_timer;

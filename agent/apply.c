@@ -31,6 +31,7 @@ struct apply {
     bool walk_asked;
 
     struct apply_item *filling; /* owned: the chunk that is not full yet */
+    struct apply_guard guard;
 
     /* As of the last job that finished. */
     struct model_cursor cursor;
@@ -107,6 +108,7 @@ static void dispatch(struct apply *apply)
     job->kind = job->items->kind;
     job->err = (struct error)ERROR_INIT;
     job->result = (struct apply_result){.time_ms = 0};
+    job->guard = apply->guard;
     apply->running = true;
     writer_run(apply->writer);
 }
@@ -185,6 +187,7 @@ int apply_create(uv_loop_t *loop, struct source *source, const struct apply_even
         return error_set(err, E_NO_MEMORY, NULL);
     apply->events = *events;
     apply->last = &apply->first;
+    apply->guard.percent = APPLY_GUARD_OFF;
     apply->job.source = source;
     apply->cursor = source_cursor(source);
     apply->counts = source_counts(source);
@@ -231,6 +234,16 @@ int apply_transaction(struct apply *apply, struct feed_transaction *transaction,
     push(apply, item);
     dispatch(apply);
     return 0;
+}
+
+void apply_set_guard(struct apply *apply, unsigned percent)
+{
+    apply->guard.percent = percent;
+}
+
+void apply_accept(struct apply *apply, const struct uuid *epoch)
+{
+    apply->guard.accepted = *epoch;
 }
 
 static int push_new(struct apply *apply, enum apply_kind kind, struct error *err)

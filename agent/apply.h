@@ -88,6 +88,12 @@ void apply_close(struct apply *apply, void (*closed)(void *context), void *conte
  */
 int apply_transaction(struct apply *apply, struct feed_transaction *transaction, struct error *err);
 
+/* A load that is of another history than what serves, or of an older version, fails with E_REFUSED
+ * when it drops more than this share of a scope's consumers; 100: none does. */
+void apply_set_guard(struct apply *apply, unsigned percent);
+/* Loads of this epoch pass all the same. */
+void apply_accept(struct apply *apply, const struct uuid *epoch);
+
 /* A full load. After a failure of one of these, or to give it up, call apply_load_abort(). */
 int apply_load_begin(struct apply *apply, const struct snapshot_header *header,
                      const uint8_t digest_key[DIGEST_KEY_BYTES], struct error *err);

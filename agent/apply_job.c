@@ -188,10 +188,47 @@ static void run_load_chunk(struct apply_job *job)
         run_load_abort(job);
 }
 
+/* Within one history, forward, whatever is gone was deleted, or its realm disallowed: the source
+ * commits each with its reason, and does not finish a snapshot whose records are not as many as it
+ * has counted. In another history, or backward, nothing explains it. */
+static bool is_explained(const struct apply_job *job)
+{
+    const struct model_cursor now = source_cursor(job->source);
+    const struct model_cursor *next = &job->header.cursor;
+
+    if (uuid_is_nil(&now.epoch) || job->guard.percent >= APPLY_GUARD_OFF ||
+        uuid_equal(&next->epoch, &job->guard.accepted))
+        return true;
+    return uuid_equal(&now.epoch, &next->epoch) && next->version >= now.version;
+}
+
+static int check_loss(struct apply_job *job)
+{
+    struct source_loss loss;
+    char id[UUID_TEXT_SIZE];
+    int rc;
+
+    if (is_explained(job))
+        return 0;
+    rc = source_load_loss(job->source, &loss, &job->err);
+    if (rc != 0 ||
+        (double)(loss.before - loss.after) * 100 <= (double)loss.before * job->guard.percent)
+        return rc;
+    return error_set(&job->err, E_REFUSED,
+                     "the snapshot would leave %" PRIu64 " of %" PRIu64 " consumers of %s%s",
+                     loss.after, loss.before,
+                     uuid_is_nil(&loss.realm_id) ? "the control plane itself" : "realm ",
+                     uuid_is_nil(&loss.realm_id) ? "" : uuid_format(&loss.realm_id, id));
+}
+
 static void run_load_end(struct apply_job *job)
 {
     struct source_counts expected = {job->header.realms, job->header.consumers, job->header.keys};
 
+    if (check_loss(job) != 0) {
+        run_load_abort(job);
+        return;
+    }
     job->result.time_ms = job->result.oldest_time_ms = job->header.time_ms;
     job->result.changes = expected.realms + expected.consumers + expected.keys;
     if (source_load_publish(job->source, &job->header.cursor, job->header.time_ms, &expected,

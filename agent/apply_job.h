@@ -43,10 +43,18 @@ void apply_item_destroy(struct apply_item *item);
 /* One record more. E_NO_MEMORY, E_TOO_LARGE. */
 int apply_chunk_add(struct buffer *chunk, const struct snapshot_record *record);
 
+enum { APPLY_GUARD_OFF = 100 };
+
+struct apply_guard {
+    unsigned percent;
+    struct uuid accepted; /* epoch; nil: none */
+};
+
 /* One job and, across jobs, the load that is open in the thread. */
 struct apply_job {
     struct source *source;    /* borrowed */
     struct apply_item *items; /* owned: one, or a batch of transactions */
+    struct apply_guard guard;
 
     bool loading;                  /* a load is open */
     struct snapshot_header header; /* of that load */

@@ -213,6 +213,7 @@ void config_free(struct config *config)
     free(config->host_name);
     free(config->listen);
     free(config->retention);
+    free(config->guard);
     free(config->log.level_name);
     free(config->log.format_name);
     free(config);

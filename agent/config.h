@@ -18,13 +18,15 @@ enum {
     CONFIG_SOURCES_MAX = 32, /* as many as the store's status page has room for */
     CONFIG_URLS_MAX = 16,    /* of one source */
     CONFIG_HOST_NAME_MAX = 255,
-    CONFIG_RETENTION_MIN_MS = 100,  /* shorter, and a busy host's readers would be overtaken */
-    CONFIG_RETENTION_MAX_MS = 10000 /* the file grows by what is written in this time */
+    CONFIG_RETENTION_MIN_MS = 100,   /* shorter, and a busy host's readers would be overtaken */
+    CONFIG_RETENTION_MAX_MS = 10000, /* the file grows by what is written in this time */
+    CONFIG_GUARD_OFF = 100           /* no snapshot can take more away */
 };
 
 #define CONFIG_DEFAULT_STORE_DIR  "/var/lib/realm-agent"
 #define CONFIG_DEFAULT_LISTEN     "127.0.0.1:9464"
 #define CONFIG_DEFAULT_RETENTION  "1000"
+#define CONFIG_DEFAULT_GUARD      "30"
 #define CONFIG_DEFAULT_LOG_LEVEL  "info"
 #define CONFIG_DEFAULT_LOG_FORMAT "json"
 
@@ -55,9 +57,11 @@ struct config {
     char *control_plane; /* as written */
     struct uuid control_plane_id;
     char *host_name;
-    char *listen;          /* "": no status server */
-    char *retention;       /* as written */
-    unsigned retention_ms; /* 0: readers need slots */
+    char *listen;           /* "": no status server */
+    char *retention;        /* as written */
+    unsigned retention_ms;  /* 0: readers need slots */
+    char *guard;            /* as written */
+    unsigned guard_percent; /* of a scope's consumers that a snapshot may drop unexplained */
     struct config_source *sources;
     unsigned sources_count;
     struct config_log log;

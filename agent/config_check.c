@@ -219,17 +219,37 @@ static int complete_control_plane(struct config *config, struct error *err)
     return 0;
 }
 
+static bool read_number(const char *text, unsigned long max, unsigned long *ret)
+{
+    char *end;
+
+    *ret = strtoul(text, &end, 10);
+    return isdigit((unsigned char)text[0]) && *end == 0 && *ret <= max;
+}
+
+static int complete_guard(struct config *config, struct error *err)
+{
+    unsigned long value;
+
+    drop_empty(&config->guard);
+    if (set_default(&config->guard, CONFIG_DEFAULT_GUARD, err) != 0)
+        return err->code;
+    if (!read_number(config->guard, CONFIG_GUARD_OFF, &value))
+        return error_set(err, E_CONFIG, "guard_percent: \"%s\" is not 0 to %d (off)", config->guard,
+                         CONFIG_GUARD_OFF);
+    config->guard_percent = (unsigned)value;
+    return 0;
+}
+
 static int complete_retention(struct config *config, struct error *err)
 {
     unsigned long value;
-    char *end;
 
     drop_empty(&config->retention);
     if (set_default(&config->retention, CONFIG_DEFAULT_RETENTION, err) != 0)
         return err->code;
-    value = strtoul(config->retention, &end, 10);
-    if (!isdigit((unsigned char)config->retention[0]) || *end != 0 ||
-        value > CONFIG_RETENTION_MAX_MS || (value != 0 && value < CONFIG_RETENTION_MIN_MS))
+    if (!read_number(config->retention, CONFIG_RETENTION_MAX_MS, &value) ||
+        (value != 0 && value < CONFIG_RETENTION_MIN_MS))
         return error_set(err, E_CONFIG, "retention_ms: \"%s\" is not 0 (off) or %d to %d",
                          config->retention, CONFIG_RETENTION_MIN_MS, CONFIG_RETENTION_MAX_MS);
     config->retention_ms = (unsigned)value;
@@ -246,7 +266,7 @@ int config_complete(struct config *config, struct error *err)
         set_default(&config->listen, CONFIG_DEFAULT_LISTEN, err) != 0 ||
         complete_control_plane(config, err) != 0 || complete_host_name(config, err) != 0 ||
         complete_log(&config->log, err) != 0 || complete_retention(config, err) != 0 ||
-        listen_check(config->listen, err) != 0)
+        complete_guard(config, err) != 0 || listen_check(config->listen, err) != 0)
         return err->code;
     return complete_sources(config, err);
 }

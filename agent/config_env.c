@@ -25,6 +25,7 @@ static const struct place config_places[] = {
     {"HOST_NAME", offsetof(struct config, host_name)},
     {"LISTEN", offsetof(struct config, listen)},
     {"RETENTION_MS", offsetof(struct config, retention)},
+    {"GUARD_PERCENT", offsetof(struct config, guard)},
     {"LOG_LEVEL", offsetof(struct config, log.level_name)},
     {"LOG_FORMAT", offsetof(struct config, log.format_name)},
 };

@@ -51,6 +51,7 @@ static const cyaml_schema_field_t config_fields[] = {
     OPTIONAL_STRING("host_name", struct config, host_name),
     OPTIONAL_STRING("listen", struct config, listen),
     OPTIONAL_STRING("retention_ms", struct config, retention),
+    OPTIONAL_STRING("guard_percent", struct config, guard),
     CYAML_FIELD_SEQUENCE("sources", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config,
                          sources, &source_schema, 0, CONFIG_SOURCES_MAX),
     CYAML_FIELD_MAPPING("log", CYAML_FLAG_OPTIONAL, struct config, log, log_fields_schema),

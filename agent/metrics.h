@@ -44,6 +44,7 @@ struct source_metrics {
     uint64_t snapshots;
     uint64_t resyncs[SESSION_RESYNCS];
     uint64_t apply_failures;
+    uint64_t refusing; /* 1: the guard refused a snapshot, and the former copy serves on */
     uint64_t received_bytes;
     uint64_t queue_bytes;
     uint64_t pauses;

@@ -201,6 +201,7 @@ static int on_snapshot_begin(void *context, const struct snapshot_header *header
 {
     struct replica *replica = context;
 
+    replica->loading_epoch = header->cursor.epoch;
     return apply_load_begin(replica->apply, header, digest_key, err);
 }
 
@@ -301,6 +302,9 @@ static void on_loaded(void *context, const struct apply_result *result)
     struct source_metrics *metrics = &replica->metrics;
 
     metrics->snapshots++;
+    if (metrics->refusing != 0)
+        session_accept(replica->session);
+    metrics->refusing = 0;
     metrics->commits++;
     metrics->changes += result->changes;
     metrics->commit_time_ms = result->time_ms;
@@ -329,6 +333,13 @@ static void on_apply_failed(void *context, const struct error *err, bool loading
     if (err->code == E_NO_SPACE)
         note_room(replica, false); /* the session tells it as its trouble */
     (void)error_context(&told, "store");
+    if (err->code == E_REFUSED) {
+        replica->metrics.refusing = 1;
+        replica_log_refused(replica, err);
+        session_refuse(replica->session, &told);
+        publish(replica);
+        return;
+    }
     session_reject(replica->session, &told,
                    !loading && needs_snapshot(err->code) ? SESSION_RESYNC_STORE
                                                          : SESSION_RESYNC_NONE);
@@ -381,7 +392,11 @@ static int create_apply(struct replica *replica, struct error *err)
     struct apply_events events = {on_applied, on_loaded, on_apply_failed, on_readers,
                                   on_upkeep,  on_walked,  on_moved, replica};
 
-    return apply_create(replica->options.loop, replica->source, &events, &replica->apply, err);
+    int rc = apply_create(replica->options.loop, replica->source, &events, &replica->apply, err);
+
+    if (rc == 0)
+        apply_set_guard(replica->apply, replica->options.guard_percent);
+    return rc;
 }
 
 static int create_session(struct replica *replica, struct error *err)
@@ -525,6 +540,15 @@ void replica_check_readers(struct replica *replica)
 void replica_walk(struct replica *replica)
 {
     apply_walk(replica->apply);
+}
+
+void replica_accept(struct replica *replica)
+{
+    if (replica->metrics.refusing == 0)
+        return;
+    replica_log_accepted(replica);
+    apply_accept(replica->apply, &replica->loading_epoch);
+    session_accept(replica->session);
 }
 
 const struct config_source *replica_config(const struct replica *replica)

@@ -43,6 +43,7 @@ struct replica_options {
     const struct log *log;
     struct uuid control_plane_id;
     const char *host_name;              /* copied */
+    unsigned guard_percent;             /* 100: off; agent/apply.h */
     const struct config_source *source; /* copied */
     /* All that the control plane said up to `cursor` is visible to lookups; told before it is
      * acknowledged. May be NULL. */
@@ -61,6 +62,8 @@ void replica_check_readers(struct replica *replica);
 
 /* One slice of the walk over the store's own file; due every REPLICA_WALK_MS. */
 void replica_walk(struct replica *replica);
+/* A snapshot that the guard refused is welcome after all. */
+void replica_accept(struct replica *replica);
 
 const struct config_source *replica_config(const struct replica *replica);
 

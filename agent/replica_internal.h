@@ -19,9 +19,10 @@ struct replica {
     struct session *session;        /* owned */
     struct source_metrics metrics;
     struct integrity integrity;
-    int64_t compared_ms;  /* boot time of the last comparison of everything */
-    bool caught_up;       /* a heartbeat has come on this connection */
-    int64_t heartbeat_ms; /* boot time of the last one */
+    int64_t compared_ms;       /* boot time of the last comparison of everything */
+    bool caught_up;            /* a heartbeat has come on this connection */
+    int64_t heartbeat_ms;      /* boot time of the last one */
+    struct uuid loading_epoch; /* of the last snapshot that began */
 
     struct log_pace trouble_pace;
     int trouble_code; /* of the last trouble that was written */
@@ -43,6 +44,8 @@ void replica_log_loaded(const struct replica *replica, const struct apply_result
 void replica_log_mismatch(struct replica *replica, uint32_t scope, const char *found_by);
 void replica_log_repaired(const struct replica *replica, const struct apply_compared *compared);
 void replica_log_mended(struct replica *replica);
+void replica_log_refused(const struct replica *replica, const struct error *err);
+void replica_log_accepted(const struct replica *replica);
 void replica_log_reader(struct replica *replica, const struct source_readers *readers);
 void replica_log_room_again(const struct replica *replica);
 void replica_log_upkeep(struct replica *replica, const struct source_upkeep *upkeep,

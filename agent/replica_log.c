@@ -174,6 +174,19 @@ void replica_log_mended(struct replica *replica)
             log_left_out(left_out, text));
 }
 
+void replica_log_refused(const struct replica *replica, const struct error *err)
+{
+    SAY(replica, LOG_LEVEL_ERROR, NULL,
+        "%s, and no deletes explain it: the former copy serves on; if it is meant, send SIGUSR1 to "
+        "the agent",
+        err->message);
+}
+
+void replica_log_accepted(const struct replica *replica)
+{
+    SAY(replica, LOG_LEVEL_WARNING, NULL, "SIGUSR1: the snapshot that was refused is accepted");
+}
+
 void replica_log_reader(struct replica *replica, const struct source_readers *readers)
 {
     char text[LOG_LEFT_OUT_SIZE];

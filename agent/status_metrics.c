@@ -40,6 +40,8 @@ static const struct metric metrics[] = {
     METRIC("snapshots_total", COUNTER, snapshots, "Snapshots that were published."),
     METRIC("apply_failures_total", COUNTER, apply_failures,
            "Transactions and snapshots that the store refused or could not write."),
+    METRIC("refusing", GAUGE, refusing,
+           "1: a snapshot was refused because of what it would drop; SIGUSR1 accepts it."),
     METRIC("received_bytes_total", COUNTER, received_bytes,
            "Bytes of feeds and snapshots, as received."),
     METRIC("queue_bytes", GAUGE, queue_bytes, "Memory of what waits to be written."),

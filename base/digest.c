@@ -79,3 +79,19 @@ void digest_sha256(const void *bytes, size_t size, uint8_t digest[DIGEST_BYTES])
 {
     (void)SHA256(bytes, size, digest);
 }
+
+/* As above: none of the three can fail. */
+void digest_stream_init(struct digest_stream *stream)
+{
+    (void)SHA256_Init(&stream->state);
+}
+
+void digest_stream_add(struct digest_stream *stream, const void *bytes, size_t size)
+{
+    (void)SHA256_Update(&stream->state, bytes, size);
+}
+
+void digest_stream_end(struct digest_stream *stream, uint8_t digest[DIGEST_BYTES])
+{
+    (void)SHA256_Final(digest, &stream->state);
+}

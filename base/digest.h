@@ -29,4 +29,12 @@ void digest_compute(const struct digest_key *key, const void *bytes, size_t size
 /* Plain SHA-256, for names as index keys and for stored access tokens (256 random bits each). */
 void digest_sha256(const void *bytes, size_t size, uint8_t digest[DIGEST_BYTES]);
 
+/* The same of bytes that come in pieces. */
+struct digest_stream {
+    SHA256_CTX state;
+};
+void digest_stream_init(struct digest_stream *stream);
+void digest_stream_add(struct digest_stream *stream, const void *bytes, size_t size);
+void digest_stream_end(struct digest_stream *stream, uint8_t digest[DIGEST_BYTES]);
+
 #endif

@@ -5,10 +5,10 @@ N ?= 1000000
 
 BENCH_LIB := $(call obj,$(wildcard bench/lib/*.c))
 
-$(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BENCH_LIB) $(BUILD)/obj/libtestlib.a $(call archives,store base)
+$(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BENCH_LIB) $(BUILD)/obj/libtestlib.a $(call archives,control sync store base)
 	@mkdir -p $(@D)
 	$(call SAY,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_store) -lcurl -ljansson -lpthread
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_store) $(LIBS_sync) -lpthread
 
 $(BUILD)/bench/peers: LIBS_store += -lhiredis -lsqlite3 -lrocksdb -lcdb
 $(BUILD)/bench/writes: LIBS_store += -lsqlite3

@@ -15,9 +15,13 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -29,7 +33,7 @@
 
 #include "tests/lib/rest.h"
 
-enum { SYNC_BYTES = 4096, RECORD_BYTES = 200, PATH_SIZE = 512, PATIENCE_S = 60 };
+enum { SYNC_BYTES = 4096, RECORD_BYTES = 200, PATH_SIZE = 512, PATIENCE_S = 600 };
 
 static double now_us(void)
 {
@@ -203,6 +207,48 @@ static double append_bare(const char *dir, uint64_t records)
     return now_us() - start;
 }
 
+/* ---- the agent's own memory ---- */
+
+struct memory_watch {
+    pid_t pid;
+    atomic_bool stop;
+    pthread_t thread;
+    unsigned long max_kib;
+};
+
+static unsigned long anonymous_kib(pid_t pid)
+{
+    unsigned long kib = 0;
+    char path[64];
+    char line[128];
+    FILE *file;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    file = fopen(path, "re");
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+        if (sscanf(line, "RssAnon: %lu kB", &kib) == 1)
+            break;
+    }
+    if (file != NULL)
+        (void)fclose(file);
+    return kib;
+}
+
+static void *watch_memory(void *context)
+{
+    const struct timespec pause = {0, 20000000};
+    struct memory_watch *watch = context;
+
+    while (!atomic_load(&watch->stop)) {
+        const unsigned long kib = anonymous_kib(watch->pid);
+
+        if (kib > watch->max_kib)
+            watch->max_kib = kib;
+        (void)nanosleep(&pause, NULL);
+    }
+    return NULL;
+}
+
 /* Opens the store as soon as the agent has made it. */
 static rs_store *open_when_made(const char *dir, double start)
 {
@@ -229,6 +275,11 @@ static uint64_t consumers_of(rs_store *store)
     return consumers;
 }
 
+static double milliseconds(const struct timeval *time)
+{
+    return (double)time->tv_sec * 1e3 + (double)time->tv_usec / 1e3;
+}
+
 static int start_agent(char **args)
 {
     char text[128];
@@ -240,6 +291,8 @@ static int start_agent(char **args)
     double start;
     double ready;
     double bare;
+    struct memory_watch watch = {.max_kib = 0};
+    struct rusage usage = {.ru_maxrss = 0};
     pid_t pid;
 
     read_line(args[2], key, sizeof(key));
@@ -254,16 +307,26 @@ static int start_agent(char **args)
         (void)execv(args[3], args + 3);
         _exit(127);
     }
+    watch.pid = pid;
+    if (pthread_create(&watch.thread, NULL, watch_memory, &watch) != 0)
+        die("cannot start a thread");
     store = open_when_made(args[0], start);
     ready = until_lookup(store, &source, key, RS_FOUND, start);
+    atomic_store(&watch.stop, true);
+    (void)pthread_join(watch.thread, NULL);
     consumers = consumers_of(store);
     rs_close(store);
     (void)kill(pid, SIGTERM);
-    (void)waitpid(pid, NULL, 0);
+    (void)wait4(pid, NULL, 0, &usage);
     (void)snprintf(path, sizeof(path), "%s.bare", args[0]);
     bare = append_bare(path, consumers);
     (void)printf("agent_start_%llu_per_bare_append %.2f (%.0f ms / %.0f ms)\n",
                  (unsigned long long)consumers, ready / bare, ready / 1e3, bare / 1e3);
+    (void)printf("agent_start_%llu_anonymous_mib %.1f (at most; %.0f consumers a second, %.0f "
+                 "ms of processor time)\n",
+                 (unsigned long long)consumers, (double)watch.max_kib / 1024,
+                 (double)consumers * 1e6 / ready,
+                 milliseconds(&usage.ru_utime) + milliseconds(&usage.ru_stime));
     return 0;
 }
 

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -119,52 +121,129 @@ static int compare(const void *a, const void *b)
     return entry_compare(x->entry, y->entry);
 }
 
-static int visit_sorted(const struct part *part, const unsigned char *bytes, struct item *items,
-                        sorter_visit_fn visit, void *context, struct error *err)
+/* A part in memory: its bytes mapped, its entries in order. */
+struct sorted {
+    struct sorter *sorter; /* borrowed */
+    struct part *part;     /* borrowed; nobody else touches it meanwhile */
+    unsigned char *bytes;  /* mapped; NULL: not yet */
+    struct item *items;    /* owned */
+    int rc;
+    struct error err;
+    pthread_t thread;
+    bool running;
+};
+
+static int sort(struct sorted *sorted)
+{
+    struct part *part = sorted->part;
+    const unsigned char *at;
+
+    if (flush(sorted->sorter, part, &sorted->err) != 0)
+        return sorted->err.code;
+    at = mmap(NULL, part->bytes, PROT_READ, MAP_PRIVATE, part->fd, 0);
+    if (at == MAP_FAILED)
+        return error_set_errno(&sorted->err, errno, "cannot map %s", sorted->sorter->dir);
+    sorted->bytes = (unsigned char *)(uintptr_t)at;
+    sorted->items = calloc(part->entries, sizeof(*sorted->items));
+    if (sorted->items == NULL)
+        return error_set(&sorted->err, E_NO_MEMORY, NULL);
+    for (uint64_t i = 0; i < part->entries; i++) {
+        sorted->items[i] = (struct item){entry_hash(entry_name(at)), at};
+        at += entry_size(at);
+    }
+    qsort(sorted->items, part->entries, sizeof(*sorted->items), compare);
+    return 0;
+}
+
+static void *sort_main(void *context)
+{
+    struct sorted *sorted = context;
+
+    sorted->rc = sort(sorted);
+    return NULL;
+}
+
+/* In a thread of its own, or at once where there is none to be had. */
+static void begin(struct sorted *sorted, struct sorter *sorter, struct part *part)
+{
+    *sorted = (struct sorted){.sorter = sorter, .part = part};
+    sorted->running = pthread_create(&sorted->thread, NULL, sort_main, sorted) == 0;
+    if (!sorted->running)
+        sorted->rc = sort(sorted);
+}
+
+static int await(struct sorted *sorted, struct error *err)
+{
+    if (sorted->running)
+        (void)pthread_join(sorted->thread, NULL); /* fails only for a thread that is not ours */
+    sorted->running = false;
+    if (sorted->rc != 0)
+        *err = sorted->err;
+    return sorted->rc;
+}
+
+/* Gives the disk's room back before the part after the next one is mapped. */
+static void release(struct sorted *sorted)
+{
+    struct part *part = sorted->part;
+
+    if (part == NULL)
+        return;
+    free(sorted->items);
+    if (sorted->bytes != NULL)
+        (void)munmap(sorted->bytes, part->bytes); /* our own mapping: cannot fail */
+    if (part->fd >= 0)
+        (void)close(part->fd);
+    part->fd = -1;
+    sorted->part = NULL;
+}
+
+static int visit_all(const struct sorted *sorted, sorter_visit_fn visit, void *context,
+                     struct error *err)
 {
     int rc = 0;
 
-    for (uint64_t i = 0; i < part->entries; i++) {
-        items[i] = (struct item){entry_hash(entry_name(bytes)), bytes};
-        bytes += entry_size(bytes);
+    for (uint64_t i = 0; i < sorted->part->entries && rc == 0; i++) {
+        const unsigned char *entry = sorted->items[i].entry;
+
+        rc = visit(context, entry, entry_size(entry), err);
     }
-    qsort(items, part->entries, sizeof(*items), compare);
-    for (uint64_t i = 0; i < part->entries && rc == 0; i++)
-        rc = visit(context, items[i].entry, entry_size(items[i].entry), err);
     return rc;
 }
 
-static int walk_part(struct sorter *sorter, struct part *part, sorter_visit_fn visit, void *context,
-                     struct error *err)
+/* The part with entries that is at `from` or behind it; NULL: none. */
+static struct part *next_part(struct sorter *sorter, struct part *from)
 {
-    struct item *items;
-    void *bytes;
-    int rc = flush(sorter, part, err);
-
-    if (rc != 0)
-        return rc;
-    bytes = mmap(NULL, part->bytes, PROT_READ, MAP_PRIVATE, part->fd, 0);
-    if (bytes == MAP_FAILED)
-        return error_set_errno(err, errno, "cannot map %s", sorter->dir);
-    items = calloc(part->entries, sizeof(*items));
-    if (items == NULL)
-        rc = error_set(err, E_NO_MEMORY, NULL);
-    else
-        rc = visit_sorted(part, bytes, items, visit, context, err);
-    free(items);
-    (void)munmap(bytes, part->bytes); /* our own mapping: cannot fail */
-    (void)close(part->fd);            /* gives the disk's room back before the next part */
-    part->fd = -1;
-    return rc;
+    while (from < sorter->parts + PARTS && from->entries == 0)
+        from++;
+    return from < sorter->parts + PARTS ? from : NULL;
 }
 
 int sorter_walk(struct sorter *sorter, sorter_visit_fn visit, void *context, struct error *err)
 {
+    struct part *part = next_part(sorter, sorter->parts);
+    struct sorted turns[2] = {{.part = NULL}, {.part = NULL}};
+    struct sorted *now = &turns[0];
+    struct sorted *next = &turns[1];
     int rc = 0;
 
-    for (int i = 0; i < PARTS && rc == 0; i++) {
-        if (sorter->parts[i].entries > 0)
-            rc = walk_part(sorter, &sorter->parts[i], visit, context, err);
+    if (part != NULL)
+        begin(now, sorter, part);
+    while (rc == 0 && now->part != NULL) {
+        struct sorted *done = now;
+
+        rc = await(now, err);
+        part = next_part(sorter, now->part + 1);
+        if (rc == 0 && part != NULL)
+            begin(next, sorter, part);
+        if (rc == 0)
+            rc = visit_all(now, visit, context, err);
+        release(done);
+        now = next;
+        next = done;
     }
+    if (now->running)
+        (void)await(now, &(struct error)ERROR_INIT); /* what went wrong first is told */
+    release(now);
     return rc;
 }

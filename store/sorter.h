@@ -2,8 +2,9 @@
  *
  * A load meets keys consumer by consumer, and hashes are as good as random. They are spread over
  * PARTS temporary files by the hash's first bits, so that each file is one range of hashes; then
- * one file at a time is mapped and sorted. Memory: one write buffer a part, and 16 bytes an entry
- * of one part; the files' pages are the kernel's to drop.
+ * one file at a time is mapped and sorted, in a thread of its own while the one before it is given
+ * out. Memory: one write buffer a part, and 16 bytes an entry of two parts; the files' pages are
+ * the kernel's to drop.
  */
 #ifndef RS_STORE_SORTER_H
 #define RS_STORE_SORTER_H

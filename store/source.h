@@ -172,6 +172,14 @@ int source_load_begin(struct source *source, const uint8_t digest_key[DIGEST_KEY
  * wrong. */
 int source_load_record(struct source *source, enum record_kind kind, uint32_t scope,
                        const void *bytes, size_t size, struct error *err);
+/* After the last record: the scope that would lose the greatest share of its consumers, compared
+ * with what serves; before == after: none loses any. Reads both wholly. */
+struct source_loss {
+    struct uuid realm_id; /* nil: the control plane's own consumers */
+    uint64_t before;
+    uint64_t after;
+};
+int source_load_loss(struct source *source, struct source_loss *ret, struct error *err);
 /* Verifies the counts, syncs, switches `current` and the status page to the new generation. The
  * former one is kept for source_rollback(), room permitting, and the one before it removed. */
 int source_load_publish(struct source *source, const struct model_cursor *cursor, int64_t time_ms,

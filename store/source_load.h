@@ -21,6 +21,7 @@ struct load {
     struct sorter *sorter; /* owned */
     unsigned in_txn;       /* records in the open transaction */
     uint32_t known_scope;  /* the last scope that was found to exist */
+    bool finished;         /* load_finish_records() was called */
 
     bool has_consumer; /* what follows describes a consumer whose keys are still coming */
     uint32_t scope;
@@ -43,7 +44,8 @@ int load_count(struct load *load, struct error *err);
 /* Takes a record that passed record_check(). */
 int load_record(struct load *load, enum record_kind kind, uint32_t scope, MDB_val record,
                 struct error *err);
-/* After the last record: writes what waited, and the table `lookup`. */
+/* After the last record: writes what waited, and the table `lookup`. A second call has no effect.
+ */
 int load_finish_records(struct load *load, struct error *err);
 
 #endif

@@ -287,8 +287,12 @@ static int append_entry(void *context, const unsigned char *entry, size_t size, 
 
 int load_finish_records(struct load *load, struct error *err)
 {
-    int rc = end_consumer(load, err);
+    int rc;
 
+    if (load->finished)
+        return 0;
+    load->finished = true;
+    rc = end_consumer(load, err);
     if (rc == 0)
         rc = write_sums(load, err);
     bucket_draft_clear(&load->index.draft);

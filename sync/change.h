@@ -75,6 +75,7 @@ enum feed_line_kind {
     FEED_LINE_DIGEST,
     FEED_LINE_COMMIT,
     FEED_LINE_HEARTBEAT,
+    FEED_LINE_PREPARING, /* a snapshot is being made; sent like heartbeats until the resync */
     FEED_LINE_RESYNC
 };
 
@@ -85,6 +86,14 @@ enum feed_resync_reason {
     FEED_RESYNC_FUTURE_VERSION, /* the cursor is ahead of the source */
     FEED_RESYNC_TOO_LARGE,      /* a snapshot is cheaper than the changes */
     FEED_RESYNC_REASONS
+};
+
+/* A snapshot file, addressed by its content: the path never means anything else. */
+#define SNAPSHOT_PATH "/v1/sync/snapshots/" /* then the digest in lower-case hexadecimal */
+struct snapshot_name {
+    uint8_t sha256[DIGEST_BYTES]; /* of the compressed bytes */
+    uint64_t size;                /* of them */
+    struct model_cursor cursor;   /* the one version that it holds */
 };
 
 struct feed_line {
@@ -117,6 +126,7 @@ struct feed_line {
         } heartbeat;
         struct {
             enum feed_resync_reason reason;
+            struct snapshot_name snapshot;
         } resync;
     };
 };

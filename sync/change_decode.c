@@ -339,17 +339,45 @@ static void read_heartbeat(struct reader *reader, struct feed_line *line)
     line->heartbeat.time_ms = take_integer(reader, "time_ms", 0, INT64_MAX);
 }
 
-static void read_resync(struct reader *reader, struct feed_line *line)
+static enum feed_resync_reason take_reason(struct reader *reader)
 {
     json_t *value = find(reader, "reason");
 
     for (int i = 0; json_is_string(value) && i < FEED_RESYNC_REASONS; i++) {
-        if (strcmp(json_string_value(value), feed_resync_reason_text(i)) == 0) {
-            line->resync.reason = (enum feed_resync_reason)i;
-            return;
-        }
+        if (strcmp(json_string_value(value), feed_resync_reason_text(i)) == 0)
+            return (enum feed_resync_reason)i;
     }
     refuse(reader, "reason", "is not a known reason");
+    return FEED_RESYNC_REASONS;
+}
+
+/* Only the digest is taken from it: a path that leads elsewhere is none. */
+static void take_path(struct reader *reader, uint8_t sha256[DIGEST_BYTES])
+{
+    const char *text = json_string_value(find(reader, "path"));
+    const size_t start = strlen(SNAPSHOT_PATH);
+
+    if (text == NULL || strncmp(text, SNAPSHOT_PATH, start) != 0 ||
+        strlen(text) != start + 2 * (size_t)DIGEST_BYTES ||
+        !hex_decode(text + start, 2 * (size_t)DIGEST_BYTES, sha256))
+        refuse(reader, "path", "is not that of a snapshot");
+}
+
+static void read_preparing(struct reader *reader, struct feed_line *line)
+{
+    (void)reader; /* its type says all */
+    (void)line;
+}
+
+static void read_resync(struct reader *reader, struct feed_line *line)
+{
+    struct snapshot_name *snapshot = &line->resync.snapshot;
+
+    line->resync.reason = take_reason(reader);
+    take_path(reader, snapshot->sha256);
+    snapshot->size = take_version(reader, "size");
+    snapshot->cursor.epoch = take_uuid(reader, "epoch");
+    snapshot->cursor.version = take_version(reader, "version");
 }
 
 static const struct line_type {
@@ -369,6 +397,7 @@ static const struct line_type {
     {"commit", FEED_LINE_COMMIT, read_commit},
     {"heartbeat", FEED_LINE_HEARTBEAT, read_heartbeat},
     {"hello", FEED_LINE_HELLO, read_hello},
+    {"preparing", FEED_LINE_PREPARING, read_preparing},
     {"resync", FEED_LINE_RESYNC, read_resync},
 };
 

@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <string.h>
 
 #include "base/hex.h"
 #include "sync/change_names.h"
@@ -207,6 +208,21 @@ static void put_hello(struct writer *writer, const struct feed_line *line)
     put(writer, "}\n");
 }
 
+static void put_resync(struct writer *writer, const struct feed_line *line)
+{
+    const struct snapshot_name *snapshot = &line->resync.snapshot;
+    char path[sizeof(SNAPSHOT_PATH) + 2 * (size_t)DIGEST_BYTES] = SNAPSHOT_PATH;
+
+    hex_encode(snapshot->sha256, DIGEST_BYTES, path + strlen(SNAPSHOT_PATH));
+    put_string(writer,
+               "{\"type\":\"resync\",\"reason\":", feed_resync_reason_text(line->resync.reason));
+    put_string(writer, ",\"path\":", path);
+    put_number(writer, ",\"size\":", snapshot->size);
+    put_uuid(writer, ",\"epoch\":", &snapshot->cursor.epoch);
+    put_number(writer, ",\"version\":", snapshot->cursor.version);
+    put(writer, "}\n");
+}
+
 static void put_line(struct writer *writer, const struct feed_line *line)
 {
     switch (line->kind) {
@@ -237,10 +253,11 @@ static void put_line(struct writer *writer, const struct feed_line *line)
         put_signed(writer, ",\"time_ms\":", line->heartbeat.time_ms);
         put(writer, "}\n");
         break;
+    case FEED_LINE_PREPARING:
+        put(writer, "{\"type\":\"preparing\"}\n");
+        break;
     case FEED_LINE_RESYNC:
-        put_string(writer, "{\"type\":\"resync\",\"reason\":",
-                   feed_resync_reason_text(line->resync.reason));
-        put(writer, "}\n");
+        put_resync(writer, line);
         break;
     }
 }

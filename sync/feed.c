@@ -226,12 +226,17 @@ static int take_heartbeat(struct feed_reader *reader, const struct feed_line *li
     return 0;
 }
 
+static int take_preparing(const struct feed_reader *reader, struct error *err)
+{
+    return reader->stage == STAGE_BETWEEN ? 0 : misplaced("preparing", err);
+}
+
 static int take_resync(struct feed_reader *reader, const struct feed_line *line, struct error *err)
 {
     if (reader->stage != STAGE_BETWEEN)
         return misplaced("resync", err);
     reader->stage = STAGE_OVER;
-    reader->events.resync(reader->events.context, line->resync.reason);
+    reader->events.resync(reader->events.context, line->resync.reason, &line->resync.snapshot);
     return 0;
 }
 
@@ -252,6 +257,8 @@ static int dispatch(struct feed_reader *reader, const struct feed_line *line, st
         return take_commit(reader, line, err);
     case FEED_LINE_HEARTBEAT:
         return take_heartbeat(reader, line, err);
+    case FEED_LINE_PREPARING:
+        return take_preparing(reader, err);
     case FEED_LINE_RESYNC:
         return take_resync(reader, line, err);
     }

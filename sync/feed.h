@@ -1,7 +1,7 @@
 /* feed.h - the bytes of a feed to its events: lines, hello, whole transactions. No I/O.
  *
  *     HELLO --hello--> BETWEEN --begin--> INSIDE --change, digest--> INSIDE --commit--> BETWEEN
- *                      BETWEEN --heartbeat--> BETWEEN --resync--> OVER
+ *                      BETWEEN --heartbeat, preparing--> BETWEEN --resync--> OVER
  *
  * Anything else is refused. Transactions come out whole or not at all: with the count that the
  * commit names, in the order of enum change_kind, and following the cursor that the reader stands
@@ -62,7 +62,8 @@ struct feed_events {
     /* All up to `version` that this feed may see has been sent. */
     void (*heartbeat)(void *context, uint64_t version);
     /* The last event: a snapshot is needed. */
-    void (*resync)(void *context, enum feed_resync_reason reason);
+    void (*resync)(void *context, enum feed_resync_reason reason,
+                   const struct snapshot_name *snapshot);
     void *context;
 };
 

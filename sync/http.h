@@ -41,6 +41,8 @@ struct http_request_options {
     const char *url; /* copied */
     const struct http_credentials *credentials;
     const char *json_body; /* NULL: GET; else POST of this JSON text (copied) */
+    uint64_t range_from;   /* asks for the body from this byte on, */
+    const char *if_range;  /* if its ETag is still this one (copied); NULL: all of it */
     uint32_t connect_timeout_ms;
     uint32_t total_timeout_ms; /* 0: none */
 };
@@ -68,6 +70,9 @@ struct http_handler {
 int http_request_start(struct http_client *client, const struct http_request_options *options,
                        const struct http_handler *handler, struct http_request **ret,
                        struct error *err);
+/* From inside data(): which byte of the whole body the answer begins with. UINT64_MAX: it does not
+ * say. */
+uint64_t http_request_offset(const struct http_request *request);
 void http_request_resume(struct http_request *request);
 /* Ends it without done(). NULL allowed. */
 void http_request_cancel(struct http_request *request);

@@ -5,6 +5,8 @@
  */
 #include "sync/http_internal.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <jansson.h>
@@ -14,6 +16,8 @@
 /* A dead peer behind a live network path shows after idle + 3 probes; the session's own timer is
  * faster, this is for the kernel to let go of the socket. */
 enum { KEEPALIVE_IDLE_S = 30, KEEPALIVE_INTERVAL_S = 10, PROBLEM_MAX_BYTES = 4096 };
+
+enum { HTTP_STATUS_PARTIAL = 206 };
 
 #define USER_AGENT "realm-agent/" REALMSTORE_VERSION
 
@@ -113,6 +117,16 @@ static int add_header(struct http_request *request, const char *name, const char
     return rc;
 }
 
+static int add_range(struct http_request *request, const struct http_request_options *options)
+{
+    char range[40]; /* a number of 20 digits */
+    int rc;
+
+    (void)snprintf(range, sizeof(range), "bytes=%" PRIu64 "-", options->range_from);
+    rc = add_header(request, "Range", range);
+    return rc == 0 ? add_header(request, "If-Range", options->if_range) : rc;
+}
+
 static int add_headers(struct http_request *request, const struct http_request_options *options)
 {
     int rc = 0;
@@ -128,6 +142,8 @@ static int add_headers(struct http_request *request, const struct http_request_o
     }
     if (rc == 0 && options->json_body != NULL)
         rc = add_header(request, "Content-Type", "application/json");
+    if (rc == 0 && options->if_range != NULL)
+        rc = add_range(request, options);
     return rc;
 }
 
@@ -225,7 +241,21 @@ void http_request_destroy(struct http_request *request)
     free(request);
 }
 
-/* ---- the end ---- */
+/* ---- the answer ---- */
+
+uint64_t http_request_offset(const struct http_request *request)
+{
+    struct curl_header *header;
+    uint64_t offset;
+
+    if (status_of(request) != HTTP_STATUS_PARTIAL)
+        return 0;
+    if (curl_easy_header(request->easy, "Content-Range", 0, CURLH_HEADER, -1, &header) !=
+            CURLHE_OK ||
+        sscanf(header->value, "bytes %" SCNu64 "-", &offset) != 1)
+        return UINT64_MAX;
+    return offset;
+}
 
 /* The "detail" of a problem document, or its "title", or "" for another kind of body. */
 static void problem_text(const struct buffer *body, char *text, size_t size)

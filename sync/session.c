@@ -50,6 +50,17 @@ void session_advance(struct session *session, enum session_event event)
 
 /* ---- time ---- */
 
+static void end_backoff(struct session *session)
+{
+    if (session->decoder != NULL) {
+        session_advance(session, SESSION_EVENT_RETRY);
+        session_snapshot_retry(session);
+        return;
+    }
+    session_advance(session, SESSION_EVENT_TIMER);
+    session_connect(session);
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct session *session = timer->data;
@@ -69,11 +80,10 @@ static void on_timer(uv_timer_t *timer)
         break;
     case SESSION_SNAPSHOT:
         (void)error_set(&err, E_TIMEOUT, "snapshot: the transfer stalls");
-        session_fail(session, &err, 0);
+        session_interrupt(session, &err, 0);
         break;
     case SESSION_BACKOFF:
-        session_advance(session, SESSION_EVENT_TIMER);
-        session_connect(session);
+        end_backoff(session);
         break;
     case SESSION_IDLE:
     case SESSION_DRAINING:
@@ -89,8 +99,8 @@ void session_arm(struct session *session, uint32_t delay_ms)
 
 /* ---- trouble ---- */
 
-/* Ends what is under way, whatever the state. */
-static void drop_transfer(struct session *session)
+/* Ends what is under way, whatever the state, but for what has come of a snapshot. */
+static void end_transfer(struct session *session)
 {
     http_request_cancel(session->transfer);
     session->transfer = NULL;
@@ -98,8 +108,13 @@ static void drop_transfer(struct session *session)
     session->ack = NULL;
     feed_reader_destroy(session->feed);
     session->feed = NULL;
-    session_snapshot_drop(session);
     session->paused = false;
+}
+
+static void drop_transfer(struct session *session)
+{
+    end_transfer(session);
+    session_snapshot_drop(session);
 }
 
 /* Where the system has no randomness a fixed share of the delay is better than none. */
@@ -127,17 +142,20 @@ static void back_off(struct session *session, const struct error *err, uint32_t 
     trouble.failures = failure.failures = ++session->failures;
     failure.delay_ms = session_delay_ms(&session->options.limits, &trouble, random_bits());
     session->snapshot_taken = false;
-    drop_transfer(session);
+    end_transfer(session);
     session->sink.failed(session->sink.context, &failure);
     session_advance(session, SESSION_EVENT_FAILED);
     session_arm(session, failure.delay_ms);
 }
 
-void session_fail(struct session *session, const struct error *err, int64_t retry_after_ms)
+static void leave_url(struct session *session, const struct error *err, int64_t retry_after_ms)
 {
     int64_t now_ms = (int64_t)uv_now(session->options.loop);
-    uint32_t alone_ms = session_alone_ms(&session->options.limits, err->code == E_UNAUTHORIZED,
-                                         retry_after_ms, random_bits());
+    /* The first refusal of a snapshot is told to the source without delay. */
+    bool refused = err->code == E_UNAUTHORIZED ||
+                   (err->code == E_REFUSED && session->state == SESSION_STREAMING);
+    uint32_t alone_ms =
+        session_alone_ms(&session->options.limits, refused, retry_after_ms, random_bits());
     int64_t floor_ms;
     size_t next;
 
@@ -148,10 +166,35 @@ void session_fail(struct session *session, const struct error *err, int64_t retr
     session->url = next;
 }
 
+void session_fail(struct session *session, const struct error *err, int64_t retry_after_ms)
+{
+    session_snapshot_drop(session);
+    leave_url(session, err, retry_after_ms);
+}
+
+void session_interrupt(struct session *session, const struct error *err, int64_t retry_after_ms)
+{
+    if (session->snapshot_bytes > session->snapshot_cut)
+        session->failures = 0; /* it gets there, piece by piece */
+    session->snapshot_cut = session->snapshot_bytes;
+    leave_url(session, err, retry_after_ms);
+}
+
+static bool is_refused(const struct session *session)
+{
+    return session->refusing &&
+           memcmp(session->refused, session->snapshot.sha256, DIGEST_BYTES) == 0;
+}
+
 void session_resynchronise(struct session *session, enum session_resync reason)
 {
     struct error err = ERROR_INIT;
 
+    if (is_refused(session)) {
+        (void)error_set(&err, E_REFUSED, "the source still names the snapshot that was refused");
+        session_fail(session, &err, 0);
+        return;
+    }
     if (session->snapshot_taken) {
         session->resync_wanted = SESSION_RESYNC_NONE;
         (void)error_set(&err, E_RESYNC, "another snapshot is needed right after one (%s)",
@@ -197,8 +240,25 @@ void session_reject(struct session *session, const struct error *err, enum sessi
 {
     if (resync != SESSION_RESYNC_NONE)
         session->resync_wanted = resync;
-    if (session->state != SESSION_IDLE)
-        back_off(session, err, 0); /* not the URL's fault */
+    if (session->state == SESSION_IDLE)
+        return;
+    session_snapshot_drop(session);
+    back_off(session, err, 0); /* not the URL's fault */
+}
+
+void session_refuse(struct session *session, const struct error *err)
+{
+    session->refusing = true;
+    memcpy(session->refused, session->snapshot.sha256, DIGEST_BYTES);
+    session_reject(session, err, SESSION_RESYNC_NONE);
+}
+
+void session_accept(struct session *session)
+{
+    session->refusing = false;
+    session->failures = 0;
+    if (session->state == SESSION_BACKOFF)
+        end_backoff(session);
 }
 
 void session_reconnect(struct session *session)

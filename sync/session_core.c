@@ -48,6 +48,7 @@ enum session_state session_next_state(enum session_state state, enum session_eve
         {SESSION_STREAMING, SESSION_EVENT_RECONNECT, SESSION_DRAINING},
         {SESSION_SNAPSHOT, SESSION_EVENT_RECEIVED, SESSION_DRAINING},
         {SESSION_BACKOFF, SESSION_EVENT_TIMER, SESSION_DRAINING},
+        {SESSION_BACKOFF, SESSION_EVENT_RETRY, SESSION_SNAPSHOT},
     };
 
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {

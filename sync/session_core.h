@@ -8,7 +8,8 @@
  *                      |  |                +---+<-----------------+  SNAPSHOT
  *                      |  |                +<------------failed----------+|
  *                      |  +------------------------received---------------+
- *     any state: stop --> IDLE               STREAMING: reconnect --> DRAINING
+ *     any state: stop --> IDLE               BACKOFF ----------retry---> SNAPSHOT
+ *                                            STREAMING: reconnect --> DRAINING
  *
  * DRAINING: wants to connect, but what was handed over is still being made durable; the cursor that
  * a connection begins with is always the durable one.
@@ -41,6 +42,7 @@ enum session_event {
     SESSION_EVENT_RECONNECT, /* the sink wishes for something that only a new connection gives */
     SESSION_EVENT_FAILED,
     SESSION_EVENT_TIMER, /* the back-off is over */
+    SESSION_EVENT_RETRY, /* the same, and a snapshot was cut: its rest is asked for */
     SESSION_EVENT_STOP,
     SESSION_EVENTS
 };

@@ -30,16 +30,29 @@ struct session {
     struct feed_wish wish;      /* and asked for this */
     struct feed_reader *feed;   /* owned; CONNECTING and STREAMING */
     bool hello_seen;            /* set inside feed_reader_take(), acted on after it */
+    bool hello_refused;         /* the same; the sink did not like it */
     enum session_resync resync_seen;
 
     /* Of the last hello. */
     struct uuid epoch;
     uint8_t digest_key[DIGEST_KEY_BYTES];
 
-    struct snapshot_decoder *decoder; /* owned; SNAPSHOT */
+    /* The snapshot that the source named, and what has come of it; kept over a back-off when the
+     * transfer was cut. */
+    struct snapshot_name snapshot;
+    uint64_t snapshot_bytes;          /* taken: decoded, or in `held` */
+    uint64_t snapshot_cut;            /* the same when it was last cut */
+    bool snapshot_placed;             /* this transfer has said where it begins, */
+    uint64_t snapshot_known;          /* and that many bytes of it are known already */
+    struct digest_stream digest;      /* of what was taken */
+    struct snapshot_decoder *decoder; /* owned; SNAPSHOT, or BACKOFF after a cut */
     bool snapshot_begun;              /* the sink knows of it */
     bool snapshot_received;           /* the transfer is over; `held` may still hold bytes */
     struct buffer held;               /* compressed bytes that wait for the sink */
+
+    /* The one that the sink refused; only its digest is used. */
+    bool refusing;
+    uint8_t refused[DIGEST_BYTES];
 
     /* Trouble. */
     unsigned failures;                 /* in a row */
@@ -64,8 +77,10 @@ void session_advance(struct session *session, enum session_event event);
 void session_arm(struct session *session, uint32_t delay_ms);
 /* Ends what is under way, backs off. retry_after_ms: 0 when not said. */
 void session_fail(struct session *session, const struct error *err, int64_t retry_after_ms);
-/* A snapshot is needed: ends the feed and asks for it, or backs off when the last one did not help.
- */
+/* Ends the transfer of a snapshot, backs off, and goes on from where it was cut. */
+void session_interrupt(struct session *session, const struct error *err, int64_t retry_after_ms);
+/* The snapshot that was named is needed: ends the feed and asks for it, or backs off when the last
+ * one did not help. */
 void session_resynchronise(struct session *session, enum session_resync reason);
 /* Stops the transfer at the sink's wish. */
 void session_pause(struct session *session);
@@ -78,6 +93,8 @@ void session_send_ack(struct session *session);
 /* ---- session_snapshot.c ---- */
 
 void session_snapshot_start(struct session *session);
+/* Asks for the rest of one that was cut. */
+void session_snapshot_retry(struct session *session);
 /* Goes on with the bytes that were held back. */
 void session_snapshot_resume(struct session *session);
 /* Drops what was begun. */
@@ -92,10 +109,11 @@ int session_ack_url(const struct session *session, struct buffer *out);
 /* The acknowledgement's body, NUL-terminated. */
 int session_ack_body(const struct session *session, const struct model_cursor *cursor,
                      struct buffer *out);
-/* Starts a call; `write_url` is one of the above. */
+/* Starts a call; `write_url` is one of the above, `what` says the rest but for credentials and
+ * times. */
 int session_request(struct session *session,
                     int (*write_url)(const struct session *, struct buffer *),
-                    const char *json_body, const struct http_handler *handler,
+                    const struct http_request_options *what, const struct http_handler *handler,
                     struct http_request **ret, struct error *err);
 
 #endif

@@ -59,6 +59,7 @@ static int put_wish(const struct feed_wish *wish, struct buffer *out)
 
 int session_feed_url(const struct session *session, struct buffer *out)
 {
+    char hash[2 * DIGEST_BYTES + 1];
     int rc = put_start(session, "/v1/sync/feed", out);
 
     if (rc == 0)
@@ -69,13 +70,20 @@ int session_feed_url(const struct session *session, struct buffer *out)
         rc = put_cursor(&session->cursor, out);
     if (rc == 0)
         rc = put_wish(&session->wish, out);
+    if (rc == 0 && session->refusing) {
+        hex_encode(session->refused, DIGEST_BYTES, hash);
+        rc = url_append_query(out, '&', "refused", hash);
+    }
     return rc != 0 ? rc : buffer_terminate(out);
 }
 
 int session_snapshot_url(const struct session *session, struct buffer *out)
 {
-    int rc = put_start(session, "/v1/sync/snapshot", out);
+    char path[sizeof(SNAPSHOT_PATH) + 2 * (size_t)DIGEST_BYTES] = SNAPSHOT_PATH;
+    int rc;
 
+    hex_encode(session->snapshot.sha256, DIGEST_BYTES, path + strlen(SNAPSHOT_PATH));
+    rc = url_append_base(out, session->options.urls[session->url], path);
     return rc != 0 ? rc : buffer_terminate(out);
 }
 
@@ -109,18 +117,17 @@ int session_ack_body(const struct session *session, const struct model_cursor *c
 
 int session_request(struct session *session,
                     int (*write_url)(const struct session *, struct buffer *),
-                    const char *json_body, const struct http_handler *handler,
+                    const struct http_request_options *what, const struct http_handler *handler,
                     struct http_request **ret, struct error *err)
 {
-    struct http_request_options options = {
-        .credentials = &session->options.credentials,
-        .json_body = json_body,
-        .connect_timeout_ms = session->options.limits.connect_ms,
-        .total_timeout_ms = json_body != NULL ? session->options.limits.ack_ms : 0,
-    };
+    struct http_request_options options = *what;
     struct buffer url;
     int rc;
 
+    options.credentials = &session->options.credentials;
+    options.connect_timeout_ms = session->options.limits.connect_ms;
+    if (options.json_body != NULL)
+        options.total_timeout_ms = session->options.limits.ack_ms;
     buffer_init(&url, URL_MAX_BYTES);
     rc = write_url(session, &url);
     if (rc != 0) {

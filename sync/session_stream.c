@@ -34,9 +34,12 @@ static bool on_hello(void *context, const struct feed_line *line)
     session->epoch = hello.epoch;
     memcpy(session->digest_key, hello.digest_key, DIGEST_KEY_BYTES);
     session->silence_ms = session_silence_ms(&session->options.limits, hello.heartbeat_ms);
-    if (session->sink.hello(session->sink.context, &hello))
+    /* On false this stream is of no use: the next one asks for a snapshot, and is told where. */
+    if (session->sink.hello(session->sink.context, &hello) ||
+        session->resync_wanted != SESSION_RESYNC_NONE)
         return true;
-    session->resync_seen = SESSION_RESYNC_DIGEST_KEY;
+    session->resync_wanted = SESSION_RESYNC_DIGEST_KEY;
+    session->hello_refused = true;
     return false;
 }
 
@@ -56,10 +59,12 @@ static void on_heartbeat(void *context, uint64_t version)
     session->sink.heartbeat(session->sink.context, version);
 }
 
-static void on_resync(void *context, enum feed_resync_reason reason)
+static void on_resync(void *context, enum feed_resync_reason reason,
+                      const struct snapshot_name *snapshot)
 {
     struct session *session = context;
 
+    session->snapshot = *snapshot;
     /* Asked for by ourselves, the source can only answer "no cursor": our reason tells more. */
     session->resync_seen = session->resync_wanted != SESSION_RESYNC_NONE
                                ? session->resync_wanted
@@ -116,6 +121,8 @@ static enum http_take on_data(void *context, const void *bytes, size_t size)
         session->streaming_ms = (int64_t)uv_now(session->options.loop);
         session_advance(session, SESSION_EVENT_HELLO);
     }
+    if (err.code == 0 && session->hello_refused)
+        (void)error_set(&err, E_PROTOCOL, "the feed has another digest key, but the same epoch");
     if (err.code != 0)
         fail_stream(session, &err);
     else if (session->resync_seen != SESSION_RESYNC_NONE)
@@ -153,7 +160,8 @@ static int open_feed(struct session *session, struct error *err)
 
     if (rc != 0)
         return error_set(err, rc, "no memory to read the feed");
-    return session_request(session, session_feed_url, NULL, &handler, &session->transfer, err);
+    return session_request(session, session_feed_url, &(struct http_request_options){NULL},
+                           &handler, &session->transfer, err);
 }
 
 void session_connect(struct session *session)
@@ -167,7 +175,7 @@ void session_connect(struct session *session)
     session->wish.kind = FEED_WISH_NONE;
     if (session->sink.wish != NULL && !uuid_is_nil(&session->cursor.epoch))
         session->sink.wish(session->sink.context, &session->wish);
-    session->hello_seen = false;
+    session->hello_seen = session->hello_refused = false;
     session->resync_seen = SESSION_RESYNC_NONE;
     session->ack_wanted = session->ack_sent = session->cursor; /* the request says it already */
     session_advance(session, SESSION_EVENT_DRAINED);
@@ -202,6 +210,7 @@ static void on_ack_done(void *context, const struct http_result *result)
 void session_send_ack(struct session *session)
 {
     struct http_handler handler = {on_ack_data, on_ack_done, session};
+    struct http_request_options what = {NULL};
     struct error ignored = ERROR_INIT; /* the next bytes of the feed try again */
     struct buffer body;
 
@@ -209,10 +218,12 @@ void session_send_ack(struct session *session)
         same_cursor(&session->ack_wanted, &session->ack_sent))
         return;
     buffer_init(&body, ACK_BODY_MAX_BYTES);
-    if (session_ack_body(session, &session->ack_wanted, &body) == 0 &&
-        session_request(session, session_ack_url, (const char *)body.data, &handler, &session->ack,
-                        &ignored) == 0)
-        session->ack_sent = session->ack_wanted;
+    if (session_ack_body(session, &session->ack_wanted, &body) == 0) {
+        what.json_body = (const char *)body.data;
+        if (session_request(session, session_ack_url, &what, &handler, &session->ack, &ignored) ==
+            0)
+            session->ack_sent = session->ack_wanted;
+    }
     buffer_finish(&body);
 }
 

@@ -16,6 +16,7 @@
 
 static const uint32_t heartbeat_default_ms = 5000;
 static const size_t transaction_default_bytes = (size_t)16 * 1024 * 1024;
+static const uint64_t snapshots_default_bytes = (uint64_t)16 * 1024 * 1024 * 1024;
 
 /* ---- the thread ---- */
 
@@ -66,6 +67,7 @@ static void prune(struct feed *feed)
     if (clock_boot_ms() < feed->prune_ms)
         return;
     feed_peers_prune(feed);
+    feed_shelf_prune(&feed->shelf);
     feed->prune_ms = clock_boot_ms() + FEED_PRUNE_MS;
 }
 
@@ -140,6 +142,8 @@ static void init_lists(struct feed *feed)
     TAILQ_INIT(&feed->todo);
     TAILQ_INIT(&feed->wakes);
     TAILQ_INIT(&feed->waits);
+    TAILQ_INIT(&feed->shelf.files);
+    TAILQ_INIT(&feed->shelf.orders);
 }
 
 /* These cannot fail on Linux: all kinds of lock used here need no allocation. */
@@ -154,7 +158,7 @@ static void init_locks(struct feed *feed)
     pthread_cond_init(&feed->unpinned, NULL);
     pthread_mutex_init(&feed->lock, NULL);
     pthread_mutex_init(&feed->shelf.lock, NULL);
-    pthread_cond_init(&feed->shelf.idle, NULL);
+    pthread_cond_init(&feed->shelf.ordered, NULL);
 }
 
 static void feed_free(struct feed *feed)
@@ -164,7 +168,7 @@ static void feed_free(struct feed *feed)
         feed_peer_free(feed, TAILQ_FIRST(&feed->peers));
     while (!TAILQ_EMPTY(&feed->channels))
         feed_channel_free(feed, TAILQ_FIRST(&feed->channels));
-    pthread_cond_destroy(&feed->shelf.idle);
+    pthread_cond_destroy(&feed->shelf.ordered);
     pthread_mutex_destroy(&feed->shelf.lock);
     pthread_mutex_destroy(&feed->lock);
     pthread_cond_destroy(&feed->unpinned);
@@ -223,8 +227,12 @@ static int start(struct feed *feed, struct error *err)
 
     repo->ops->on_commit(repo, on_commit, feed);
     rc = read_head(feed, err);
-    if (rc == 0 && pthread_create(&feed->thread, NULL, feed_main, feed) != 0)
+    if (rc == 0)
+        rc = feed_builder_start(feed, err);
+    if (rc == 0 && pthread_create(&feed->thread, NULL, feed_main, feed) != 0) {
+        feed_builder_stop(feed);
         rc = error_set(err, E_NO_MEMORY, "cannot start the feed's thread");
+    }
     if (rc != 0)
         repo->ops->on_commit(repo, NULL, NULL);
     return rc;
@@ -238,7 +246,10 @@ int feed_create(struct repo *repo, const struct feed_options *options, struct fe
 
     if (feed == NULL)
         return error_set(err, E_NO_MEMORY, NULL);
-    rc = feed_shelf_open(&feed->shelf, options->snapshot_dir, err);
+    rc = feed_shelf_open(&feed->shelf, options->snapshot_dir,
+                         options->snapshots_max_bytes != 0 ? options->snapshots_max_bytes
+                                                           : snapshots_default_bytes,
+                         err);
     if (rc == 0)
         rc = start(feed, err);
     if (rc != 0) {
@@ -259,6 +270,7 @@ void feed_stop(struct feed *feed)
     pthread_cond_signal(&feed->work);
     pthread_mutex_unlock(&feed->lock);
     (void)pthread_join(feed->thread, NULL); /* fails only for a thread that is not ours */
+    feed_builder_stop(feed);
     feed->stopped = true;
 }
 
@@ -277,5 +289,8 @@ void feed_stats(struct feed *feed, struct feed_stats *ret)
     pthread_mutex_unlock(&feed->lock);
     pthread_mutex_lock(&feed->shelf.lock);
     ret->snapshots_built = feed->shelf.built;
+    ret->snapshot_transfers = feed->shelf.transfers;
+    ret->snapshot_bytes = feed->shelf.sent_bytes;
+    ret->snapshot_disk_bytes = feed->shelf.bytes;
     pthread_mutex_unlock(&feed->shelf.lock);
 }

@@ -31,6 +31,7 @@
 #include "base/arena.h"
 #include "base/log.h"
 #include "control/repo/repo.h"
+#include "sync/change.h"
 
 struct feed;
 struct follower;
@@ -38,10 +39,11 @@ struct follower;
 struct feed_options {
     uint32_t heartbeat_ms;        /* 0: 5000 */
     size_t transaction_max_bytes; /* larger ones become a resync; 0: 16 MiB */
-    const char *snapshot_dir; /* built snapshots are kept here, 0600, one a control plane; created
-                                 (its parent exists), emptied at start */
-    const char *region;       /* copied */
-    const struct log *log;    /* borrowed */
+    const char *snapshot_dir; /* built snapshots are kept here, 0600; created (its parent exists),
+                                 emptied at start */
+    uint64_t snapshots_max_bytes; /* of all files in it; the newest may be over it; 0: 16 GiB */
+    const char *region;           /* copied */
+    const struct log *log;        /* borrowed */
 };
 
 /* `repo` is borrowed and outlives the feed, which is its one listener. */
@@ -61,6 +63,7 @@ struct follower_options {
     const char *agent;          /* the agent's version, or NULL; copied */
     struct model_cursor cursor; /* nil epoch: none */
     struct uuid credential;     /* nil: none that can be revoked; see feed_revoke() */
+    bool refusing;              /* the host has refused a snapshot for what it would drop */
     struct feed_wish wish;      /* for its first transaction, which comes in any case then */
     void (*wake)(void *context);
     void *context;
@@ -80,17 +83,17 @@ void feed_revoke(struct feed *feed, const struct uuid *credential);
 
 /* ---- snapshots ---- */
 
-/* A snapshot file that serves this control plane now: built by the first caller (others wait for
- * it), reused while the changes since it are kept and fewer than a tenth of its records. *ret_fd is
- * the caller's to close; the file stays readable through it after it was replaced. Blocks: call
- * from a worker. */
+/* The file that a resync line has named. `fd` is the caller's to close; the file stays readable
+ * through it after it was removed. E_NOT_FOUND: it is not kept, or not this control plane's. */
 struct feed_snapshot {
     int fd;
-    uint64_t size;
-    struct model_cursor cursor;
+    struct snapshot_name name;
 };
-int feed_snapshot_get(struct feed *feed, const struct uuid *control_plane_id,
-                      struct feed_snapshot *ret, struct error *err);
+int feed_snapshot_open(struct feed *feed, const struct uuid *control_plane_id,
+                       const uint8_t sha256[DIGEST_BYTES], struct feed_snapshot *ret,
+                       struct error *err);
+/* For the figures: `bytes` of a snapshot were given to a host, or to a cache. */
+void feed_snapshot_sent(struct feed *feed, uint64_t bytes);
 
 /* ---- acknowledgement ---- */
 
@@ -103,6 +106,7 @@ struct feed_host {
     const char *agent; /* NULL: not told */
     struct uuid control_plane_id;
     bool connected;
+    bool refusing;            /* serves its former copy, because it has refused a snapshot */
     uint64_t applied_version; /* 0: not yet acknowledged */
     int64_t lag_ms; /* how long the oldest change it has not applied has been waiting; 0: current.
                        Of a host that is not connected and may have missed something: age_ms */
@@ -131,6 +135,9 @@ struct feed_stats {
     uint64_t transactions_sent;
     uint64_t bytes_sent;
     uint64_t snapshots_built;
+    uint64_t snapshot_transfers; /* snapshots, or parts of one, that were asked for */
+    uint64_t snapshot_bytes;     /* in them */
+    uint64_t snapshot_disk_bytes;
     uint64_t resyncs_sent;
 };
 void feed_stats(struct feed *feed, struct feed_stats *ret);

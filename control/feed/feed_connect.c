@@ -61,6 +61,7 @@ static int connect_follower(struct follower *follower, const struct follower_opt
     judge_cursor(follower, &options->cursor);
     enter(follower, channel);
     replace(peer, follower);
+    peer->refusing = options->refusing;
     return 0;
 }
 

@@ -1,6 +1,7 @@
 /* feed_follower.c - one connected host: which bytes it gets next.
  *
  *     GREETING --hello--> LIVE --transactions, heartbeats--> LIVE --resync--> LAST --sent--> OVER
+ *                         LIVE --refused: "preparing" until the snapshot is there--> LIVE
  *     any --replaced, stop, failure--> OVER
  *
  * feed_follower_read() hands out the line being sent, then the segment behind it, and produces the
@@ -26,8 +27,19 @@ void feed_follower_end(struct follower *follower)
 
 void feed_follower_refuse(struct follower *follower, enum feed_resync_reason reason)
 {
-    follower->refused = true;
+    follower->refusal = REFUSAL_NEW;
     follower->reason = reason;
+}
+
+void feed_follower_tell(struct follower *follower, const struct snapshot_name *name)
+{
+    if (name == NULL) {
+        feed_follower_end(follower);
+        return;
+    }
+    follower->refusal = REFUSAL_NAMED;
+    follower->snapshot = *name;
+    feed_wake(follower);
 }
 
 /* ---- lines ---- */
@@ -65,9 +77,19 @@ static void put_begin(struct follower *follower, uint64_t version, int64_t time_
     follower->feed->stats.transactions_sent++;
 }
 
-static void put_resync(struct follower *follower, enum feed_resync_reason reason)
+static void put_preparing(struct follower *follower)
 {
-    const struct feed_line line = {.kind = FEED_LINE_RESYNC, .resync = {.reason = reason}};
+    const struct feed_line line = {.kind = FEED_LINE_PREPARING};
+
+    follower->beat = false;
+    put_line(follower, &line);
+}
+
+static void put_resync(struct follower *follower)
+{
+    const struct feed_line line = {
+        .kind = FEED_LINE_RESYNC,
+        .resync = {.reason = follower->reason, .snapshot = follower->snapshot}};
 
     follower->state = FOLLOWER_LAST;
     follower->feed->stats.resyncs_sent++;
@@ -113,7 +135,7 @@ static void put_heartbeat(struct follower *follower)
 static void start_segment(struct follower *follower, struct feed_segment *segment)
 {
     if (segment->too_large) {
-        put_resync(follower, FEED_RESYNC_TOO_LARGE);
+        feed_follower_refuse(follower, FEED_RESYNC_TOO_LARGE);
         return;
     }
     segment->refs++;
@@ -163,13 +185,26 @@ static void ask_for_delta(struct follower *follower)
     pthread_cond_signal(&feed->work);
 }
 
+/* A snapshot is needed; false: it is not there yet. */
+static bool produce_refused(struct follower *follower)
+{
+    if (follower->refusal == REFUSAL_NEW) {
+        follower->refusal = REFUSAL_WAITS;
+        if (feed_builder_order(follower->feed, &follower->channel->control_plane_id) != 0)
+            follower->state = FOLLOWER_OVER;
+    }
+    if (follower->refusal == REFUSAL_NAMED)
+        put_resync(follower);
+    else if (follower->beat)
+        put_preparing(follower);
+    return follower->line.size > 0;
+}
+
 /* What a live follower gets; false: nothing now. */
 static bool produce_live(struct follower *follower)
 {
-    if (follower->refused) {
-        put_resync(follower, follower->reason);
-        return true;
-    }
+    if (follower->refusal != REFUSAL_NONE)
+        return produce_refused(follower);
     if (start_transaction(follower))
         return true;
     if (needs_own_delta(follower)) {
@@ -278,8 +313,9 @@ ssize_t feed_follower_read(struct follower *follower, char *bytes, size_t max)
 
 uint64_t feed_follower_applied(const struct follower *follower, uint64_t acknowledged)
 {
-    const bool idle = follower->state == FOLLOWER_LIVE && follower->segment == NULL &&
-                      follower->pending == NULL && !needs_own_delta(follower);
+    const bool idle = follower->state == FOLLOWER_LIVE && follower->refusal == REFUSAL_NONE &&
+                      follower->segment == NULL && follower->pending == NULL &&
+                      !needs_own_delta(follower);
 
     if (!idle || acknowledged < follower->cursor)
         return acknowledged;

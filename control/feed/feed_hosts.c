@@ -151,10 +151,10 @@ static int64_t lag_of(const struct feed *feed, const struct feed_peer *peer)
         return 0;
     if (follower == NULL)
         return not_negative(clock_boot_ms() - peer->heard_ms);
-    if (!follower->refused && applied >= peer->channel->low)
+    if (follower->refusal == REFUSAL_NONE && applied >= peer->channel->low)
         return 0;
     since = feed_channel_since(peer->channel, applied);
-    if (since != 0 && !follower->refused)
+    if (since != 0 && follower->refusal == REFUSAL_NONE)
         return not_negative(clock_wall_ms() - since);
     return not_negative(clock_boot_ms() - follower->since_ms);
 }
@@ -166,6 +166,7 @@ static int export_peer(const struct feed *feed, const struct feed_peer *peer, st
                               .agent = arena_string(arena, peer->agent),
                               .control_plane_id = peer->channel->control_plane_id,
                               .connected = peer->follower != NULL,
+                              .refusing = peer->refusing,
                               .applied_version = peer->applied,
                               .lag_ms = lag_of(feed, peer),
                               .age_ms = not_negative(clock_boot_ms() - peer->heard_ms)};

@@ -9,6 +9,7 @@
  *   feed_hosts.c       hosts, connected or recently so, and what they acknowledged
  *   feed_wait.c        callers who wait for hosts to apply a version
  *   feed_snapshot.c    snapshot files
+ *   feed_builder.c     the thread that makes them
  *
  * One lock guards everything but the snapshot files, which have their own. It is never held during
  * a call of the repository, of wake() or of done(). What the feed thread uses meanwhile is pinned
@@ -19,6 +20,7 @@
 #define RS_CONTROL_FEED_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/queue.h>
 
 #include "base/buffer.h"
@@ -32,7 +34,8 @@ enum {
     FEED_RECENT_MAX_BYTES = 4 * 1024 * 1024, /* the same, in bytes */
     FEED_HISTORY = 32,                       /* commit times that a channel keeps for lag */
     FEED_MOVE_AFTER =
-        10000,            /* versions without a line, then an empty transaction moves the cursor */
+        10000, /* versions without a line, then an empty transaction moves the cursor */
+    FEED_PATH_BYTES = 4096,
     FEED_RETRY_MS = 1000, /* after the repository failed */
     FEED_PRUNE_MS = 60 * 1000,
     FEED_FORGET_MS = 24 * 60 * 60 * 1000 /* a host that does not come back */
@@ -117,6 +120,14 @@ enum follower_state {
     FOLLOWER_OVER
 };
 
+/* A cursor that cannot be served. */
+enum follower_refusal {
+    REFUSAL_NONE,
+    REFUSAL_NEW,   /* the builder has not been asked */
+    REFUSAL_WAITS, /* for the builder */
+    REFUSAL_NAMED  /* the snapshot is there: the resync line can be written */
+};
+
 struct feed_peer;
 
 struct follower {
@@ -132,19 +143,20 @@ struct follower {
     enum follower_state state;
     struct uuid credential; /* nil: none */
     struct feed_wish wish;  /* of the first transaction */
-    bool refused;           /* the cursor cannot be served: */
-    enum feed_resync_reason reason;
-    bool waiting;       /* wake() was promised */
-    bool waking;        /* queued for wake() */
-    bool queued;        /* wants a delta of its own */
-    bool pinned;        /* the feed thread uses it without the lock */
-    bool announced;     /* the heartbeat of having caught up was given */
-    bool beat;          /* a heartbeat is due */
-    uint64_t cursor;    /* where the last transaction led, or the host's own cursor */
-    uint64_t position;  /* in sync with this version; at or above cursor */
-    int64_t line_ms;    /* boot clock: when it was last given something */
-    int64_t since_ms;   /* boot clock: connection */
-    struct buffer line; /* small lines */
+    enum follower_refusal refusal;
+    enum feed_resync_reason reason; /* of the refusal */
+    struct snapshot_name snapshot;  /* REFUSAL_NAMED */
+    bool waiting;                   /* wake() was promised */
+    bool waking;                    /* queued for wake() */
+    bool queued;                    /* wants a delta of its own */
+    bool pinned;                    /* the feed thread uses it without the lock */
+    bool announced;                 /* the heartbeat of having caught up was given */
+    bool beat;                      /* a heartbeat is due */
+    uint64_t cursor;                /* where the last transaction led, or the host's own cursor */
+    uint64_t position;              /* in sync with this version; at or above cursor */
+    int64_t line_ms;                /* boot clock: when it was last given something */
+    int64_t since_ms;               /* boot clock: connection */
+    struct buffer line;             /* small lines */
     size_t line_at;
     struct feed_segment *segment; /* being sent, after `line`; a reference */
     size_t segment_at;
@@ -154,8 +166,10 @@ struct follower {
 /* Feed thread, lock held (and released in between): computes the deltas that were asked for. */
 void feed_followers_serve(struct feed *feed);
 void feed_follower_end(struct follower *follower);
-/* The next thing it gets is a resync line, and then the end. */
+/* The next thing it gets, as soon as there is a snapshot, is a resync line, and then the end. */
 void feed_follower_refuse(struct follower *follower, enum feed_resync_reason reason);
+/* Of a follower that waits: the snapshot is there, or (NULL) there will be none: the end. */
+void feed_follower_tell(struct follower *follower, const struct snapshot_name *name);
 /* All that may concern the host up to here has been sent and acknowledged. */
 uint64_t feed_follower_applied(const struct follower *follower, uint64_t acknowledged);
 
@@ -180,6 +194,7 @@ struct feed_peer {
     char *agent;               /* owned; NULL: not told */
     struct follower *follower; /* NULL: not connected */
     uint64_t applied;
+    bool refusing;    /* said so when it last connected */
     int64_t heard_ms; /* boot clock: last acknowledgement, connection or disconnection */
     unsigned pins;    /* waits that count it */
 };
@@ -212,18 +227,56 @@ int64_t feed_waits_deadline(const struct feed *feed);
 
 /* ---- snapshots ---- */
 
-struct feed_slot;
-
-struct feed_shelf {
-    pthread_mutex_t lock;
-    pthread_cond_t idle; /* a slot is no longer busy */
-    LIST_HEAD(feed_slot_list, feed_slot) slots;
-    char *dir; /* owned */
-    uint64_t built;
+struct feed_file {
+    TAILQ_ENTRY(feed_file) in_shelf;
+    struct uuid control_plane_id;
+    struct snapshot_name name;
+    uint64_t records;
+    uint64_t checked; /* newest version at which it was found to serve */
+    bool serves;      /* the one that the control plane's hosts are told of */
+    int64_t used_ms;  /* boot clock */
 };
 
-int feed_shelf_open(struct feed_shelf *shelf, const char *dir, struct error *err);
+struct feed_order;
+
+/* Its lock may be taken while the feed's is held, never the other way round. */
+struct feed_shelf {
+    pthread_mutex_t lock;
+    TAILQ_HEAD(feed_file_list, feed_file) files; /* last used first */
+    TAILQ_HEAD(feed_order_list, feed_order) orders;
+    pthread_cond_t ordered; /* for the builder */
+    pthread_t builder;
+    atomic_bool stopping;
+    char *dir; /* owned */
+    uint64_t max_bytes;
+    uint64_t bytes; /* of all files */
+    uint64_t built;
+    uint64_t transfers;
+    uint64_t sent_bytes;
+};
+
+int feed_shelf_open(struct feed_shelf *shelf, const char *dir, uint64_t max_bytes,
+                    struct error *err);
 void feed_shelf_close(struct feed_shelf *shelf);
+/* Removes the files that nobody has asked for in a while. */
+void feed_shelf_prune(struct feed_shelf *shelf);
+/* Where the builder writes, and where a finished file is. */
+void feed_shelf_new_path(const struct feed_shelf *shelf, char path[FEED_PATH_BYTES]);
+void feed_shelf_path(const struct feed_shelf *shelf, const uint8_t sha256[DIGEST_BYTES],
+                     char path[FEED_PATH_BYTES]);
+/* A copy of what the control plane's hosts are told of; false: there is none. */
+bool feed_shelf_serving(struct feed_shelf *shelf, const struct uuid *control_plane_id,
+                        struct feed_file *ret);
+void feed_shelf_checked(struct feed_shelf *shelf, const uint8_t sha256[DIGEST_BYTES],
+                        uint64_t version);
+/* Takes the finished file over from the builder's path. */
+int feed_shelf_add(struct feed_shelf *shelf, const struct feed_file *made, struct error *err);
+
+int feed_builder_start(struct feed *feed, struct error *err);
+/* Cuts a build short; everybody who waits is told. */
+void feed_builder_stop(struct feed *feed);
+/* The followers of this control plane that wait will be told. E_NO_MEMORY. */
+int feed_builder_order(struct feed *feed, const struct uuid *control_plane_id);
 
 /* ---- the feed ---- */
 

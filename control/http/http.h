@@ -118,9 +118,11 @@ int http_answer_header(struct http_request *request, const char *name, const cha
 /* `body` is transferred (from malloc; may be NULL when size is 0). */
 void http_answer(struct http_request *request, unsigned status, const char *content_type,
                  char *body, size_t size);
-/* `size` bytes of the file; fd is transferred. */
-void http_answer_file(struct http_request *request, const char *content_type, int fd,
-                      uint64_t size);
+/* A file that never changes under its path: `size` bytes, or the part that the request's Range and
+ * If-Range ask for (206, or 416). `etag` is a quoted string; fd is transferred. Returns how many
+ * bytes of the file the answer holds (0 for HEAD). */
+uint64_t http_answer_file(struct http_request *request, const char *content_type, const char *etag,
+                          int fd, uint64_t size);
 /* An RFC 9457 problem document. `detail` and `extra` may be NULL; the members of the object `extra`
  * are added (the reference is taken over). */
 struct json_t;

@@ -3,13 +3,17 @@
  * Responses are built by the thread that answers; only queueing them is the epoll thread's work.
  * When memory runs out the connection is closed without an answer: there is nothing to say it with.
  */
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include <jansson.h>
 
 #include "control/http/http_internal.h"
+#include "control/http/http_range.h"
 
 static const char problem_type[] = "application/problem+json";
 
@@ -31,6 +35,16 @@ void http_complete(struct exchange *exchange, unsigned status, struct MHD_Respon
     pthread_mutex_unlock(&server->mutex);
 }
 
+static bool has_header(const struct exchange *exchange, const char *name)
+{
+    for (const struct http_extra_header *header = exchange->headers; header != NULL;
+         header = header->next) {
+        if (strcasecmp(header->name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
 struct MHD_Response *http_decorate(struct exchange *exchange, struct MHD_Response *response,
                                    const char *content_type)
 {
@@ -44,8 +58,9 @@ struct MHD_Response *http_decorate(struct exchange *exchange, struct MHD_Respons
     for (struct http_extra_header *header = exchange->headers; header != NULL;
          header = header->next)
         ok = ok && MHD_add_response_header(response, header->name, header->value) == MHD_YES;
-    /* Answers hold credentials and the state of the moment. */
-    ok = ok && MHD_add_response_header(response, "Cache-Control", "no-store") == MHD_YES;
+    /* Answers hold credentials and the state of the moment, unless the handler knows better. */
+    if (!has_header(exchange, "Cache-Control"))
+        ok = ok && MHD_add_response_header(response, "Cache-Control", "no-store") == MHD_YES;
     if (atomic_load(&exchange->server->stopping))
         ok = ok && MHD_add_response_header(response, "Connection", "close") == MHD_YES;
     if (ok)
@@ -82,14 +97,67 @@ void http_answer(struct http_request *request, unsigned status, const char *cont
     http_complete(exchange, status, http_decorate(exchange, response, content_type));
 }
 
-void http_answer_file(struct http_request *request, const char *content_type, int fd, uint64_t size)
+/* ---- files ---- */
+
+struct file_part {
+    unsigned status;
+    uint64_t first;
+    uint64_t size;
+};
+
+/* A range counts only while the client's copy is of the same file (RFC 9110, If-Range). */
+static struct file_part choose_part(const struct http_request *request, const char *etag,
+                                    uint64_t size)
+{
+    const struct file_part whole = {MHD_HTTP_OK, 0, size};
+    const char *condition = http_header(request, "If-Range");
+    uint64_t first;
+    uint64_t last;
+
+    if (request->method != HTTP_GET || (condition != NULL && strcmp(condition, etag) != 0))
+        return whole;
+    switch (http_range_read(http_header(request, "Range"), size, &first, &last)) {
+    case HTTP_RANGE_WHOLE:
+        break;
+    case HTTP_RANGE_PART:
+        return (struct file_part){MHD_HTTP_PARTIAL_CONTENT, first, last - first + 1};
+    case HTTP_RANGE_UNSATISFIABLE:
+        return (struct file_part){MHD_HTTP_RANGE_NOT_SATISFIABLE, 0, 0};
+    }
+    return whole;
+}
+
+static int add_part_headers(struct http_request *request, const struct file_part *part,
+                            uint64_t size)
+{
+    char text[96]; /* three numbers of 20 digits */
+
+    if (part->status == MHD_HTTP_OK)
+        return 0;
+    if (part->status == MHD_HTTP_RANGE_NOT_SATISFIABLE)
+        (void)snprintf(text, sizeof(text), "bytes */%" PRIu64, size);
+    else
+        (void)snprintf(text, sizeof(text), "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, part->first,
+                       part->first + part->size - 1, size);
+    return http_answer_header(request, "Content-Range", text);
+}
+
+uint64_t http_answer_file(struct http_request *request, const char *content_type, const char *etag,
+                          int fd, uint64_t size)
 {
     struct exchange *exchange = exchange_of(request);
-    struct MHD_Response *response = MHD_create_response_from_fd64(size, fd);
+    const struct file_part part = choose_part(request, etag, size);
+    const uint64_t sent = request->method == HTTP_HEAD ? 0 : part.size;
+    struct MHD_Response *response = NULL;
 
+    if (add_part_headers(request, &part, size) == 0 &&
+        http_answer_header(request, "ETag", etag) == 0 &&
+        http_answer_header(request, "Accept-Ranges", "bytes") == 0)
+        response = MHD_create_response_from_fd_at_offset64(part.size, fd, part.first);
     if (response == NULL)
         (void)close(fd); /* nothing was written through it */
-    http_complete(exchange, MHD_HTTP_OK, http_decorate(exchange, response, content_type));
+    http_complete(exchange, part.status, http_decorate(exchange, response, content_type));
+    return sent;
 }
 
 static char *problem_text(const struct exchange *exchange, unsigned status, const char *detail,

@@ -255,6 +255,7 @@ struct repo_key_row {
     int64_t updated_ms;
     enum repo_key_type type;
     uint8_t digest[DIGEST_BYTES];
+    MDB_val record; /* empty in rows from before it was kept here too */
 };
 int repo_realm_row_read(const MDB_val *value, struct repo_realm_row *ret, struct error *err);
 int repo_consumer_row_read(const MDB_val *value, struct repo_consumer_row *ret, struct error *err);

@@ -1,8 +1,9 @@
 /* repo_lmdb_keys.c - API keys: by consumer, and by digest.
  *
- * "secrets" holds a scope's key records in the order of their digests, which is the order of the
- * snapshot and the look-up of authentication; "keys" lists a consumer's keys and says where each
- * record is. The secret itself is hashed on arrival and stored nowhere.
+ * "secrets" holds a scope's key records by their digests, for authentication; "keys" lists a
+ * consumer's keys, with the record once more: a snapshot reads all of them in this order, and
+ * following ten million digests took longer than all the rest of it. A record never changes. The
+ * secret itself is hashed on arrival and stored nowhere.
  *
  * Failure modes: a secret that another key of the scope has is E_CONFLICT; messages never hold a
  * secret or a digest.
@@ -25,9 +26,15 @@ struct repo_bytes repo_keys_of(const struct repo_scope *scope, const struct uuid
 int repo_key_record(const struct repo_txn *txn, const struct repo_scope *scope,
                     const struct repo_key_row *row, MDB_val *ret, struct error *err)
 {
-    struct repo_bytes key = repo_secret_key(scope, row->digest);
-    int rc = repo_get(txn, TABLE_SECRETS, &key, ret, err);
+    struct repo_bytes key;
+    int rc;
 
+    if (row->record.mv_size > 0) {
+        *ret = row->record;
+        return 0;
+    }
+    key = repo_secret_key(scope, row->digest);
+    rc = repo_get(txn, TABLE_SECRETS, &key, ret, err);
     return rc == E_NOT_FOUND ? repo_corrupt("a key has no record", err) : rc;
 }
 
@@ -246,7 +253,7 @@ static int put_row(const struct repo_txn *txn, const struct repo_bytes *key,
     struct buffer out;
     int rc;
 
-    buffer_init(&out, 256);
+    buffer_init(&out, REPO_ROW_MAX_BYTES);
     rc = repo_encode_error(repo_key_row_append(row, &out), "the key", err);
     if (rc == 0)
         rc = repo_put(txn, TABLE_KEYS, key, out.data, out.size, err);
@@ -292,9 +299,8 @@ static int create(struct repo_write *write, void *context, struct error *err)
     buffer_init(&record, RECORD_MAX_BYTES);
     rc = repo_encode_error(record_encode_key(&model, &record), "the key", err);
     if (rc == 0) {
-        const MDB_val bytes = {.mv_size = record.size, .mv_data = record.data};
-
-        rc = store(write, args, &row, &model.id, &bytes, err);
+        row.record = (MDB_val){.mv_size = record.size, .mv_data = record.data};
+        rc = store(write, args, &row, &model.id, &row.record, err);
     }
     buffer_finish(&record);
     return rc;
@@ -368,10 +374,25 @@ struct all_keys {
     size_t count;
 };
 
-/* One key's record to the target scope; the bytes are copied, because a write ends the loan. */
-static int move_record(const struct all_keys *all, const struct repo_key_row *row,
-                       struct error *err)
+static int put_moved(const struct all_keys *all, const struct repo_bytes *key,
+                     const struct repo_key_row *row, struct error *err)
 {
+    int rc = put_record(all->txn, all->to, row->digest, &row->record, err);
+
+    if (rc == 0)
+        rc = repo_digest_change(all->txn, all->to, set_hash_bucket(all->consumer_id), NULL,
+                                &row->record, err);
+    return rc == 0 ? put_row(all->txn, key, row, err) : rc;
+}
+
+/* Writes the key where it goes, from a copy, because a write ends the loan. `name`: the row's name
+ * without its scope. */
+static int move_key(const struct all_keys *all, const uint8_t name[2 * UUID_BYTES],
+                    const struct repo_key_row *row, struct error *err)
+{
+    const struct repo_bytes key =
+        repo_key_with(repo_key_scope(all->to), name, 2 * (size_t)UUID_BYTES);
+    struct repo_key_row moved = *row;
     struct buffer copy;
     MDB_val record;
     int rc = repo_key_record(all->txn, all->from, row, &record, err);
@@ -381,26 +402,11 @@ static int move_record(const struct all_keys *all, const struct repo_key_row *ro
     buffer_init(&copy, RECORD_MAX_BYTES);
     rc = repo_encode_error(buffer_append(&copy, record.mv_data, record.mv_size), "the key", err);
     if (rc == 0) {
-        const MDB_val bytes = {.mv_size = copy.size, .mv_data = copy.data};
-
-        rc = put_record(all->txn, all->to, row->digest, &bytes, err);
-        if (rc == 0)
-            rc = repo_digest_change(all->txn, all->to, set_hash_bucket(all->consumer_id), NULL,
-                                    &bytes, err);
+        moved.record = (MDB_val){.mv_size = copy.size, .mv_data = copy.data};
+        rc = put_moved(all, &key, &moved, err);
     }
     buffer_finish(&copy);
     return rc;
-}
-
-/* Writes the key where it goes. `name`: the row's name without its scope. */
-static int move_key(const struct all_keys *all, const uint8_t name[2 * UUID_BYTES],
-                    const struct repo_key_row *row, struct error *err)
-{
-    const struct repo_bytes key =
-        repo_key_with(repo_key_scope(all->to), name, 2 * (size_t)UUID_BYTES);
-    int rc = move_record(all, row, err);
-
-    return rc == 0 ? put_row(all->txn, &key, row, err) : rc;
 }
 
 static int take_key(void *context, MDB_cursor *cursor, const MDB_val *key, const MDB_val *value,
@@ -415,8 +421,10 @@ static int take_key(void *context, MDB_cursor *cursor, const MDB_val *key, const
         return repo_corrupt("a key's row has a wrong name", err);
     memcpy(name, (const uint8_t *)key->mv_data + REPO_SCOPE_BYTES, sizeof(name));
     rc = repo_key_row_read(value, &row, err);
-    if (rc == 0 && all->to != NULL)
+    if (rc == 0 && all->to != NULL) {
         rc = move_key(all, name, &row, err);
+        row.record.mv_size = 0; /* its loan is over: it is found in "secrets" */
+    }
     if (rc == 0)
         rc = delete_record(all->txn, all->from, all->consumer_id, &row, err);
     if (rc == 0)

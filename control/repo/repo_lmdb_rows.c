@@ -284,6 +284,7 @@ int repo_key_row_read(const MDB_val *value, struct repo_key_row *ret, struct err
     ret->updated_ms = (int64_t)repo_read_u64(&reader);
     ret->type = repo_read_u8(&reader) == REPO_KEY_LEGACY ? REPO_KEY_LEGACY : REPO_KEY_NEW;
     read_into(&reader, ret->digest, DIGEST_BYTES);
+    ret->record = read_record(&reader);
     return reader.ok ? 0 : repo_corrupt("a key's row is cut short", err);
 }
 
@@ -316,5 +317,7 @@ int repo_key_row_append(const struct repo_key_row *row, struct buffer *out)
 
     if (rc == 0)
         rc = repo_append_u8(out, (uint8_t)row->type);
-    return rc == 0 ? buffer_append(out, row->digest, DIGEST_BYTES) : rc;
+    if (rc == 0)
+        rc = buffer_append(out, row->digest, DIGEST_BYTES);
+    return rc == 0 ? buffer_append(out, row->record.mv_data, row->record.mv_size) : rc;
 }

@@ -70,35 +70,55 @@ static int send_realms(struct snapshot *snapshot, struct error *err)
     return rc;
 }
 
-/* Where the walk over consumers and their keys is. */
+/* Where the walk over a scope's consumers is, and the one over its keys beside it: both tables are
+ * in the order of the consumers, so neither is ever searched. */
 struct visit {
     struct snapshot *snapshot;
     const struct repo_numbered_scope *scope;
+    MDB_cursor *keys;
+    MDB_val key;
+    MDB_val value;
+    bool at_end;
 };
 
-static int visit_key(void *context, MDB_cursor *cursor, const MDB_val *key, const MDB_val *value,
-                     struct error *err)
+static int next_key(struct visit *visit, MDB_cursor_op op, struct error *err)
 {
-    const struct visit *visit = context;
+    int rc = repo_cursor_get(visit->keys, &visit->key, &visit->value, op, err);
+
+    visit->at_end = rc == E_NOT_FOUND;
+    return visit->at_end ? 0 : rc;
+}
+
+static int send_key(struct visit *visit, struct error *err)
+{
     struct repo_key_row row;
     MDB_val record;
-    int rc = repo_key_row_read(value, &row, err);
+    int rc = repo_key_row_read(&visit->value, &row, err);
 
-    (void)cursor;
-    (void)key;
     if (rc == 0)
         rc = repo_key_record(visit->snapshot->txn, &visit->scope->id, &row, &record, err);
-    return rc == 0 ? send_record(visit->snapshot, SNAPSHOT_KEY, visit->scope->number, &record, err)
-                   : rc;
+    if (rc == 0)
+        rc = send_record(visit->snapshot, SNAPSHOT_KEY, visit->scope->number, &record, err);
+    return rc == 0 ? next_key(visit, MDB_NEXT, err) : rc;
+}
+
+/* A key that no consumer of the walk takes stops the rest: then the header's count is missed. */
+static int send_keys_of(struct visit *visit, const struct uuid *consumer_id, struct error *err)
+{
+    const struct repo_bytes keys = repo_keys_of(&visit->scope->id, consumer_id);
+    int rc = 0;
+
+    while (rc == 0 && !visit->at_end && repo_has_prefix(&visit->key, &keys))
+        rc = send_key(visit, err);
+    return rc;
 }
 
 static int visit_consumer(void *context, MDB_cursor *cursor, const MDB_val *key,
                           const MDB_val *value, struct error *err)
 {
-    const struct visit *visit = context;
+    struct visit *visit = context;
     struct repo_consumer_row row;
     struct record_consumer view;
-    struct repo_bytes keys;
     int rc = repo_consumer_row_read(value, &row, err);
 
     (void)cursor;
@@ -108,22 +128,33 @@ static int visit_consumer(void *context, MDB_cursor *cursor, const MDB_val *key,
     if (!record_view_consumer(row.record.mv_data, row.record.mv_size, &view))
         return repo_corrupt("a consumer's record is wrong", err);
     rc = send_record(visit->snapshot, SNAPSHOT_CONSUMER, visit->scope->number, &row.record, err);
-    if (rc != 0)
-        return rc;
-    keys = repo_keys_of(&visit->scope->id, &view.id);
-    return repo_walk(visit->snapshot->txn, TABLE_KEYS, &keys, visit_key, context, err);
+    return rc == 0 ? send_keys_of(visit, &view.id, err) : rc;
+}
+
+static int send_scope(struct visit *visit, struct error *err)
+{
+    const struct repo_bytes prefix = repo_key_scope(&visit->scope->id);
+    int rc;
+
+    visit->key = (MDB_val){prefix.size, (void *)(uintptr_t)prefix.bytes};
+    rc = next_key(visit, MDB_SET_RANGE, err);
+    return rc == 0 ? repo_walk(visit->snapshot->txn, TABLE_CONSUMERS, &prefix, visit_consumer,
+                               visit, err)
+                   : rc;
 }
 
 static int send_consumers(struct snapshot *snapshot, struct error *err)
 {
-    int rc = 0;
+    struct visit visit = {.snapshot = snapshot};
+    int rc = repo_cursor_open(snapshot->txn, TABLE_KEYS, &visit.keys, err);
 
+    if (rc != 0)
+        return rc;
     for (size_t i = 0; rc == 0 && i < snapshot->scopes.count; i++) {
-        const struct repo_bytes prefix = repo_key_scope(&snapshot->scopes.items[i].id);
-        struct visit visit = {.snapshot = snapshot, .scope = &snapshot->scopes.items[i]};
-
-        rc = repo_walk(snapshot->txn, TABLE_CONSUMERS, &prefix, visit_consumer, &visit, err);
+        visit.scope = &snapshot->scopes.items[i];
+        rc = send_scope(&visit, err);
     }
+    mdb_cursor_close(visit.keys);
     return rc;
 }
 

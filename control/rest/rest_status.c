@@ -6,13 +6,21 @@
 
 enum { METRICS_MAX_BYTES = 4 * 1024 * 1024 };
 
+/* A host that refuses comes and goes; what it refuses is what an operator must know. */
+static const char *state_of(const struct feed_host *host)
+{
+    if (host->refusing)
+        return "refusing";
+    return host->connected ? "connected" : "disconnected";
+}
+
 static json_t *host_json(const struct feed_host *host)
 {
-    return json_pack("{s:s, s:o, s:b, s:I, s:I, s:I, s:s?}", "name", host->host, "control_plane_id",
-                     json_of_uuid(&host->control_plane_id), "connected", (int)host->connected,
-                     "applied_version", (json_int_t)host->applied_version, "lag_ms",
-                     (json_int_t)host->lag_ms, "age_ms", (json_int_t)host->age_ms, "agent",
-                     host->agent);
+    return json_pack("{s:s, s:o, s:b, s:s, s:I, s:I, s:I, s:s?}", "name", host->host,
+                     "control_plane_id", json_of_uuid(&host->control_plane_id), "connected",
+                     (int)host->connected, "state", state_of(host), "applied_version",
+                     (json_int_t)host->applied_version, "lag_ms", (json_int_t)host->lag_ms,
+                     "age_ms", (json_int_t)host->age_ms, "agent", host->agent);
 }
 
 int rest_host_list(struct rest_call *call)

@@ -76,6 +76,19 @@ static void read_wish(struct rest_call *call, struct feed_wish *ret)
     }
 }
 
+/* Which one it was is for the access log; that there is one is what the list of hosts shows. */
+static void read_refused(struct rest_call *call, bool *ret)
+{
+    const char *text = rest_query_get(call, "refused");
+    uint8_t sha256[DIGEST_BYTES];
+
+    if (text == NULL)
+        return;
+    if (strlen(text) != 2 * (size_t)DIGEST_BYTES || !hex_decode(text, strlen(text), sha256))
+        (void)rest_invalid(call, "query", "refused", "is_digest", "must be a snapshot's digest");
+    *ret = true;
+}
+
 static int read_follower(struct rest_call *call, struct follower_options *ret)
 {
     int rc;
@@ -90,6 +103,7 @@ static int read_follower(struct rest_call *call, struct follower_options *ret)
     if (ret->agent != NULL)
         check_text(call, "agent", ret->agent, AGENT_MAX);
     read_cursor(call, &ret->cursor);
+    read_refused(call, &ret->refusing);
     read_wish(call, &ret->wish);
     rc = rest_verdict(call);
     return rc != 0 ? rc : sync_http_check_control_plane(call, &ret->control_plane_id);
@@ -149,7 +163,11 @@ int sync_http_feed(struct rest_call *call)
 
 /* ---- snapshot ---- */
 
-static int add_cursor_headers(struct rest_call *call, const struct model_cursor *cursor)
+/* What a cache may do: keep it as long as it likes, but only one that was told to look at the
+ * credentials of whoever asks (docs/operations.md, "A cache in front"): "public" would let any. */
+static const char snapshot_caching[] = "private, max-age=31536000, immutable";
+
+static int add_snapshot_headers(struct rest_call *call, const struct model_cursor *cursor)
 {
     char epoch[UUID_TEXT_SIZE];
     char version[24];
@@ -159,30 +177,45 @@ static int add_cursor_headers(struct rest_call *call, const struct model_cursor 
     (void)snprintf(version, sizeof(version), "%" PRIu64, cursor->version); /* always fits */
     if (rc == 0)
         rc = http_answer_header(call->request, "Realmstore-Version", version);
+    if (rc == 0)
+        rc = http_answer_header(call->request, "Cache-Control", snapshot_caching);
     return rc;
+}
+
+/* The strong validator is the content's digest itself, quoted. */
+static void make_etag(const uint8_t sha256[DIGEST_BYTES], char etag[2 * DIGEST_BYTES + 3])
+{
+    etag[0] = '"';
+    hex_encode(sha256, DIGEST_BYTES, etag + 1);
+    (void)strcat(etag, "\"");
 }
 
 int sync_http_snapshot(struct rest_call *call)
 {
+    const char *hash = call->params[0].text;
+    char etag[2 * DIGEST_BYTES + 3];
+    uint8_t sha256[DIGEST_BYTES];
     struct feed_snapshot snapshot;
-    struct uuid id;
+    struct feed *feed = call->rest->feed;
+    uint64_t sent;
     int rc;
 
-    (void)rest_query_uuid(call, "control_plane_id", true, &id);
-    rc = rest_verdict(call);
-    if (rc == 0)
-        rc = sync_http_check_control_plane(call, &id);
-    if (rc == 0)
-        rc = feed_snapshot_get(call->rest->feed, &id, &snapshot, &call->error);
+    if (strlen(hash) != 2 * (size_t)DIGEST_BYTES || !hex_decode(hash, strlen(hash), sha256))
+        return error_set(&call->error, E_NOT_FOUND, "There is no such snapshot.");
+    rc =
+        feed_snapshot_open(feed, &call->identity.control_plane_id, sha256, &snapshot, &call->error);
     if (rc != 0)
         return rc;
-    rc = add_cursor_headers(call, &snapshot.cursor);
+    rc = add_snapshot_headers(call, &snapshot.name.cursor);
     if (rc != 0) {
         (void)close(snapshot.fd); /* only read from */
         return error_set(&call->error, rc, NULL);
     }
-    http_answer_file(call->request, "application/vnd.realmstore.snapshot", snapshot.fd,
-                     snapshot.size);
+    make_etag(sha256, etag);
+    sent = http_answer_file(call->request, "application/vnd.realmstore.snapshot", etag, snapshot.fd,
+                            snapshot.name.size);
+    if (sent > 0)
+        feed_snapshot_sent(feed, sent);
     return REST_ANSWERED;
 }
 

@@ -39,8 +39,10 @@ static void on_heartbeat(void *context, uint64_t version)
     FUZZ_REQUIRE(((struct world *)context)->greeted);
 }
 
-static void on_resync(void *context, enum feed_resync_reason reason)
+static void on_resync(void *context, enum feed_resync_reason reason,
+                      const struct snapshot_name *snapshot)
 {
+    (void)snapshot;
     FUZZ_REQUIRE(((struct world *)context)->greeted && reason < FEED_RESYNC_REASONS);
 }
 

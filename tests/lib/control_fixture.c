@@ -153,6 +153,7 @@ static void perform(CURL *curl, const char *what, struct reply *ret)
     must(code == CURLE_OK, what, curl_easy_strerror(code));
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &ret->status);
     must(buffer_terminate(&body) == 0 && buffer_terminate(&headers) == 0, "memory", "");
+    ret->size = body.size;
     ret->json = json_loadb((char *)body.data, body.size, 0, NULL);
     ret->body = (char *)body.data; /* moved */
     ret->headers = (char *)headers.data;

@@ -43,6 +43,7 @@ struct reply {
     long status;
     char *headers; /* all of them, as received */
     char *body;    /* NUL-terminated */
+    size_t size;   /* of the body, without the NUL */
     json_t *json;  /* NULL when the body is none */
 };
 

@@ -13,7 +13,7 @@
 #define EPOCH      "01932f00-0000-7000-8000-000000000001"
 #define IMPOSSIBLE "ffffffff-0000-4000-8000-000000000000"
 
-enum { HEARTBEAT_MS = 500, SCOPE = 1, TEXT_SIZE = 32 };
+enum { HEARTBEAT_MS = 500, SCOPE = 1, TEXT_SIZE = 32, SNAPSHOT_MAX_BYTES = 64 * 1024 * 1024 };
 
 /* A failing helper must not let a test pass. */
 static void check(bool good)
@@ -78,6 +78,79 @@ static struct model_key make_key(uint64_t number)
     return key;
 }
 
+/* ---- the snapshot ---- */
+
+static int append(void *context, const void *bytes, size_t size)
+{
+    return buffer_append(context, bytes, size);
+}
+
+static void add(struct snapshot_encoder *encoder, enum snapshot_kind kind, struct buffer *bytes)
+{
+    struct snapshot_record record = {kind, SCOPE, bytes->data, bytes->size};
+
+    check(snapshot_encoder_add(encoder, &record) == 0);
+    buffer_clear(bytes);
+}
+
+static void add_records(const struct fake_plane *plane, struct snapshot_encoder *encoder,
+                        uint64_t version)
+{
+    struct model_realm realm = make_realm();
+    struct buffer bytes;
+    char name[TEXT_SIZE];
+
+    buffer_init(&bytes, RECORD_MAX_BYTES);
+    check(record_encode_realm(&realm, &bytes) == 0);
+    add(encoder, SNAPSHOT_REALM, &bytes);
+    for (uint64_t i = 1; i <= version; i++) {
+        struct model_consumer consumer = make_consumer(i, name);
+        struct model_key key = make_key(i);
+
+        check(record_encode_consumer(&consumer, &bytes) == 0);
+        if (plane->damaged && i == version)
+            bytes.data[0] ^= 0xff;
+        add(encoder, SNAPSHOT_CONSUMER, &bytes);
+        check(record_encode_key(&key, &bytes) == 0);
+        add(encoder, SNAPSHOT_KEY, &bytes);
+    }
+    buffer_finish(&bytes);
+}
+
+static uint64_t snapshot_version(const struct fake_plane *plane)
+{
+    return plane->snapshot_version != 0 ? plane->snapshot_version : plane->version;
+}
+
+static void make_snapshot(const struct fake_plane *plane, struct buffer *out)
+{
+    uint64_t version = snapshot_version(plane);
+    struct snapshot_header header = {.control_plane_id = uuid_of(FAKE_PLANE_ID),
+                                     .time_ms = 1,
+                                     .realms = 1,
+                                     .consumers = version,
+                                     .keys = version};
+    struct snapshot_encoder *encoder;
+
+    header.cursor = (struct model_cursor){uuid_of(EPOCH), version};
+    check(snapshot_encoder_create(&header, append, out, &encoder) == 0);
+    add_records(plane, encoder, version);
+    check(snapshot_encoder_end(encoder) == 0);
+    snapshot_encoder_destroy(encoder);
+}
+
+static void name_snapshot(const struct fake_plane *plane, struct snapshot_name *ret)
+{
+    struct buffer bytes;
+
+    buffer_init(&bytes, SNAPSHOT_MAX_BYTES);
+    make_snapshot(plane, &bytes);
+    digest_sha256(bytes.data, bytes.size, ret->sha256);
+    ret->size = bytes.size;
+    ret->cursor = (struct model_cursor){uuid_of(EPOCH), snapshot_version(plane)};
+    buffer_finish(&bytes);
+}
+
 /* ---- the feed ---- */
 
 static void put_line(struct buffer *out, const struct feed_line *line)
@@ -121,6 +194,7 @@ static void answer_feed(const struct fake_plane *plane, uint64_t asked, struct f
     fake_head(&reply->bytes, "200 OK", "Content-Type: application/x-ndjson\r\n");
     put_line(&reply->bytes, &hello);
     if (asked == UINT64_MAX) {
+        name_snapshot(plane, &resync.resync.snapshot);
         put_line(&reply->bytes, &resync);
         return;
     }
@@ -128,63 +202,6 @@ static void answer_feed(const struct fake_plane *plane, uint64_t asked, struct f
         put_transaction(plane, &reply->bytes, version);
     put_line(&reply->bytes, &heartbeat);
     reply->then = FAKE_HOLD;
-}
-
-/* ---- the snapshot ---- */
-
-static int append(void *context, const void *bytes, size_t size)
-{
-    return buffer_append(context, bytes, size);
-}
-
-static void add(struct snapshot_encoder *encoder, enum snapshot_kind kind, struct buffer *bytes)
-{
-    struct snapshot_record record = {kind, SCOPE, bytes->data, bytes->size};
-
-    check(snapshot_encoder_add(encoder, &record) == 0);
-    buffer_clear(bytes);
-}
-
-static void add_records(const struct fake_plane *plane, struct snapshot_encoder *encoder,
-                        uint64_t version)
-{
-    struct model_realm realm = make_realm();
-    struct buffer bytes;
-    char name[TEXT_SIZE];
-
-    buffer_init(&bytes, RECORD_MAX_BYTES);
-    check(record_encode_realm(&realm, &bytes) == 0);
-    add(encoder, SNAPSHOT_REALM, &bytes);
-    for (uint64_t i = 1; i <= version; i++) {
-        struct model_consumer consumer = make_consumer(i, name);
-        struct model_key key = make_key(i);
-
-        check(record_encode_consumer(&consumer, &bytes) == 0);
-        if (plane->damaged && i == version)
-            bytes.data[0] ^= 0xff;
-        add(encoder, SNAPSHOT_CONSUMER, &bytes);
-        check(record_encode_key(&key, &bytes) == 0);
-        add(encoder, SNAPSHOT_KEY, &bytes);
-    }
-    buffer_finish(&bytes);
-}
-
-static void answer_snapshot(const struct fake_plane *plane, struct fake_reply *reply)
-{
-    uint64_t version = plane->snapshot_version != 0 ? plane->snapshot_version : plane->version;
-    struct snapshot_header header = {.control_plane_id = uuid_of(FAKE_PLANE_ID),
-                                     .time_ms = 1,
-                                     .realms = 1,
-                                     .consumers = version,
-                                     .keys = version};
-    struct snapshot_encoder *encoder;
-
-    header.cursor = (struct model_cursor){uuid_of(EPOCH), version};
-    fake_head(&reply->bytes, "200 OK", "Content-Type: application/vnd.realmstore.snapshot\r\n");
-    check(snapshot_encoder_create(&header, append, &reply->bytes, &encoder) == 0);
-    add_records(plane, encoder, version);
-    check(snapshot_encoder_end(encoder) == 0);
-    snapshot_encoder_destroy(encoder);
 }
 
 /* ---- requests ---- */
@@ -205,9 +222,10 @@ static void respond(void *context, const struct fake_request *request, struct fa
     } else if (strncmp(request->target, "/v1/sync/feed", 13) == 0) {
         plane->feeds++;
         answer_feed(plane, number_after(request->target, "&version="), reply);
-    } else if (strncmp(request->target, "/v1/sync/snapshot", 17) == 0) {
+    } else if (strncmp(request->target, SNAPSHOT_PATH, strlen(SNAPSHOT_PATH)) == 0) {
         plane->snapshots++;
-        answer_snapshot(plane, reply);
+        fake_head(&reply->bytes, "200 OK", "Content-Type: application/vnd.realmstore.snapshot\r\n");
+        make_snapshot(plane, &reply->bytes);
     } else {
         plane->acked = number_after(request->body, "\"version\":");
         fake_head(&reply->bytes, "204 No Content", "");

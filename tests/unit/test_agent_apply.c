@@ -361,6 +361,120 @@ static void load_with_wrong_counts_fails_and_the_former_copy_stays(void **state)
     assert_int_equal(world->version, 4);
 }
 
+/* ---- the guard ---- */
+
+static struct uuid id_of(uint8_t kind, uint8_t number)
+{
+    return (struct uuid){{kind, [15] = number}};
+}
+
+static void add_record(struct world *world, enum snapshot_kind kind, uint32_t scope,
+                       struct buffer *bytes)
+{
+    const struct snapshot_record record = {kind, scope, bytes->data, bytes->size};
+    struct error err = ERROR_INIT;
+
+    assert_int_equal(apply_load_record(world->apply, &record, &err), 0);
+    buffer_clear(bytes);
+}
+
+/* One realm, of this number, with so many consumers, and `own` of the control plane's. */
+static void load(struct world *world, const struct model_cursor *cursor, uint32_t number,
+                 uint8_t consumers, uint8_t own)
+{
+    static const uint8_t key[DIGEST_KEY_BYTES] = {1};
+    const struct model_realm realm = {.id = id_of(1, 1),
+                                      .number = number,
+                                      .name = "prod",
+                                      .region = "us",
+                                      .ttl_min = 5,
+                                      .negative_ttl_min = 5};
+    struct snapshot_header header = header_of(cursor->version, 1);
+    struct error err = ERROR_INIT;
+    struct buffer bytes;
+
+    header.cursor = *cursor;
+    header.consumers = (uint64_t)consumers + own;
+    buffer_init(&bytes, RECORD_MAX_BYTES);
+    assert_int_equal(apply_load_begin(world->apply, &header, key, &err), 0);
+    assert_int_equal(record_encode_realm(&realm, &bytes), 0);
+    add_record(world, SNAPSHOT_REALM, number, &bytes);
+    for (uint8_t i = 0; i < own + consumers; i++) {
+        const struct model_consumer consumer = {.id = id_of(i < own ? 2 : 3, i), .username = "x"};
+
+        assert_int_equal(record_encode_consumer(&consumer, &bytes), 0);
+        add_record(world, SNAPSHOT_CONSUMER, i < own ? MODEL_SCOPE_CP : number, &bytes);
+    }
+    buffer_finish(&bytes);
+    assert_int_equal(apply_load_end(world->apply, &err), 0);
+    run_until_idle(world);
+}
+
+static struct model_cursor in_epoch(uint8_t epoch, uint64_t version)
+{
+    return (struct model_cursor){id_of(9, epoch), version};
+}
+
+static void unexplained_loss_over_the_limit_is_refused(void **state)
+{
+    static const struct {
+        uint8_t epoch;
+        uint64_t version;
+        uint32_t number; /* of the same realm */
+        uint8_t consumers;
+        uint8_t own;
+        bool refused;
+    } rows[] = {
+        {1, 101, 1, 0, 0, false}, /* the same history, forward */
+        {1, 100, 1, 69, 10, false},
+        {1, 99, 1, 69, 10, true}, /* backward */
+        {1, 99, 1, 70, 10, false},
+        {2, 5, 1, 69, 10, true}, /* another history */
+        {2, 5, 1, 70, 7, false},
+        {2, 5, 1, 100, 6, true}, /* the control plane's own are a scope too */
+        {2, 5, 1, 0, 10, true},
+        {2, 500, 7, 100, 10, false}, /* numbers may differ */
+        {2, 500, 7, 69, 10, true},
+        {2, 500, 7, 200, 20, false},
+    };
+    struct world *world = *state;
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const struct model_cursor before = in_epoch(1, 100);
+        const struct model_cursor after = in_epoch(rows[i].epoch, rows[i].version);
+
+        apply_set_guard(world->apply, 100);
+        load(world, &before, 1, 100, 10);
+        apply_set_guard(world->apply, 30);
+        world->failed = 0;
+        load(world, &after, rows[i].number, rows[i].consumers, rows[i].own);
+        if (world->failed != rows[i].refused)
+            fail_msg("row %zu", i);
+        if (rows[i].refused)
+            assert_int_equal(world->code, E_REFUSED);
+        assert_int_equal(apply_cursor(world->apply).version, rows[i].refused ? 100 : after.version);
+        assert_int_equal(apply_counts(world->apply).consumers,
+                         rows[i].refused ? 110 : rows[i].consumers + rows[i].own);
+    }
+}
+
+static void accepted_history_passes_and_no_other(void **state)
+{
+    const struct model_cursor before = in_epoch(1, 100);
+    const struct model_cursor second = in_epoch(2, 5);
+    const struct model_cursor third = in_epoch(3, 5);
+    struct world *world = *state;
+
+    apply_set_guard(world->apply, 0);
+    load(world, &before, 1, 100, 0);
+    apply_accept(world->apply, &second.epoch);
+    load(world, &third, 1, 99, 0);
+    assert_int_equal(world->failed, 1);
+    load(world, &second, 1, 1, 0);
+    assert_int_equal(world->failed, 1);
+    assert_int_equal(apply_counts(world->apply).consumers, 1);
+}
+
 static void readers_are_asked_for_once_at_a_time(void **state)
 {
     struct world *world = *state;
@@ -398,6 +512,8 @@ int main(void)
         TEST(transaction_without_a_copy_fails_once_and_drops_the_rest),
         TEST(load_is_full_by_chunks_and_goes_on_in_order),
         TEST(load_with_wrong_counts_fails_and_the_former_copy_stays),
+        TEST(unexplained_loss_over_the_limit_is_refused),
+        TEST(accepted_history_passes_and_no_other),
         TEST(readers_are_asked_for_once_at_a_time),
         TEST(closing_with_a_queue_drops_it_and_finishes_what_runs),
     };

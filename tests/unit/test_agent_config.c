@@ -88,6 +88,7 @@ static void smallest_configuration_gets_the_defaults(void **state)
     assert_string_equal(config->host_name, name);
     assert_string_equal(config->listen, "127.0.0.1:9464");
     assert_int_equal(config->retention_ms, 1000);
+    assert_int_equal(config->guard_percent, 30);
     assert_int_equal(config->log.level, LOG_LEVEL_INFO);
     assert_int_equal(config->log.format, LOG_FORMAT_JSON);
     assert_int_equal(config->control_plane_id.bytes[0], 0x49);
@@ -198,6 +199,9 @@ static void wrong_values_are_named_with_their_key(void **state)
         {PLANE SOURCE "retention_ms: 10001\n", "retention_ms:"},
         {PLANE SOURCE "retention_ms: -1\n", "retention_ms:"},
         {PLANE SOURCE "retention_ms: 1s\n", "retention_ms:"},
+        {PLANE SOURCE "guard_percent: 101\n", "guard_percent: \"101\" is not 0 to 100 (off)"},
+        {PLANE SOURCE "guard_percent: -1\n", "guard_percent:"},
+        {PLANE SOURCE "guard_percent: half\n", "guard_percent:"},
         {PLANE SOURCE "log: {level: loud}\n", "log.level: \"loud\""},
         {PLANE SOURCE "log: {format: xml}\n", "log.format: \"xml\""},
     };

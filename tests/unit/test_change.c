@@ -282,7 +282,9 @@ static void framing_lines_come_back_equal(void **state)
     struct feed_line begin = {.kind = FEED_LINE_BEGIN, .begin = {0, 812, 1795507377123}};
     struct feed_line commit = {.kind = FEED_LINE_COMMIT, .commit = {812, 6}};
     struct feed_line heartbeat = {.kind = FEED_LINE_HEARTBEAT, .heartbeat = {815, 0}};
-    struct feed_line resync = {.kind = FEED_LINE_RESYNC};
+    struct feed_line preparing = {.kind = FEED_LINE_PREPARING};
+    struct feed_line resync = {.kind = FEED_LINE_RESYNC,
+                               .resync.snapshot = {{0xab, 0xcd}, 1234567, {{{1, 2}}, 812}}};
     struct arena arena;
     struct feed_line back;
 
@@ -300,8 +302,12 @@ static void framing_lines_come_back_equal(void **state)
         resync.resync.reason = (enum feed_resync_reason)i;
         back = line_round_trip(&resync, &arena);
         assert_int_equal(back.resync.reason, i);
+        assert_memory_equal(&back.resync.snapshot, &resync.resync.snapshot,
+                            sizeof(resync.resync.snapshot));
         arena_finish(&arena);
     }
+    back = line_round_trip(&preparing, &arena);
+    arena_finish(&arena);
 }
 
 static void digests_come_back_equal(void **state)
@@ -417,7 +423,15 @@ static const struct schema {
     {"commit", {{"version", "812", {NOT_INTEGER, "-1"}}, {"changes", "6", {NOT_INTEGER, "-1"}}}},
     {"heartbeat",
      {{"version", "812", {NOT_INTEGER, "-1"}}, {"time_ms", "1795507377123", {NOT_INTEGER, "-1"}}}},
-    {"resync", {{"reason", "\"too_old\"", {"7", "null", "\"\"", "\"bored\""}}}},
+    {"resync",
+     {{"reason", "\"too_old\"", {"7", "null", "\"\"", "\"bored\""}},
+      {"path",
+       "\"" SNAPSHOT_PATH HEX64 "\"",
+       {"7", "null", "\"\"", "\"" HEX64 "\"", "\"" SNAPSHOT_PATH "\"", "\"/other/path/" HEX64 "\"",
+        "\"" SNAPSHOT_PATH HEX64 "0\"", "\"" SNAPSHOT_PATH "../../../v1/tokens\""}},
+      {"size", "7", {NOT_INTEGER, "-1"}},
+      {"epoch", "\"" UUID_A "\"", {NOT_UUID}},
+      {"version", "812", {NOT_INTEGER, "-1"}}}},
     {"realm_delete", {{"number", "4", {NOT_INTEGER, "0", "-1", "4294967296"}}}},
     {"key_delete",
      {{"scope", "7", {NOT_INTEGER, "-1", "4294967296"}},

@@ -168,10 +168,12 @@ static void on_heartbeat(void *context, uint64_t version)
     (void)version;
 }
 
-static void on_resync(void *context, enum feed_resync_reason reason)
+static void on_resync(void *context, enum feed_resync_reason reason,
+                      const struct snapshot_name *snapshot)
 {
     (void)context;
     (void)reason;
+    (void)snapshot;
 }
 
 /* Gives the reader the bytes in pieces of `piece`. */

@@ -178,30 +178,102 @@ static void feed_says_hello_then_beats_then_carries_a_change(void **state)
     fixture_stop(f);
 }
 
+/* What a host without a cursor is told: the snapshot's path. */
+static void await_snapshot(struct fixture *f, const char *token, char path[128])
+{
+    struct hosts hosts = hosts_open(f, token, 1, "");
+    const char *at;
+
+    hosts_await(&hosts, "\"reason\":\"no_cursor\"");
+    hosts_await(&hosts, NULL);
+    at = strstr((const char *)hosts.items[0].text.data, "/v1/sync/snapshots/");
+    assert_non_null(at);
+    (void)snprintf(path, 128, "%.*s", (int)strcspn(at, "\""), at);
+    hosts_close(&hosts);
+}
+
+static struct reply *get_part(struct fixture *f, const char *token, const char *path,
+                              const char *header)
+{
+    return fixture_request(f, token, "GET", path, header, NULL, 0);
+}
+
 static void host_without_cursor_is_sent_to_the_snapshot(void **state)
 {
     struct fixture *f;
-    struct hosts hosts;
     struct reply *reply;
     char realm[UUID_TEXT_SIZE];
     char token[AUTH_SECRET_SIZE];
     char cursor[128];
+    char path[128];
+    char etag[128];
 
     (void)state;
     start_with_realm(&f, realm, token, cursor);
-    hosts = hosts_open(f, token, 1, "");
-    hosts_await(&hosts, "\"reason\":\"no_cursor\"");
-    hosts_await(&hosts, NULL);
-    hosts_close(&hosts);
-    reply =
-        fixture_request(f, token, "GET", "/v1/sync/snapshot?control_plane_id=" CP, NULL, NULL, 0);
+    await_snapshot(f, token, path);
+    reply = fixture_request(f, token, "GET", path, NULL, NULL, 0);
     assert_int_equal(reply->status, 200);
     assert_non_null(strstr(reply->headers, "Realmstore-Version: 1"));
     assert_non_null(strstr(reply->headers, "Realmstore-Epoch: "));
     assert_non_null(strstr(reply->headers, "Content-Length: "));
     assert_non_null(strstr(reply->headers, "application/vnd.realmstore.snapshot"));
+    assert_non_null(strstr(reply->headers, "Accept-Ranges: bytes"));
+    assert_non_null(strstr(reply->headers, "Cache-Control: private, max-age=31536000, immutable"));
+    assert_null(strstr(reply->headers, "no-store"));
+    (void)snprintf(etag, sizeof(etag), "ETag: \"%s\"", strrchr(path, '/') + 1);
+    assert_non_null(strstr(reply->headers, etag));
     assert_memory_equal(reply->body, "\x28\xb5\x2f\xfd", 4); /* zstd */
     reply_free(reply);
+    fixture_stop(f);
+}
+
+static void snapshot_is_given_in_parts(void **state)
+{
+    struct fixture *f;
+    struct reply *whole;
+    struct reply *reply;
+    char realm[UUID_TEXT_SIZE];
+    char token[AUTH_SECRET_SIZE];
+    char cursor[128];
+    char path[128];
+    char text[256];
+
+    (void)state;
+    start_with_realm(&f, realm, token, cursor);
+    await_snapshot(f, token, path);
+    whole = get_part(f, token, path, NULL);
+    reply = get_part(f, token, path, "Range: bytes=5-");
+    assert_int_equal(reply->status, 206);
+    assert_int_equal(reply->size, whole->size - 5);
+    assert_memory_equal(reply->body, whole->body + 5, reply->size);
+    (void)snprintf(text, sizeof(text), "Content-Range: bytes 5-%zu/%zu", whole->size - 1,
+                   whole->size);
+    assert_non_null(strstr(reply->headers, text));
+    reply_free(reply);
+    reply = get_part(f, token, path, "Range: bytes=2-3");
+    assert_int_equal(reply->status, 206);
+    assert_int_equal(reply->size, 2);
+    reply_free(reply);
+    (void)snprintf(text, sizeof(text), "Range: bytes=%zu-", whole->size);
+    reply = get_part(f, token, path, text);
+    assert_int_equal(reply->status, 416);
+    (void)snprintf(text, sizeof(text), "Content-Range: bytes */%zu", whole->size);
+    assert_non_null(strstr(reply->headers, text));
+    reply_free(reply);
+    (void)snprintf(text, sizeof(text), "Range: bytes=5-\r\nIf-Range: \"%s\"",
+                   strrchr(path, '/') + 1);
+    reply = get_part(f, token, path, text);
+    assert_int_equal(reply->status, 206);
+    reply_free(reply);
+    reply = get_part(f, token, path, "Range: bytes=5-\r\nIf-Range: \"other\"");
+    assert_int_equal(reply->status, 200);
+    assert_int_equal(reply->size, whole->size);
+    reply_free(reply);
+    reply = fixture_request(f, token, "HEAD", path, "Range: bytes=5-", NULL, 0);
+    assert_int_equal(reply->status, 200);
+    assert_int_equal(reply->size, 0);
+    reply_free(reply);
+    reply_free(whole);
     fixture_stop(f);
 }
 
@@ -460,6 +532,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(feed_says_hello_then_beats_then_carries_a_change),
         cmocka_unit_test(host_without_cursor_is_sent_to_the_snapshot),
+        cmocka_unit_test(snapshot_is_given_in_parts),
         cmocka_unit_test(feed_parameters_are_checked),
         cmocka_unit_test(deleting_a_token_ends_the_feeds_that_it_opened_and_no_others),
         cmocka_unit_test(wait_ends_when_the_host_has_acknowledged),

@@ -12,7 +12,8 @@
 
 #define CP       "497f6eca-6276-4993-bfeb-53cbbbba6f08"
 #define OTHER_CP "6c1f1d3e-0000-4000-8000-00000000000b"
-#define SNAPSHOT "/v1/sync/snapshot?control_plane_id="
+#define SNAPSHOT "/v1/sync/snapshots/unknown" /* 404 to those who may ask */
+#define FEED     "/v1/sync/feed?host=h&control_plane_id="
 
 struct world {
     char dir[64];
@@ -163,22 +164,22 @@ static void token_works_over_tls_without_a_certificate(void **state)
 
 static void certificate_named_after_a_control_plane_is_its_host(void **state)
 {
-    assert_int_equal(get(*state, SNAPSHOT CP, "host", NULL, 0), 200);
-    assert_int_equal(get(*state, SNAPSHOT OTHER_CP, "host", NULL, 0), 403);
+    assert_int_equal(get(*state, SNAPSHOT, "host", NULL, 0), 404);
+    assert_int_equal(get(*state, FEED OTHER_CP, "host", NULL, 0), 403);
     assert_int_equal(get(*state, "/v1/realms", "host", NULL, 0), 403);
 }
 
 static void token_goes_before_the_certificate(void **state)
 {
     assert_int_equal(get(*state, "/v1/realms", "host", FIXTURE_ADMIN, 0), 200);
-    assert_int_equal(get(*state, SNAPSHOT CP, "host", "wrong-token-wrong-token", 0), 401);
+    assert_int_equal(get(*state, SNAPSHOT, "host", "wrong-token-wrong-token", 0), 401);
 }
 
 static void other_certificates_are_nobody(void **state)
 {
-    long forged = get(*state, SNAPSHOT CP, "forged", NULL, 0);
+    long forged = get(*state, SNAPSHOT, "forged", NULL, 0);
 
-    assert_int_equal(get(*state, SNAPSHOT CP, "nameless", NULL, 0), 401);
+    assert_int_equal(get(*state, SNAPSHOT, "nameless", NULL, 0), 401);
     assert_true(forged == 401 || forged == 0); /* refused by us or already in the handshake */
 }
 

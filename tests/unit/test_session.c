@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/digest.h"
+#include "base/hex.h"
 #include "sync/session.h"
 #include "tests/lib/fake_source.h"
 
@@ -22,7 +24,12 @@
 #define KEY_HEX       "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 #define TOKEN         "secret-token-of-this-test"
 
-enum { NEWEST = 3, GUARD_MS = 20 * 1000, SNAPSHOT_KEYS = 2000 };
+enum {
+    NEWEST = 3,
+    GUARD_MS = 20 * 1000,
+    SNAPSHOT_KEYS = 2000,
+    SNAPSHOT_MAX_BYTES = 8 * 1024 * 1024
+};
 
 /* What the source does, by number of the feed request (from 1). */
 struct world;
@@ -55,6 +62,13 @@ struct world {
     size_t cut; /* for scripts */
     const char *text;
     void (*snapshot_script)(struct world *world, struct fake_reply *reply);
+    bool keep;                 /* what was handed over last is never durable */
+    _Atomic bool told_refused; /* in the last request for the feed */
+    bool deaf;                 /* knows no ranges */
+    unsigned misplaced;        /* answers a range that begins so much later */
+    uint64_t range_from;       /* asked for by the last request; UINT64_MAX: all */
+    uint64_t size;             /* of the snapshot */
+    uint64_t sent;             /* bytes of it, in all answers, before they are cut */
 
     /* The sink. */
     struct model_cursor durable;
@@ -120,33 +134,17 @@ static void put_ok(struct buffer *out)
     fake_head(out, "200 OK", "Content-Type: application/x-ndjson\r\n");
 }
 
-/* What a good source answers to the cursor that was asked with. */
-static void answer_well(struct world *world, struct fake_reply *reply)
-{
-    put_ok(&reply->bytes);
-    put_hello(&reply->bytes, CONTROL_PLANE, world->epoch, 1);
-    reply->then = FAKE_HOLD;
-    if (world->asked == UINT64_MAX) {
-        put(&reply->bytes, "{\"type\":\"resync\",\"reason\":\"no_cursor\"}\n");
-        reply->then = FAKE_CLOSE;
-        return;
-    }
-    for (uint64_t version = world->asked + 1; version <= NEWEST; version++)
-        put_transaction(&reply->bytes, version - 1, version);
-    put_heartbeat(&reply->bytes);
-}
-
 static int append(void *context, const void *bytes, size_t size)
 {
     return buffer_append(context, bytes, size);
 }
 
 /* A snapshot of version 1 with keys that do not compress. */
-static void make_snapshot(const char *control_plane, const char *epoch, struct buffer *out)
+static void make_snapshot(const char *control_plane, const char *epoch, uint32_t noise,
+                          struct buffer *out)
 {
     struct snapshot_header header = {.cursor.version = 1, .time_ms = 1, .keys = SNAPSHOT_KEYS};
     struct snapshot_encoder *encoder;
-    uint32_t noise = 1;
     uint32_t bytes[64];
 
     assert_true(uuid_parse(epoch, &header.cursor.epoch));
@@ -163,15 +161,38 @@ static void make_snapshot(const char *control_plane, const char *epoch, struct b
     snapshot_encoder_destroy(encoder);
 }
 
-static void answer_snapshot(struct world *world, struct fake_reply *reply)
+/* The line that names it. */
+static void put_resync(struct buffer *out, const char *epoch, const char *reason)
 {
+    char hash[2 * DIGEST_BYTES + 1];
+    uint8_t sha256[DIGEST_BYTES];
     struct buffer body;
 
-    buffer_init(&body, 8 * 1024 * 1024);
-    make_snapshot(CONTROL_PLANE, world->epoch, &body);
-    fake_head(&reply->bytes, "200 OK", "Content-Type: application/vnd.realmstore.snapshot\r\n");
-    assert_int_equal(buffer_append(&reply->bytes, body.data, body.size), 0);
+    buffer_init(&body, SNAPSHOT_MAX_BYTES);
+    make_snapshot(CONTROL_PLANE, epoch, 1, &body);
+    digest_sha256(body.data, body.size, sha256);
+    hex_encode(sha256, DIGEST_BYTES, hash);
+    put(out,
+        "{\"type\":\"resync\",\"reason\":\"%s\",\"path\":\"/v1/sync/snapshots/%s\",\"size\":%zu,"
+        "\"epoch\":\"%s\",\"version\":1}\n",
+        reason, hash, body.size, epoch);
     buffer_finish(&body);
+}
+
+/* What a good source answers to the cursor that was asked with. */
+static void answer_well(struct world *world, struct fake_reply *reply)
+{
+    put_ok(&reply->bytes);
+    put_hello(&reply->bytes, CONTROL_PLANE, world->epoch, 1);
+    reply->then = FAKE_HOLD;
+    if (world->asked == UINT64_MAX) {
+        put_resync(&reply->bytes, world->epoch, "no_cursor");
+        reply->then = FAKE_CLOSE;
+        return;
+    }
+    for (uint64_t version = world->asked + 1; version <= NEWEST; version++)
+        put_transaction(&reply->bytes, version - 1, version);
+    put_heartbeat(&reply->bytes);
 }
 
 static uint64_t number_after(const char *text, const char *name)
@@ -187,21 +208,51 @@ static bool is_for_second(const struct world *world, const struct fake_request *
     return strstr(request->head, fake_source_url(world->second) + 7) != NULL;
 }
 
+/* The whole of it, or the part that was asked for. */
+static void answer_snapshot(struct world *world, struct fake_reply *reply)
+{
+    uint64_t from = world->deaf ? UINT64_MAX : world->range_from;
+    struct buffer body;
+    char head[256];
+
+    buffer_init(&body, SNAPSHOT_MAX_BYTES);
+    make_snapshot(CONTROL_PLANE, world->epoch, 1, &body);
+    world->size = body.size;
+    if (from == UINT64_MAX) {
+        from = 0;
+        fake_head(&reply->bytes, "200 OK", "Content-Type: application/vnd.realmstore.snapshot\r\n");
+    } else {
+        assert_true(from < body.size);
+        (void)snprintf(head, sizeof(head), "Content-Range: bytes %" PRIu64 "-%zu/%zu\r\n",
+                       from + world->misplaced, body.size - 1, body.size);
+        fake_head(&reply->bytes, "206 Partial Content", head);
+    }
+    world->sent += body.size - from;
+    assert_int_equal(buffer_append(&reply->bytes, body.data + from, body.size - from), 0);
+    buffer_finish(&body);
+}
+
 static void respond(void *context, const struct fake_request *request, struct fake_reply *reply)
 {
     struct world *world = context;
 
+    const bool snapshot = strstr(request->target, "/v1/sync/snapshots/") == request->target;
+
     if (strstr(request->head, "Authorization: Bearer " TOKEN "\r\n") == NULL ||
-        strstr(request->target, "control_plane_id=" CONTROL_PLANE) == NULL)
+        (!snapshot && strstr(request->target, "control_plane_id=" CONTROL_PLANE) == NULL))
         world->authorized = false;
     if (strstr(request->target, "/v1/sync/feed?") == request->target) {
         world->asked = number_after(request->target, "&version=");
+        world->told_refused = strstr(request->target, "&refused=") != NULL;
         if (world->second != NULL && is_for_second(world, request))
             world->second_script(world, ++world->second_feeds, reply);
         else
             world->script(world, ++world->feeds, reply);
-    } else if (strstr(request->target, "/v1/sync/snapshot?") == request->target) {
+    } else if (snapshot) {
         world->snapshots++;
+        world->range_from = number_after(request->head, "Range: bytes=");
+        if (world->range_from != UINT64_MAX)
+            assert_non_null(strstr(request->head, "If-Range: \""));
         if (world->snapshot_script != NULL)
             world->snapshot_script(world, reply);
         else
@@ -294,7 +345,8 @@ static int sink_snapshot_end(void *context, struct error *err)
     (void)err;
     world->snapshots_ended++;
     world->refuse_key = false;
-    world->durable = world->loading;
+    if (!world->keep)
+        world->durable = world->loading;
     return 0;
 }
 
@@ -959,7 +1011,7 @@ static void unknown_epoch_resync(struct world *world, unsigned nth, struct fake_
     put_ok(&reply->bytes);
     put_hello(&reply->bytes, CONTROL_PLANE, EPOCH_2, 1);
     if (world->cut == 0)
-        put(&reply->bytes, "{\"type\":\"resync\",\"reason\":\"unknown_epoch\"}\n");
+        put_resync(&reply->bytes, EPOCH_2, "unknown_epoch");
     else
         put_transaction(&reply->bytes, 1, 2);
 }
@@ -1009,7 +1061,7 @@ static void resync_for_ever(struct world *world, unsigned nth, struct fake_reply
     (void)nth;
     put_ok(&reply->bytes);
     put_hello(&reply->bytes, CONTROL_PLANE, world->epoch, 1);
-    put(&reply->bytes, "{\"type\":\"resync\",\"reason\":\"too_old\"}\n");
+    put_resync(&reply->bytes, world->epoch, "too_old");
 }
 
 static bool has_failed_3_times(const struct world *world)
@@ -1034,13 +1086,13 @@ static void snapshots_that_do_not_help_are_not_taken_in_a_tight_loop(void **stat
 static void snapshot_cut(struct world *world, struct fake_reply *reply)
 {
     answer_snapshot(world, reply);
-    if (world->snapshots > 1)
+    if (world->snapshots > 1 || world->cut >= reply->bytes.size)
         return;
-    if (world->cut < reply->bytes.size)
-        reply->bytes.size -= world->cut;
+    reply->bytes.size -= world->cut;
+    world->sent -= world->cut;
 }
 
-static void snapshot_broken_off_is_dropped_and_fetched_again(void **state)
+static void snapshot_cut_anywhere_goes_on_from_there(void **state)
 {
     static const size_t cuts[] = {1, 2, 4, 5, 100, 20000, 300000, 500000};
 
@@ -1052,10 +1104,136 @@ static void snapshot_broken_off_is_dropped_and_fetched_again(void **state)
         run_until(&world, is_current);
         assert_int_equal(world.failures, 1);
         assert_int_equal(world.failed_during, SESSION_SNAPSHOT);
+        assert_int_equal(world.snapshots, 2);
+        assert_int_equal(world.snapshots_begun, 1);
         assert_int_equal(world.snapshots_ended, 1);
         assert_int_equal(world.records, SNAPSHOT_KEYS);
+        assert_int_equal(world.sent, world.size); /* each byte once */
         finish(&world);
     }
+}
+
+static void server_without_ranges_sends_it_again_and_nothing_is_taken_twice(void **state)
+{
+    struct world world = {.cut = 300000, .snapshot_script = snapshot_cut, .deaf = true};
+
+    (void)state;
+    start(&world, always_well, 0);
+    run_until(&world, is_current);
+    assert_int_equal(world.failures, 1);
+    assert_int_equal(world.snapshots_begun, 1);
+    assert_int_equal(world.records, SNAPSHOT_KEYS);
+    finish(&world);
+}
+
+static void snapshot_misplaced(struct world *world, struct fake_reply *reply)
+{
+    world->misplaced = world->snapshots == 2;
+    snapshot_cut(world, reply);
+}
+
+static void range_that_leaves_a_hole_is_refused(void **state)
+{
+    struct world world = {.cut = 300000, .snapshot_script = snapshot_misplaced};
+
+    (void)state;
+    start(&world, always_well, 0);
+    run_until(&world, is_current);
+    assert_int_equal(world.failures, 2);
+    assert_int_equal(world.last_error.code, E_PROTOCOL);
+    assert_int_equal(world.snapshots_begun, 2);
+    finish(&world);
+}
+
+static void snapshot_gone(struct world *world, struct fake_reply *reply)
+{
+    if (world->snapshots == 2)
+        fake_head(&reply->bytes, "404 Not Found", "");
+    else
+        snapshot_cut(world, reply);
+}
+
+static void snapshot_removed_while_it_was_fetched_is_asked_for_anew(void **state)
+{
+    struct world world = {.cut = 300000, .snapshot_script = snapshot_gone};
+
+    (void)state;
+    start(&world, always_well, 0);
+    run_until(&world, is_current);
+    assert_int_equal(world.failures, 2);
+    assert_int_equal(world.last_error.code, E_NOT_FOUND);
+    assert_int_equal(world.snapshots, 3);
+    assert_int_equal(world.snapshots_begun, 2);
+    assert_int_equal(world.records, SNAPSHOT_KEYS);
+    finish(&world);
+}
+
+static void snapshot_damaged(struct world *world, struct fake_reply *reply)
+{
+    answer_snapshot(world, reply);
+    if (world->snapshots == 1)
+        reply->bytes.data[reply->bytes.size - world->cut] ^= 1;
+}
+
+static void snapshot_with_a_flipped_bit_is_refused(void **state)
+{
+    static const size_t places[] = {1, 3, 100, 300000, 500000};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        struct world world = {.cut = places[i], .snapshot_script = snapshot_damaged};
+
+        start(&world, always_well, 0);
+        run_until(&world, is_current);
+        assert_int_equal(world.failures, 1);
+        assert_int_equal(world.last_error.code, E_PROTOCOL);
+        assert_int_equal(world.snapshots_ended, 1);
+        finish(&world);
+    }
+}
+
+static void snapshot_in_gzip(struct world *world, struct fake_reply *reply)
+{
+    static const unsigned char gzip[] = {0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 0, 0};
+
+    if (world->snapshots > 1) {
+        answer_snapshot(world, reply);
+        return;
+    }
+    fake_head(&reply->bytes, "200 OK", "");
+    assert_int_equal(buffer_append(&reply->bytes, gzip, sizeof(gzip)), 0);
+}
+
+static void snapshot_with_the_wrong_compression_is_refused(void **state)
+{
+    struct world world = {.snapshot_script = snapshot_in_gzip};
+
+    (void)state;
+    start(&world, always_well, 0);
+    run_until(&world, is_current);
+    assert_int_equal(world.failures, 1);
+    assert_int_equal(world.last_error.code, E_PROTOCOL);
+    assert_int_equal(world.snapshots_begun, 1);
+    finish(&world);
+}
+
+static void snapshot_too_long(struct world *world, struct fake_reply *reply)
+{
+    answer_snapshot(world, reply);
+    if (world->snapshots == 1)
+        put(&reply->bytes, "more");
+}
+
+static void snapshot_longer_than_announced_is_refused(void **state)
+{
+    struct world world = {.snapshot_script = snapshot_too_long};
+
+    (void)state;
+    start(&world, always_well, 0);
+    run_until(&world, is_current);
+    assert_int_equal(world.failures, 1);
+    assert_int_equal(world.last_error.code, E_PROTOCOL);
+    finish(&world);
 }
 
 static void snapshot_stall(struct world *world, struct fake_reply *reply)
@@ -1089,25 +1267,26 @@ static void snapshot_wrong(struct world *world, struct fake_reply *reply)
         answer_snapshot(world, reply);
         return;
     }
-    buffer_init(&body, 8 * 1024 * 1024);
+    buffer_init(&body, SNAPSHOT_MAX_BYTES);
     make_snapshot(world->cut == 0 ? OTHER_PLANE : CONTROL_PLANE,
-                  world->cut == 0 ? EPOCH_1 : EPOCH_2, &body);
+                  world->cut == 1 ? EPOCH_2 : EPOCH_1, world->cut == 2 ? 2 : 1, &body);
     fake_head(&reply->bytes, "200 OK", "");
     assert_int_equal(buffer_append(&reply->bytes, body.data, body.size), 0);
     buffer_finish(&body);
 }
 
-static void snapshot_of_another_plane_or_history_is_refused(void **state)
+static void snapshot_of_another_plane_history_or_content_is_refused(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 3; i++) {
         struct world world = {.cut = i, .snapshot_script = snapshot_wrong};
 
         start(&world, always_well, 0);
         run_until(&world, is_current);
         assert_int_equal(world.failures, 1);
         assert_int_equal(world.last_error.code, E_PROTOCOL);
-        assert_int_equal(world.snapshots_begun, 1);
+        assert_int_equal(world.snapshots_begun, i == 2 ? 2 : 1);
+        assert_int_equal(world.snapshots_ended, 1);
         finish(&world);
     }
 }
@@ -1218,6 +1397,38 @@ static void rejected_by_the_store_starts_over_with_a_snapshot(void **state)
     finish(&world);
 }
 
+static bool has_begun_a_snapshot_and_ended_it(const struct world *world)
+{
+    return world->snapshots_ended > 0;
+}
+
+static bool has_refused_three_times(const struct world *world)
+{
+    return world->failures >= 4;
+}
+
+static void refused_snapshot_is_not_fetched_again_until_it_is_accepted(void **state)
+{
+    struct world world = {.keep = true};
+    struct error err = {E_REFUSED, NULL, "it would drop too much"};
+
+    (void)state;
+    start(&world, always_well, 0);
+    run_until(&world, has_begun_a_snapshot_and_ended_it);
+    session_refuse(world.session, &err);
+    assert_false(world.told_refused);
+    run_until(&world, has_refused_three_times);
+    assert_int_equal(world.snapshots, 1);
+    assert_int_equal(world.last_error.code, E_REFUSED);
+    assert_true(world.told_refused);
+    world.keep = false;
+    session_accept(world.session);
+    run_until(&world, is_current);
+    assert_int_equal(world.snapshots, 2);
+    assert_false(world.told_refused);
+    finish(&world);
+}
+
 static bool is_connecting(const struct world *world)
 {
     return session_state(world->session) == SESSION_CONNECTING;
@@ -1263,14 +1474,21 @@ int main(void)
         cmocka_unit_test(changes_of_another_epoch_are_never_applied),
         cmocka_unit_test(other_digest_key_in_the_same_epoch_is_copied_anew),
         cmocka_unit_test(snapshots_that_do_not_help_are_not_taken_in_a_tight_loop),
-        cmocka_unit_test(snapshot_broken_off_is_dropped_and_fetched_again),
+        cmocka_unit_test(snapshot_cut_anywhere_goes_on_from_there),
+        cmocka_unit_test(server_without_ranges_sends_it_again_and_nothing_is_taken_twice),
+        cmocka_unit_test(range_that_leaves_a_hole_is_refused),
+        cmocka_unit_test(snapshot_removed_while_it_was_fetched_is_asked_for_anew),
+        cmocka_unit_test(snapshot_with_a_flipped_bit_is_refused),
+        cmocka_unit_test(snapshot_with_the_wrong_compression_is_refused),
+        cmocka_unit_test(snapshot_longer_than_announced_is_refused),
         cmocka_unit_test(snapshot_that_stalls_times_out),
-        cmocka_unit_test(snapshot_of_another_plane_or_history_is_refused),
+        cmocka_unit_test(snapshot_of_another_plane_history_or_content_is_refused),
         cmocka_unit_test(full_sink_pauses_the_feed_without_loss),
         cmocka_unit_test(full_sink_pauses_a_snapshot_without_loss),
         cmocka_unit_test(applied_version_is_acknowledged),
         cmocka_unit_test(session_waits_for_a_busy_sink_before_it_connects),
         cmocka_unit_test(rejected_by_the_store_starts_over_with_a_snapshot),
+        cmocka_unit_test(refused_snapshot_is_not_fetched_again_until_it_is_accepted),
         cmocka_unit_test(session_closes_in_every_state),
     };
 

@@ -1,0 +1,99 @@
+#!/usr/bin/env bats
+# The guard: a snapshot that takes too much away, unexplained, is refused until an operator accepts it.
+# shellcheck disable=SC2154 # bats sets $status and $output
+
+load common
+
+# Ten consumers, of which the backup in $DIR/backup knows the first $1.
+make_history() {
+  start_control
+  realm=$(make_realm prod "$CP_A")
+  for i in {1..10}; do
+    secrets[i]=$(make_key "$realm" "$(make_consumer "$realm" "user-$i")")
+    if ((i == $1)); then
+      stop_program "$CONTROL_PID"
+      cp -r "$DIR/control" "$DIR/backup"
+      start_control
+    fi
+  done
+  start_agent edge "$CP_A"
+  until_true current edge
+}
+
+# The control plane goes on from the backup, as operations.md says.
+restore_backup() {
+  stop_program "$CONTROL_PID"
+  rm -rf "$DIR/control"
+  cp -r "$DIR/backup" "$DIR/control"
+  touch "$DIR/control/new-epoch"
+  # The host's token is as old as the backup.
+  start_control
+  data_plane_token "$CP_A" >"$DIR/edge.token"
+  kill -HUP "$AGENT_PID"
+}
+
+host_state() {
+  api GET /v1/hosts | jq -r '.data[] | select(.name == "edge").state'
+}
+host_is() { [ "$(host_state)" = "$1" ]; }
+
+consumers_are() {
+  [ "$(ctl edge --json stat | jq -r '.sources[0].consumers')" = "$1" ]
+}
+
+@test "a restored control plane that lost most consumers is refused, seen refusing, and accepted by a signal" {
+  declare -a secrets
+  make_history 3
+  host_is connected
+  restore_backup
+
+  until_true host_is refusing
+  consumers_are 10
+  lookup edge "${secrets[10]}" "realm:$realm"
+  grep -q "would leave 3 of 10 consumers of realm $realm" "$DIR/edge.err"
+  transfers=$(curl -sS "$URL/metrics" | sed -nE 's/^realm_control_feed_snapshot_transfers_total //p')
+  [ "$transfers" = 1 ]
+
+  kill -USR1 "$AGENT_PID"
+  until_true consumers_are 3
+  until_true host_is connected
+  run lookup edge "${secrets[10]}" "realm:$realm"
+  [ "$status" = 1 ]
+  lookup edge "${secrets[3]}" "realm:$realm"
+  ctl edge verify
+}
+
+@test "a restored control plane that lost fewer than the limit is taken as it is" {
+  declare -a secrets
+  make_history 7
+  restore_backup
+  until_true consumers_are 7
+  until_true host_is connected
+}
+
+@test "deleting all that there is needs nobody's consent, live or by a snapshot" {
+  declare -a secrets
+  make_history 3
+  for consumer in $(api GET "/v1/realms/$realm/consumers?page[size]=9" | jq -r '.data[].id'); do
+    api DELETE "/v1/realms/$realm/consumers/$consumer?wait=applied"
+  done
+  until_true consumers_are 1
+  # Away while the last one goes, and back with a cursor that is too old.
+  kill_program "$AGENT_PID"
+  stop_program "$CONTROL_PID"
+  start_control --keep-versions 1
+  api DELETE "/v1/realms/$realm/consumers/$(api GET "/v1/realms/$realm/consumers" | jq -r '.data[0].id')"
+  for i in {1..5}; do api PATCH "/v1/realms/$realm" "{\"ttl\":1$i}" >/dev/null; done
+  run_agent edge
+  until_true consumers_are 0
+  ctl edge verify
+}
+
+@test "SIGUSR1 to an agent that refuses nothing does nothing" {
+  start_control
+  start_agent edge "$CP_A"
+  kill -USR1 "$AGENT_PID"
+  realm=$(make_realm prod "$CP_A")
+  secret=$(make_key "$realm" "$(make_consumer "$realm" Alice)")
+  lookup edge "$secret" "realm:$realm"
+}
