@@ -390,7 +390,7 @@ static void on_moved(void *context)
 static int create_apply(struct replica *replica, struct error *err)
 {
     struct apply_events events = {on_applied, on_loaded, on_apply_failed, on_readers,
-                                  on_upkeep,  on_walked,  on_moved, replica};
+                                  on_upkeep,  on_walked, on_moved,        replica};
 
     int rc = apply_create(replica->options.loop, replica->source, &events, &replica->apply, err);
 
