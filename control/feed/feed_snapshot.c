@@ -133,20 +133,21 @@ static void forget(struct feed_shelf *shelf, struct feed_file *file)
 static void trim(struct feed_shelf *shelf, const struct feed_file *newest)
 {
     unsigned formers = 0;
+    uint64_t kept = 0;
     struct feed_file *file;
     struct feed_file *next;
 
     for (file = TAILQ_FIRST(&shelf->files); file != NULL; file = next) {
+        bool former =
+            !file->serves && uuid_equal(&file->control_plane_id, &newest->control_plane_id);
+
         next = TAILQ_NEXT(file, in_shelf);
-        if (!file->serves && uuid_equal(&file->control_plane_id, &newest->control_plane_id) &&
-            ++formers > FORMER_MAX)
+        formers += former;
+        if (file != newest &&
+            ((former && formers > FORMER_MAX) || kept + file->name.size > shelf->max_bytes))
             forget(shelf, file);
-    }
-    while (shelf->bytes > shelf->max_bytes) {
-        file = TAILQ_LAST(&shelf->files, feed_file_list);
-        if (file == newest)
-            break;
-        forget(shelf, file);
+        else
+            kept += file->name.size;
     }
 }
 

@@ -110,7 +110,7 @@ int repo_key_get(struct repo *repo, const struct repo_scope *scope, const struct
                  const struct uuid *id, struct arena *arena, struct repo_key *ret,
                  struct error *err)
 {
-    struct repo_key_row row;
+    struct repo_key_row row = {.created_ms = 0};
     struct repo_txn txn;
     MDB_val record;
     int rc = repo_read_begin(repo_lmdb(repo), &txn, err);
