@@ -35,6 +35,7 @@ struct apply {
     /* As of the last job that finished. */
     struct model_cursor cursor;
     struct source_counts counts;
+    struct source_key_check key_check;
 };
 
 /* ---- the queue ---- */
@@ -123,8 +124,10 @@ static void report(struct apply *apply, const struct apply_job *job)
         apply->events.applied(apply->events.context, &job->result);
     else if (job->kind == APPLY_LOAD_END)
         apply->events.loaded(apply->events.context, &job->result);
-    else if (job->kind == APPLY_READERS && job->err.code == 0)
+    else if (job->kind == APPLY_READERS && job->readers_known) {
         apply->events.readers(apply->events.context, &job->readers);
+        apply->events.upkeep(apply->events.context, &job->upkeep, &job->err);
+    }
 }
 
 static void on_done(void *context)
@@ -137,6 +140,7 @@ static void on_done(void *context)
     apply->running = false;
     apply->cursor = job->result.cursor;
     apply->counts = job->result.counts;
+    apply->key_check = job->result.key_check;
     if (job->kind == APPLY_READERS)
         apply->readers_asked = false;
     if (apply->closing)
@@ -170,6 +174,7 @@ int apply_create(uv_loop_t *loop, struct source *source, const struct apply_even
     apply->job.source = source;
     apply->cursor = source_cursor(source);
     apply->counts = source_counts(source);
+    apply->key_check = source_key_check(source);
     rc = writer_create(loop, &calls, &apply->writer, err);
     if (rc != 0) {
         free(apply);
@@ -348,4 +353,9 @@ struct model_cursor apply_cursor(const struct apply *apply)
 struct source_counts apply_counts(const struct apply *apply)
 {
     return apply->counts;
+}
+
+bool apply_has_digest_key(const struct apply *apply, const uint8_t digest_key[DIGEST_KEY_BYTES])
+{
+    return source_key_matches(&apply->key_check, digest_key);
 }

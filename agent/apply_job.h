@@ -62,7 +62,9 @@ struct apply_job {
     enum apply_kind kind;
     struct error err; /* code 0: done */
     struct apply_result result;
-    struct source_readers readers;
+    struct source_readers readers; /* APPLY_READERS */
+    bool readers_known;            /* they are right, whatever err says of the upkeep */
+    struct source_upkeep upkeep;   /* APPLY_READERS */
 };
 
 void apply_job_run(struct apply_job *job);

@@ -39,6 +39,10 @@ struct replica_options {
     const char *host_name;              /* copied */
     unsigned guard_percent;             /* 100: off; agent/apply.h */
     const struct config_source *source; /* copied */
+    /* All that the control plane said up to `cursor` is visible to lookups; told before it is
+     * acknowledged. May be NULL. */
+    void (*visible)(void *context, const char *region, const struct model_cursor *cursor);
+    void *context;
 };
 
 struct replica;

@@ -24,6 +24,7 @@ struct replica {
     int trouble_code; /* of the last trouble that was written */
     struct log_pace connected_pace;
     struct log_pace reader_pace;
+    struct log_pace upkeep_pace;
 
     void (*closed)(void *context);
     void *closed_context;
@@ -37,6 +38,9 @@ void replica_log_loaded(const struct replica *replica, const struct apply_result
 void replica_log_refused(const struct replica *replica, const struct error *err);
 void replica_log_accepted(const struct replica *replica);
 void replica_log_reader(struct replica *replica, const struct source_readers *readers);
+void replica_log_room_again(const struct replica *replica);
+void replica_log_upkeep(struct replica *replica, const struct source_upkeep *upkeep,
+                        const struct error *err);
 void replica_log_closed(const struct replica *replica);
 
 #endif

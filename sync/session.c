@@ -66,7 +66,9 @@ static void on_timer(uv_timer_t *timer)
 
     switch (session->state) {
     case SESSION_CONNECTING:
-        (void)error_set(&err, E_TIMEOUT, "no hello within %u ms", session->options.limits.hello_ms);
+        (void)error_set(
+            &err, E_TIMEOUT, "no hello within %u ms",
+            session_hello_ms(&session->options.limits, session->failures, session->options.n_urls));
         session_fail(session, &err, 0);
         break;
     case SESSION_STREAMING:
@@ -121,16 +123,11 @@ static uint32_t random_bits(void)
     return getrandom(&bits, sizeof(bits), GRND_NONBLOCK) == sizeof(bits) ? bits : UINT32_MAX / 2;
 }
 
-static void back_off(struct session *session, const struct error *err, int64_t retry_after_ms)
+/* `floor_ms`: until the URL that comes next may be asked. */
+static void back_off(struct session *session, const struct error *err, uint32_t floor_ms)
 {
     int64_t now_ms = (int64_t)uv_now(session->options.loop);
-    struct session_trouble trouble = {
-        .urls = (unsigned)session->options.n_urls,
-        /* The first refusal of a snapshot is told to the source without delay. */
-        .refused = err->code == E_UNAUTHORIZED ||
-                   (err->code == E_REFUSED && session->state == SESSION_STREAMING),
-        .retry_after_ms = retry_after_ms,
-    };
+    struct session_trouble trouble = {.urls = session->options.n_urls, .floor_ms = floor_ms};
     struct session_failure failure = {
         .err = err,
         .url = session->options.urls[session->url],
@@ -149,16 +146,34 @@ static void back_off(struct session *session, const struct error *err, int64_t r
     session_arm(session, failure.delay_ms);
 }
 
-static void next_url(struct session *session)
+/* To ask soon again helps nobody: an operator must act. The first refusal of a snapshot is told to
+ * the source without delay all the same. */
+static bool is_final(const struct session *session, const struct error *err)
 {
-    session->url = (session->url + 1) % session->options.n_urls;
+    return err->code == E_UNAUTHORIZED ||
+           (err->code == E_REFUSED && session->state == SESSION_STREAMING);
+}
+
+/* Backs off, and goes to the URL that may be asked first. */
+static void move_on(struct session *session, const struct error *err, int64_t retry_after_ms)
+{
+    int64_t now_ms = (int64_t)uv_now(session->options.loop);
+    uint32_t alone_ms = session_alone_ms(&session->options.limits, is_final(session, err),
+                                         retry_after_ms, random_bits());
+    int64_t floor_ms;
+    size_t next;
+
+    session->alone_until_ms[session->url] = now_ms + alone_ms;
+    next = session_pick_url(session->alone_until_ms, session->options.n_urls, session->url, now_ms);
+    floor_ms = session->alone_until_ms[next] - now_ms;
+    back_off(session, err, floor_ms > 0 ? (uint32_t)floor_ms : 0);
+    session->url = next;
 }
 
 void session_fail(struct session *session, const struct error *err, int64_t retry_after_ms)
 {
     session_snapshot_drop(session);
-    back_off(session, err, retry_after_ms);
-    next_url(session);
+    move_on(session, err, retry_after_ms);
 }
 
 void session_interrupt(struct session *session, const struct error *err, int64_t retry_after_ms)
@@ -166,8 +181,7 @@ void session_interrupt(struct session *session, const struct error *err, int64_t
     if (session->snapshot_bytes > session->snapshot_cut)
         session->failures = 0; /* it gets there, piece by piece */
     session->snapshot_cut = session->snapshot_bytes;
-    back_off(session, err, retry_after_ms);
-    next_url(session);
+    move_on(session, err, retry_after_ms);
 }
 
 static bool is_refused(const struct session *session)
@@ -261,6 +275,11 @@ int session_create(const struct session_options *options, const struct session_s
     if (session == NULL)
         return error_set(err, E_NO_MEMORY, NULL);
     assert(options->n_urls > 0);
+    session->alone_until_ms = calloc(options->n_urls, sizeof(*session->alone_until_ms));
+    if (session->alone_until_ms == NULL) {
+        free(session);
+        return error_set(err, E_NO_MEMORY, NULL);
+    }
     session->options = *options;
     session->sink = *sink;
     session->resync_wanted = SESSION_RESYNC_NONE;
@@ -285,6 +304,7 @@ static void on_closed(uv_handle_t *handle)
 
     buffer_finish(&session->held);
     explicit_bzero(session->digest_key, sizeof(session->digest_key));
+    free(session->alone_until_ms);
     free(session);
     closed(context);
 }
