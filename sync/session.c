@@ -148,14 +148,20 @@ static void back_off(struct session *session, const struct error *err, uint32_t 
     session_arm(session, failure.delay_ms);
 }
 
-static void leave_url(struct session *session, const struct error *err, int64_t retry_after_ms)
+/* To ask soon again helps nobody: an operator must act. The first refusal of a snapshot is told to
+ * the source without delay all the same. */
+static bool is_final(const struct session *session, const struct error *err)
+{
+    return err->code == E_UNAUTHORIZED ||
+           (err->code == E_REFUSED && session->state == SESSION_STREAMING);
+}
+
+/* Backs off, and goes to the URL that may be asked first. */
+static void move_on(struct session *session, const struct error *err, int64_t retry_after_ms)
 {
     int64_t now_ms = (int64_t)uv_now(session->options.loop);
-    /* The first refusal of a snapshot is told to the source without delay. */
-    bool refused = err->code == E_UNAUTHORIZED ||
-                   (err->code == E_REFUSED && session->state == SESSION_STREAMING);
-    uint32_t alone_ms =
-        session_alone_ms(&session->options.limits, refused, retry_after_ms, random_bits());
+    uint32_t alone_ms = session_alone_ms(&session->options.limits, is_final(session, err),
+                                         retry_after_ms, random_bits());
     int64_t floor_ms;
     size_t next;
 
@@ -169,7 +175,7 @@ static void leave_url(struct session *session, const struct error *err, int64_t 
 void session_fail(struct session *session, const struct error *err, int64_t retry_after_ms)
 {
     session_snapshot_drop(session);
-    leave_url(session, err, retry_after_ms);
+    move_on(session, err, retry_after_ms);
 }
 
 void session_interrupt(struct session *session, const struct error *err, int64_t retry_after_ms)
@@ -177,7 +183,7 @@ void session_interrupt(struct session *session, const struct error *err, int64_t
     if (session->snapshot_bytes > session->snapshot_cut)
         session->failures = 0; /* it gets there, piece by piece */
     session->snapshot_cut = session->snapshot_bytes;
-    leave_url(session, err, retry_after_ms);
+    move_on(session, err, retry_after_ms);
 }
 
 static bool is_refused(const struct session *session)

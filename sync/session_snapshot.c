@@ -16,6 +16,7 @@
 #include "sync/session_internal.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/hex.h"
@@ -210,12 +211,13 @@ static void on_done(void *context, const struct http_result *result)
 static void request(struct session *session)
 {
     struct http_handler handler = {on_data, on_done, session};
-    char etag[2 * DIGEST_BYTES + 3] = "\"";
+    char hash[2 * DIGEST_BYTES + 1];
+    char etag[sizeof(hash) + 2];
     struct http_request_options what = {.range_from = session->snapshot_bytes};
     struct error err = ERROR_INIT;
 
-    hex_encode(session->snapshot.sha256, DIGEST_BYTES, etag + 1);
-    (void)strcat(etag, "\"");
+    hex_encode(session->snapshot.sha256, DIGEST_BYTES, hash);
+    (void)snprintf(etag, sizeof(etag), "\"%s\"", hash); /* fits */
     if (session->snapshot_bytes > 0)
         what.if_range = etag;
     session->snapshot_placed = false;

@@ -242,7 +242,7 @@ static void *builder_main(void *context)
 int feed_builder_order(struct feed *feed, const struct uuid *control_plane_id)
 {
     struct feed_shelf *shelf = &feed->shelf;
-    struct feed_order *order;
+    struct feed_order *order = NULL;
     int rc = 0;
 
     pthread_mutex_lock(&shelf->lock);

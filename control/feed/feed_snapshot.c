@@ -5,8 +5,8 @@
  * Files go when nobody has asked for them for a while, or when all together take too much room;
  * whoever has one open reads on. feed_builder.c makes them.
  *
- * Failure modes: a file that vanished from the disk is forgotten, and the next host makes a new one
- * necessary. The directory needs no fsync and is emptied at the start.
+ * Failure modes: a file that vanished from the disk, or was cut short there, is forgotten, and the
+ * next host makes a new one necessary. The directory needs no fsync and is emptied at the start.
  */
 #include "control/feed/feed_internal.h"
 
@@ -107,7 +107,7 @@ static void use(struct feed_shelf *shelf, struct feed_file *file)
 
 static struct feed_file *find(struct feed_shelf *shelf, const uint8_t sha256[DIGEST_BYTES])
 {
-    struct feed_file *file;
+    struct feed_file *file = NULL;
 
     TAILQ_FOREACH(file, &shelf->files, in_shelf)
     {
@@ -133,17 +133,22 @@ static void forget(struct feed_shelf *shelf, struct feed_file *file)
 static void trim(struct feed_shelf *shelf, const struct feed_file *newest)
 {
     unsigned formers = 0;
+    uint64_t kept = 0;
     struct feed_file *file;
     struct feed_file *next;
 
     for (file = TAILQ_FIRST(&shelf->files); file != NULL; file = next) {
+        bool former =
+            !file->serves && uuid_equal(&file->control_plane_id, &newest->control_plane_id);
+
         next = TAILQ_NEXT(file, in_shelf);
-        if (!file->serves && uuid_equal(&file->control_plane_id, &newest->control_plane_id) &&
-            ++formers > FORMER_MAX)
+        formers += former;
+        if (file != newest &&
+            ((former && formers > FORMER_MAX) || kept + file->name.size > shelf->max_bytes))
             forget(shelf, file);
+        else
+            kept += file->name.size;
     }
-    while (shelf->bytes > shelf->max_bytes && TAILQ_NEXT(newest, in_shelf) != NULL)
-        forget(shelf, TAILQ_LAST(&shelf->files, feed_file_list));
 }
 
 /* ---- for the builder ---- */
@@ -151,7 +156,7 @@ static void trim(struct feed_shelf *shelf, const struct feed_file *newest)
 bool feed_shelf_serving(struct feed_shelf *shelf, const struct uuid *control_plane_id,
                         struct feed_file *ret)
 {
-    struct feed_file *file;
+    struct feed_file *file = NULL;
     bool found = false;
 
     pthread_mutex_lock(&shelf->lock);
@@ -184,7 +189,7 @@ void feed_shelf_checked(struct feed_shelf *shelf, const uint8_t sha256[DIGEST_BY
 static void insert(struct feed_shelf *shelf, struct feed_file *file)
 {
     struct feed_file *same = find(shelf, file->name.sha256);
-    struct feed_file *other;
+    struct feed_file *other = NULL;
 
     if (same != NULL) { /* its bytes are the same, its file was replaced */
         shelf->bytes -= same->name.size;
@@ -244,6 +249,14 @@ void feed_shelf_prune(struct feed_shelf *shelf)
     pthread_mutex_unlock(&shelf->lock);
 }
 
+/* Cut short by whatever happened to the disk, it would break off at every host. */
+static bool is_whole(int fd, const struct feed_file *file)
+{
+    struct stat info;
+
+    return fstat(fd, &info) == 0 && (uint64_t)info.st_size == file->name.size;
+}
+
 static int open_file(struct feed_shelf *shelf, const struct uuid *control_plane_id,
                      const uint8_t sha256[DIGEST_BYTES], struct feed_snapshot *ret,
                      struct error *err)
@@ -256,7 +269,9 @@ static int open_file(struct feed_shelf *shelf, const struct uuid *control_plane_
         return error_set(err, E_NOT_FOUND, "This snapshot is not kept (any more).");
     feed_shelf_path(shelf, sha256, path);
     fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 && errno == ENOENT) {
+    if ((fd < 0 && errno == ENOENT) || (fd >= 0 && !is_whole(fd, file))) {
+        if (fd >= 0)
+            (void)close(fd); /* only read from */
         forget(shelf, file);
         return error_set(err, E_NOT_FOUND, "This snapshot is not kept any more.");
     }

@@ -110,7 +110,7 @@ int repo_key_get(struct repo *repo, const struct repo_scope *scope, const struct
                  const struct uuid *id, struct arena *arena, struct repo_key *ret,
                  struct error *err)
 {
-    struct repo_key_row row;
+    struct repo_key_row row = {.created_ms = 0};
     struct repo_txn txn;
     MDB_val record;
     int rc = repo_read_begin(repo_lmdb(repo), &txn, err);
@@ -341,7 +341,7 @@ static int delete_key(struct repo_write *write, void *context, struct error *err
     const struct key_args *args = context;
     struct repo_bytes key =
         repo_key_with_id(repo_keys_of(args->scope, args->consumer_id), args->id);
-    struct repo_key_row row;
+    struct repo_key_row row = {.created_ms = 0};
     int rc = check_path(&write->txn, args->scope, args->consumer_id, err);
 
     if (rc == 0)

@@ -9,7 +9,7 @@
 #include "control/rest/rest_form.h"
 #include "control/rest/rest_routes.h"
 
-enum { HOST_MAX = 255, AGENT_MAX = 64 };
+enum { HOST_MAX = 255, AGENT_MAX = 64, ETAG_SIZE = 2 * DIGEST_BYTES + 3 };
 
 int sync_http_check_control_plane(struct rest_call *call, const struct uuid *id)
 {
@@ -183,17 +183,18 @@ static int add_snapshot_headers(struct rest_call *call, const struct model_curso
 }
 
 /* The strong validator is the content's digest itself, quoted. */
-static void make_etag(const uint8_t sha256[DIGEST_BYTES], char etag[2 * DIGEST_BYTES + 3])
+static void make_etag(const uint8_t sha256[DIGEST_BYTES], char etag[ETAG_SIZE])
 {
-    etag[0] = '"';
-    hex_encode(sha256, DIGEST_BYTES, etag + 1);
-    (void)strcat(etag, "\"");
+    char hash[2 * DIGEST_BYTES + 1];
+
+    hex_encode(sha256, DIGEST_BYTES, hash);
+    (void)snprintf(etag, ETAG_SIZE, "\"%s\"", hash); /* fits */
 }
 
 int sync_http_snapshot(struct rest_call *call)
 {
     const char *hash = call->params[0].text;
-    char etag[2 * DIGEST_BYTES + 3];
+    char etag[ETAG_SIZE];
     uint8_t sha256[DIGEST_BYTES];
     struct feed_snapshot snapshot;
     struct feed *feed = call->rest->feed;

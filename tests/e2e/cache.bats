@@ -88,7 +88,8 @@ teardown_nginx() {
   until_true grep -q 'snapshot' "$DIR/edge.err"
   # Its digest is wrong, so it never serves; the operator empties the cache, and the agent comes by itself.
   until_true grep -Eq 'not intact|not those that it is named after|kind|frame' "$DIR/edge.err"
-  ! agent_is edge live
+  run agent_is edge live
+  [ "$status" != 0 ]
   find "$DIR/nginx/cache" -type f -delete
   until_true agent_is edge live
   lookup edge "$secret" "realm:$realm"

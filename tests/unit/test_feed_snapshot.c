@@ -377,6 +377,17 @@ static void file_that_somebody_removed_is_made_again(void **state)
     assert_int_equal(built(), 2);
 }
 
+static void file_that_was_cut_short_on_the_disk_is_made_again(void **state)
+{
+    const struct snapshot_name name = ask();
+
+    (void)state;
+    assert_int_equal(truncate(path_of(&name), (off_t)name.size - 1), 0);
+    assert_int_equal(open_code(&name, &cp), E_NOT_FOUND);
+    decode(get());
+    assert_int_equal(built(), 2);
+}
+
 static void same_state_has_the_same_name(void **state)
 {
     const struct snapshot_name before = ask();
@@ -455,6 +466,7 @@ int main(void)
         TEST(former_file_stays_for_who_is_in_the_middle_of_it_and_no_more),
         TEST(files_together_stay_within_their_limit),
         TEST(file_that_somebody_removed_is_made_again),
+        TEST(file_that_was_cut_short_on_the_disk_is_made_again),
         TEST(same_state_has_the_same_name),
         TEST(changes_since_must_fit_into_a_transaction_with_room_to_spare),
         TEST(start_removes_what_an_earlier_run_left),

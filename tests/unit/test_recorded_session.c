@@ -172,6 +172,7 @@ static void on_resync(void *context, enum feed_resync_reason reason,
                       const struct snapshot_name *snapshot)
 {
     (void)context;
+    (void)snapshot;
     (void)reason;
     (void)snapshot;
 }
