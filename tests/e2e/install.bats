@@ -47,6 +47,15 @@ installed() {
   [ -f "$root/share/doc/realmstore/realm-agent.yaml" ]
 }
 
+@test "the Lua binding is installed, and finds the library of its installation" {
+  [ -z "${REALMSTORE_SANITIZED:-}" ] || skip 'LuaJIT has no sanitizers'
+  installed
+  LUA_PATH="$root/share/lua/5.1/?.lua" luajit -e "
+    local nothing, message, code = assert(require('realmstore').open('$DIR/nowhere')):status()
+    assert(not nothing and code == -3, message)
+    assert(io.open('/proc/self/maps'):read('*a'):find('$root/lib/librealmstore.so.1', 1, true))"
+}
+
 # loads MODULE: NGINX takes the module, and finds its library.
 loads() {
   printf 'load_module %s;\npid %s/pid;\nerror_log stderr;\nevents {}\nhttp { access_log off; realm_store %s; }\n' "$1" "$DIR" "$DIR" \
