@@ -13,7 +13,7 @@ install: all install-files
 # What is built, put down without looking whether it is current.
 install-files:
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(PREFIX)/bin $(PREFIX)/include $(libdir)/pkgconfig \
-	  $(unitdir) $(docdir) $(luadir) $(mandir)/man1 $(mandir)/man3 $(mandir)/man8)
+	  $(unitdir) $(docdir) $(luadir)/kong/plugins/realm-auth $(mandir)/man1 $(mandir)/man3 $(mandir)/man8)
 	$(INSTALL) -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
 	$(INSTALL) -m 755 $(BUILD)/lib/$(SONAME) $(DESTDIR)$(libdir)
 	ln -sf $(SONAME) $(DESTDIR)$(libdir)/librealmstore.so
@@ -24,6 +24,7 @@ install-files:
 	if [ -f $(NGINX_MODULE) ]; then $(INSTALL) -d $(DESTDIR)$(nginxdir) && \
 	  $(INSTALL) -m 644 $(NGINX_MODULE) $(DESTDIR)$(nginxdir); fi
 	$(INSTALL) -m 644 gateway/lua/realmstore.lua $(DESTDIR)$(luadir)
+	$(INSTALL) -m 644 $(wildcard gateway/kong/kong/plugins/realm-auth/*.lua) $(DESTDIR)$(luadir)/kong/plugins/realm-auth
 	$(INSTALL) -m 644 include/realmstore.h $(DESTDIR)$(PREFIX)/include
 	$(INSTALL) -m 644 docs/man/realmctl.1 $(DESTDIR)$(mandir)/man1
 	$(INSTALL) -m 644 docs/man/realmstore.3 $(DESTDIR)$(mandir)/man3

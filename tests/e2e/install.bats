@@ -47,13 +47,14 @@ installed() {
   [ -f "$root/share/doc/realmstore/realm-agent.yaml" ]
 }
 
-@test "the Lua binding is installed, and finds the library of its installation" {
+@test "the Lua binding and the Kong plugin are installed, and the binding finds the library of its installation" {
   [ -z "${REALMSTORE_SANITIZED:-}" ] || skip 'LuaJIT has no sanitizers'
   installed
   LUA_PATH="$root/share/lua/5.1/?.lua" luajit -e "
     local nothing, message, code = assert(require('realmstore').open('$DIR/nowhere')):status()
     assert(not nothing and code == -3, message)
     assert(io.open('/proc/self/maps'):read('*a'):find('$root/lib/librealmstore.so.1', 1, true))"
+  diff -r "$BATS_TEST_DIRNAME/../../gateway/kong/kong" "$root/share/lua/5.1/kong"
 }
 
 # loads MODULE: NGINX takes the module, and finds its library.
