@@ -194,6 +194,17 @@ workers_differ_from() { [ -n "$(workers)" ] && [ "$(workers)" != "$1" ]; }
   [ "$(tells '.[0].mode')" = retained ]
 }
 
+@test "an answer that was overtaken while it was copied is looked up again" {
+  start_people
+  change() {
+    api DELETE "/v1/realms/$PROD/consumers/$ALICE/keys/$KEY_ID?wait=applied" ||
+      api PATCH "/v1/realms/$PROD/consumers/$ALICE?wait=applied" "{\"custom_id\":\"c-$RANDOM$RANDOM\"}"
+  }
+  declare -p URL ADMIN_TOKEN PROD ALICE KEY_ID >"$DIR/change"
+  { declare -f api change && echo change; } >>"$DIR/change"
+  lua "$ROOT/tests/lua/overtaken.lua" "$DIR/edge" "realm:$PROD" "$SECRET" "bash '$DIR/change' >'$DIR/changed' 2>&1"
+}
+
 @test "status is what realmctl says" {
   start_people
   start_lua
