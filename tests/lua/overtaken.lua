@@ -1,5 +1,5 @@
--- overtaken.lua DIR SOURCE KEY CHANGE - in retained mode, runs the command CHANGE while an answer is being copied, until
--- the library says the snapshot was overtaken. The first run of CHANGE revokes KEY: a second look finds nobody.
+-- overtaken.lua DIR SOURCE KEY CHANGE - in retained mode, runs the command CHANGE while an answer is being copied,
+-- until the library says the snapshot was overtaken. CHANGE revokes KEY first: a second look finds nobody.
 local ffi = require "ffi"
 local realmstore = require "realmstore"
 local dir, source, key, change = unpack(arg)
