@@ -142,6 +142,8 @@ load common
   (umask 077 && data_plane_token "$CP_A" >"$DIR/edge.token")
   other=$(make_realm prod "$CP_A")
   kill -HUP "$AGENT_PID"
+  until_true grep -q 'would leave 0 of 1 consumers' "$DIR/edge.err" # the guard asks first
+  kill -USR1 "$AGENT_PID"
   until_true agent_is edge live
   run lookup edge "$secret" "realm:$realm"
   [ "$status" = 1 ]
