@@ -104,16 +104,21 @@ void realm_auth_store_close(void)
 
 /* ---- copying an answer ---- */
 
+enum { REALM_AUTH_TEXT_MAX = 1024 }; /* bytes of the longest string in an answer */
+
+/* With a limit, for the end of a string may be gone when a snapshot was overtaken; rs_check() tells
+ * that afterwards. */
 static ngx_int_t copy(ngx_pool_t *pool, const char *text, ngx_str_t *ret)
 {
     ngx_str_set(ret, "");
     if (text == NULL)
         return NGX_OK;
-    ret->len = ngx_strlen(text);
+    ret->len = strnlen(text, REALM_AUTH_TEXT_MAX);
     ret->data = ngx_pnalloc(pool, ret->len + 1);
     if (ret->data == NULL)
         return NGX_ERROR;
-    ngx_memcpy(ret->data, text, ret->len + 1);
+    ngx_memcpy(ret->data, text, ret->len);
+    ret->data[ret->len] = '\0';
     return NGX_OK;
 }
 
