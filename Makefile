@@ -58,9 +58,10 @@ include store/library.mk
 all: $(PROGRAMS) $(LIBRARY) $(BUILD)/lib/librealmstore.a
 
 help:
-	@echo 'make            programs in $(BUILD)/bin, library in $(BUILD)/lib'
+	@echo 'make            programs in $(BUILD)/bin, library in $(BUILD)/lib, NGINX module in $(BUILD)/nginx'
 	@echo 'make demo       install what is missing, build, show the whole path on loopback'
 	@echo 'make test       install what is missing, build, run every test (T=pattern: some of them)'
+	@echo 'make soak       random faults under readers for SOAK_SECONDS=300, every bit and every write (SEED=n)'
 	@echo 'make asan       the same tests under AddressSanitizer and UBSan'
 	@echo 'make fuzz       the fuzz targets, FUZZ_SECONDS=60 each'
 	@echo 'make bench      figures as ratios against their peers (N=1000000: size)'
@@ -129,6 +130,7 @@ $(BUILD)/lib/librealmstore.a: $(LIBRARY_OBJ)
 	@rm -f $@
 	$(Q)ar rcs $@ $^
 
+include gateway/nginx/module.mk
 include tests/tests.mk
 include bench/bench.mk
 include packaging/install.mk

@@ -21,7 +21,7 @@
 
 /* ---- stopping ---- */
 
-static void on_http_closed(void *context)
+static void on_part_closed(void *context)
 {
     (void)context; /* the loop ends by itself when nothing is left in it */
 }
@@ -29,8 +29,12 @@ static void on_http_closed(void *context)
 static void close_loop_parts(struct agent *agent)
 {
     agent->phase = AGENT_CLOSED;
+    if (agent->ask != NULL)
+        ask_close(agent->ask, on_part_closed, agent); /* answers what the server waits for */
+    if (agent->ask_server != NULL)
+        ask_server_stop(agent->ask_server, on_part_closed, agent);
     if (agent->http != NULL)
-        http_client_close(agent->http, on_http_closed, agent);
+        http_client_close(agent->http, on_part_closed, agent);
     uv_close((uv_handle_t *)&agent->on_term, NULL); /* part of *agent: nothing to free */
     uv_close((uv_handle_t *)&agent->on_int, NULL);
     uv_close((uv_handle_t *)&agent->on_hup, NULL);
@@ -51,6 +55,8 @@ static void stop(struct agent *agent)
         return;
     agent->phase = AGENT_STOPPING;
     (void)sd_notify(0, "STOPPING=1"); /* without systemd these do nothing */
+    if (agent->ask_server != NULL)
+        ask_server_quiesce(agent->ask_server);
     agent_close_sources(agent);
     agent_source_closed(agent); /* there may have been none */
 }
@@ -126,6 +132,47 @@ int agent_apply_listen(struct agent *agent, struct error *err)
     return 0;
 }
 
+static int open_ask(struct agent *agent, struct error *err)
+{
+    struct ask_options options = {
+        .loop = &agent->loop,
+        .http = agent->http,
+        .board = agent->board,
+        .log = &agent->log,
+        .store_dir = agent->config->store_dir,
+        .retention_ms = agent->config->retention_ms,
+        .control_plane_id = agent->config->control_plane_id,
+        .clock = clock_system,
+        .limits = ask_limits_default,
+    };
+    int rc = ask_create(&options, &agent->ask, err);
+
+    return rc == 0 ? ask_configure(agent->ask, agent->config->sources, agent->config->sources_count,
+                                   err)
+                   : rc;
+}
+
+static void on_question(void *context, struct ask_question *question, struct ask_exchange *exchange)
+{
+    struct agent *agent = context;
+
+    ask_start(agent->ask, question, ask_server_answer, exchange);
+}
+
+/* A store directory of a longer name than a socket can have works, but for questions on demand. */
+static int serve_ask(struct agent *agent, struct error *err)
+{
+    int rc = ask_server_start(&agent->loop, agent->config->store_dir, agent->board, on_question,
+                              agent, &agent->ask_server, err);
+
+    if (rc == E_TOO_LARGE) {
+        log_warning(&agent->log, "no questions on demand: %s", err->message);
+        *err = (struct error)ERROR_INIT;
+        return 0;
+    }
+    return rc;
+}
+
 static int from_uv(int code, const char *what, struct error *err)
 {
     if (code == 0)
@@ -192,9 +239,13 @@ static int start(struct agent *agent, struct error *err)
         rc = agent->board != NULL ? 0 : error_set(err, E_NO_MEMORY, NULL);
     }
     if (rc == 0)
+        rc = open_ask(agent, err);
+    if (rc == 0)
         rc = agent_apply_sources(agent, err);
     if (rc == 0)
         rc = store_prune(agent->store, err);
+    if (rc == 0)
+        rc = serve_ask(agent, err);
     if (rc == 0)
         rc = agent_apply_listen(agent, err);
     return rc;

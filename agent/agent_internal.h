@@ -6,6 +6,7 @@
 #include <uv.h>
 
 #include "agent/agent.h"
+#include "agent/ask_server.h"
 #include "agent/replica.h"
 #include "agent/status_server.h"
 
@@ -27,10 +28,12 @@ struct agent {
     char *const *environment; /* borrowed */
     struct config *config;    /* owned */
     struct log log;
-    struct store *store;          /* owned */
-    struct http_client *http;     /* owned */
-    struct board *board;          /* owned */
-    struct status_server *status; /* owned; NULL: off */
+    struct store *store;           /* owned */
+    struct http_client *http;      /* owned */
+    struct board *board;           /* owned */
+    struct status_server *status;  /* owned; NULL: off */
+    struct ask *ask;               /* owned */
+    struct ask_server *ask_server; /* owned; NULL: off */
     _Atomic int64_t pulse;
     enum agent_phase phase;
     struct agent_slot slots[CONFIG_SOURCES_MAX];

@@ -37,6 +37,13 @@ static struct agent_slot *find_slot(struct agent *agent, const char *region)
     return free_slot;
 }
 
+static void on_visible(void *context, const char *region, const struct model_cursor *cursor)
+{
+    struct agent *agent = context;
+
+    ask_reached(agent->ask, region, cursor);
+}
+
 static int start_source(struct agent *agent, struct agent_slot *slot,
                         const struct config_source *source, struct error *err)
 {
@@ -49,6 +56,8 @@ static int start_source(struct agent *agent, struct agent_slot *slot,
         .control_plane_id = agent->config->control_plane_id,
         .host_name = agent->config->host_name,
         .source = source,
+        .visible = on_visible,
+        .context = agent,
     };
     int rc = replica_create(&options, &slot->replica, err);
 
@@ -182,6 +191,12 @@ void agent_reload(struct agent *agent)
     notify_reloading();
     if (config_load(agent->path, agent->environment, &next, &err) != 0) {
         log_error(&agent->log, "reload: %s; the former configuration stays", err.message);
+        (void)sd_notify(0, "READY=1");
+        return;
+    }
+    if (ask_configure(agent->ask, next->sources, next->sources_count, &err) != 0) {
+        log_error(&agent->log, "reload: %s; the former configuration stays", err.message);
+        config_free(next);
         (void)sd_notify(0, "READY=1");
         return;
     }

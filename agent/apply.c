@@ -35,6 +35,7 @@ struct apply {
     /* As of the last job that finished. */
     struct model_cursor cursor;
     struct source_counts counts;
+    struct source_key_check key_check;
 };
 
 /* ---- the queue ---- */
@@ -134,9 +135,10 @@ static void report(struct apply *apply, const struct apply_job *job)
         apply->events.applied(apply->events.context, &job->result);
     else if (job->kind == APPLY_LOAD_END)
         apply->events.loaded(apply->events.context, &job->result);
-    else if (job->kind == APPLY_READERS && job->err.code == 0)
+    else if (job->kind == APPLY_READERS && job->readers_known) {
         apply->events.readers(apply->events.context, &job->readers);
-    else if (job->kind == APPLY_WALK && job->err.code == 0)
+        apply->events.upkeep(apply->events.context, &job->upkeep, &job->err);
+    } else if (job->kind == APPLY_WALK && job->err.code == 0)
         apply->events.walked(apply->events.context, &job->walked);
 }
 
@@ -150,6 +152,7 @@ static void on_done(void *context)
     apply->running = false;
     apply->cursor = job->result.cursor;
     apply->counts = job->result.counts;
+    apply->key_check = job->result.key_check;
     if (job->kind == APPLY_READERS)
         apply->readers_asked = false;
     if (job->kind == APPLY_WALK)
@@ -184,6 +187,7 @@ int apply_create(uv_loop_t *loop, struct source *source, const struct apply_even
     apply->job.source = source;
     apply->cursor = source_cursor(source);
     apply->counts = source_counts(source);
+    apply->key_check = source_key_check(source);
     rc = writer_create(loop, &calls, &apply->writer, err);
     if (rc != 0) {
         free(apply);
@@ -360,4 +364,9 @@ struct model_cursor apply_cursor(const struct apply *apply)
 struct source_counts apply_counts(const struct apply *apply)
 {
     return apply->counts;
+}
+
+bool apply_has_digest_key(const struct apply *apply, const uint8_t digest_key[DIGEST_KEY_BYTES])
+{
+    return source_key_matches(&apply->key_check, digest_key);
 }

@@ -51,6 +51,7 @@ struct apply_compared {
 struct apply_result {
     struct model_cursor cursor;
     struct source_counts counts;
+    struct source_key_check key_check;
     int64_t time_ms;               /* source's wall time of its commit */
     int64_t oldest_time_ms;        /* the same of the first transaction of the batch */
     int64_t received_ms;           /* boot time at which the newest of it came */
@@ -67,6 +68,8 @@ struct apply_events {
     /* `loading`: it was a load that failed. */
     void (*failed)(void *context, const struct error *err, bool loading);
     void (*readers)(void *context, const struct source_readers *readers);
+    /* Follows readers(); err->code 0: all is well. */
+    void (*upkeep)(void *context, const struct source_upkeep *upkeep, const struct error *err);
     void (*walked)(void *context, const struct source_walked *walked);
     void (*moved)(void *context);
     void *context;
@@ -92,7 +95,7 @@ int apply_load_record(struct apply *apply, const struct snapshot_record *record,
 int apply_load_end(struct apply *apply, struct error *err);
 void apply_load_abort(struct apply *apply);
 
-/* Asks for readers(), unless an earlier question waits still. */
+/* Asks for readers() and upkeep(), unless an earlier question waits still. */
 void apply_check_readers(struct apply *apply);
 
 /* Asks for one slice of the walk over the store's own file: walked(), or failed() when the file
@@ -106,5 +109,6 @@ size_t apply_queued_bytes(const struct apply *apply);
 /* What is durable, as of the last job that finished. */
 struct model_cursor apply_cursor(const struct apply *apply);
 struct source_counts apply_counts(const struct apply *apply);
+bool apply_has_digest_key(const struct apply *apply, const uint8_t digest_key[DIGEST_KEY_BYTES]);
 
 #endif

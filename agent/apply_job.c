@@ -120,38 +120,54 @@ static int put_transaction(struct apply_job *job, const struct apply_item *item)
     return 0;
 }
 
-static void run_batch(struct apply_job *job)
+static int try_batch(struct apply_job *job)
 {
     const struct apply_item *last = NULL;
 
+    job->err = (struct error)ERROR_INIT;
+    job->result = (struct apply_result){.time_ms = 0};
     if (source_begin(job->source, &job->err) != 0)
-        return;
+        return job->err.code;
     for (const struct apply_item *item = job->items; item != NULL; item = item->next) {
         if (put_transaction(job, item) != 0) {
             source_abort(job->source);
-            return;
+            return job->err.code;
         }
         last = item;
     }
     assert(last != NULL); /* a job is never empty */
-    (void)source_commit(job->source, &last->transaction->cursor, job->result.time_ms, &job->err);
+    return source_commit(job->source, &last->transaction->cursor, job->result.time_ms, &job->err);
+}
+
+/* Each turn enlarges the map or frees disk; there are few turns until neither is possible. */
+static void run_batch(struct apply_job *job)
+{
+    int rc = try_batch(job);
+
+    while (rc == E_NO_SPACE && source_make_room(job->source))
+        rc = try_batch(job);
 }
 
 /* ---- loads ---- */
 
-static void run_load_begin(struct apply_job *job)
-{
-    if (source_load_begin(job->source, job->items->load.digest_key, &job->err) != 0)
-        return;
-    job->loading = true;
-    job->header = job->items->load.header;
-}
-
+/* After a failure, which job->err tells, or when the session gives the load up. */
 static void run_load_abort(struct apply_job *job)
 {
     if (job->loading)
         source_load_abort(job->source);
     job->loading = false;
+    if (job->err.code == E_NO_SPACE)
+        source_make_load_room(job->source);
+}
+
+static void run_load_begin(struct apply_job *job)
+{
+    if (source_load_begin(job->source, job->items->load.digest_key, &job->err) != 0) {
+        run_load_abort(job);
+        return;
+    }
+    job->loading = true;
+    job->header = job->items->load.header;
 }
 
 static void run_load_chunk(struct apply_job *job)
@@ -185,6 +201,15 @@ static void run_load_end(struct apply_job *job)
     job->result.fallback = source_fallback(job->source);
 }
 
+/* ---- upkeep ---- */
+
+static void run_upkeep(struct apply_job *job)
+{
+    job->readers_known = source_check_readers(job->source, &job->readers, &job->err) == 0;
+    if (job->readers_known)
+        (void)source_upkeep(job->source, &job->readers, &job->upkeep, &job->err); /* err tells */
+}
+
 void apply_job_run(struct apply_job *job)
 {
     uint64_t start_ns = uv_hrtime();
@@ -206,7 +231,7 @@ void apply_job_run(struct apply_job *job)
         run_load_abort(job);
         break;
     case APPLY_READERS:
-        (void)source_check_readers(job->source, &job->readers, &job->err);
+        run_upkeep(job);
         break;
     case APPLY_WALK:
         (void)source_walk(job->source, &job->walked, &job->err);
@@ -215,4 +240,5 @@ void apply_job_run(struct apply_job *job)
     job->result.duration_us = (uv_hrtime() - start_ns) / 1000;
     job->result.cursor = source_cursor(job->source);
     job->result.counts = source_counts(job->source);
+    job->result.key_check = source_key_check(job->source);
 }

@@ -55,8 +55,10 @@ struct apply_job {
     enum apply_kind kind;
     struct error err; /* code 0: done */
     struct apply_result result;
-    struct source_readers readers;
-    struct source_walked walked;
+    struct source_readers readers; /* APPLY_READERS */
+    bool readers_known;            /* they are right, whatever err says of the upkeep */
+    struct source_upkeep upkeep;   /* APPLY_READERS */
+    struct source_walked walked;   /* APPLY_WALK */
 };
 
 void apply_job_run(struct apply_job *job);

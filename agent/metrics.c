@@ -89,6 +89,20 @@ void board_remove(struct board *board, const char *region)
     (void)pthread_mutex_unlock(&board->mutex);
 }
 
+void board_publish_ask(struct board *board, const struct ask_metrics *metrics)
+{
+    (void)pthread_mutex_lock(&board->mutex);
+    board->now.ask = *metrics;
+    (void)pthread_mutex_unlock(&board->mutex);
+}
+
+void board_count_refused(struct board *board)
+{
+    (void)pthread_mutex_lock(&board->mutex);
+    board->now.ask_refused++;
+    (void)pthread_mutex_unlock(&board->mutex);
+}
+
 void board_read(struct board *board, struct board_copy *ret)
 {
     (void)pthread_mutex_lock(&board->mutex);

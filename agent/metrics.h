@@ -49,6 +49,7 @@ struct source_metrics {
     uint64_t pauses;
     uint64_t readers;
     uint64_t reader_lag; /* commits that the oldest reader is behind */
+    uint64_t reader_pid; /* of that reader; 0: none */
     uint64_t readers_cleared;
     uint64_t retained; /* transactions kept for readers without slots */
     int64_t retained_age_ms;
@@ -59,10 +60,36 @@ struct source_metrics {
     uint64_t mended;            /* pieces of the lookup table that were damaged */
     uint64_t walked_records;
     uint64_t walk_rounds;
+    uint64_t no_room;    /* 1: the last attempt to write failed for want of room */
+    uint64_t file_bytes; /* of the generation that serves */
+    uint64_t used_bytes; /* of it, what the newest version needs */
+    uint64_t map_bytes;
+    uint64_t disk_free_bytes;
+    uint64_t compactions;
+    uint64_t previous; /* 1: a generation is kept for a rollback */
+};
+
+/* Questions on demand, of all sources together. */
+enum { ASK_RESULTS = 3 }; /* enum ask_result */
+struct ask_metrics {
+    uint64_t results[ASK_RESULTS]; /* questions by their answer */
+    uint64_t from_store;           /* and by who gave it; a miss of a place in the cache counts */
+    uint64_t from_cache;
+    uint64_t from_control_plane;
+    uint64_t upstream; /* requests to control planes */
+    uint64_t upstream_failures;
+    uint64_t joined; /* questions that waited for an equal one's request */
+    struct histogram upstream_duration;
+    uint64_t cache_entries;
+    uint64_t cache_bytes;
+    uint64_t superseded;
+    uint64_t evicted;
 };
 
 struct board_copy {
     struct source_metrics sources[CONFIG_SOURCES_MAX];
+    struct ask_metrics ask;
+    uint64_t ask_refused; /* questions that were none */
     char control_plane_id[UUID_TEXT_SIZE];
     char host_name[CONFIG_HOST_NAME_MAX + 1];
 };
@@ -76,6 +103,9 @@ void board_destroy(struct board *board); /* NULL allowed */
 void board_publish(struct board *board, const struct source_metrics *metrics);
 /* Frees the region's place. Any thread. */
 void board_remove(struct board *board, const char *region);
+/* Questions on demand: the loop's figures; and one more refused, from any thread. */
+void board_publish_ask(struct board *board, const struct ask_metrics *metrics);
+void board_count_refused(struct board *board);
 void board_read(struct board *board, struct board_copy *ret);
 
 #endif

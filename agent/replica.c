@@ -47,13 +47,36 @@ static void heard(struct replica *replica)
     source_heard(replica->source);
 }
 
-/* Everything that the control plane has said on this connection is visible. */
+/* The upkeep tells the disk's room without delay. */
+static void note_room(struct replica *replica, bool fits)
+{
+    if (replica->metrics.no_room == !fits)
+        return;
+    replica->metrics.no_room = !fits;
+    if (fits)
+        replica_log_room_again(replica);
+    apply_check_readers(replica->apply);
+}
+
+static void tell_visible(const struct replica *replica, const struct model_cursor *cursor)
+{
+    if (replica->options.visible != NULL)
+        replica->options.visible(replica->options.context, replica->config.region, cursor);
+}
+
+/* Everything that the control plane has said on this connection is visible: also the versions that
+ * it named and that had nothing for us. */
 static void note_current(struct replica *replica)
 {
+    struct model_cursor cursor = apply_cursor(replica->apply);
+
     if (!replica->caught_up || !apply_idle(replica->apply))
         return;
     heard(replica);
+    note_room(replica, true); /* not sooner: a small part of what has come may find room */
     set_state(replica, SOURCE_LIVE);
+    cursor.version = replica->metrics.source_version;
+    tell_visible(replica, &cursor);
 }
 
 /* ---- comparing with the source ---- */
@@ -146,9 +169,8 @@ static bool on_hello(void *context, const struct session_hello *hello)
     replica_log_connected(replica, hello);
     set_state(replica, SOURCE_SYNCING);
     publish(replica);
-    /* Nothing is queued or running when a feed begins: the writer thread is not in the source. */
     return !uuid_equal(&cursor.epoch, &hello->epoch) ||
-           source_has_digest_key(replica->source, hello->digest_key);
+           apply_has_digest_key(replica->apply, hello->digest_key);
 }
 
 static int on_transaction(void *context, struct feed_transaction *transaction, struct error *err)
@@ -266,6 +288,7 @@ static void on_applied(void *context, const struct apply_result *result)
     histogram_add(&metrics->propagation, seconds_since(result->oldest_time_ms));
     if (clock_boot_ms() - result->received_ms <= REPLICA_FRESH_MS)
         heard(replica);
+    tell_visible(replica, &result->cursor);
     session_ack(replica->session, &result->cursor);
     note_current(replica);
     publish(replica);
@@ -284,8 +307,10 @@ static void on_loaded(void *context, const struct apply_result *result)
     histogram_add(&metrics->commit_duration, (double)result->duration_us / 1e6);
     set_state(replica, SOURCE_SYNCING);
     integrity_loaded(&replica->integrity);
+    tell_visible(replica, &result->cursor);
     publish(replica);
     replica_log_loaded(replica, result);
+    apply_check_readers(replica->apply); /* what became of the disk's room, without delay */
 }
 
 /* Faults of the copy itself, which the same transaction would meet again. */
@@ -301,6 +326,8 @@ static void on_apply_failed(void *context, const struct error *err, bool loading
     struct error told = *err;
 
     replica->metrics.apply_failures++;
+    if (err->code == E_NO_SPACE)
+        note_room(replica, false); /* the session tells it as its trouble */
     (void)error_context(&told, "store");
     session_reject(replica->session, &told,
                    !loading && needs_snapshot(err->code) ? SESSION_RESYNC_STORE
@@ -313,10 +340,26 @@ static void on_readers(void *context, const struct source_readers *readers)
 
     replica->metrics.readers = readers->in_use;
     replica->metrics.reader_lag = readers->oldest_lag_txns;
+    replica->metrics.reader_pid = (uint64_t)readers->oldest_pid;
     replica->metrics.readers_cleared += readers->cleared;
     replica->metrics.retained = readers->retained;
     replica->metrics.retained_age_ms = readers->retained_age_ms;
     replica_log_reader(replica, readers);
+    publish(replica);
+}
+
+static void on_upkeep(void *context, const struct source_upkeep *upkeep, const struct error *err)
+{
+    struct replica *replica = context;
+    struct source_metrics *metrics = &replica->metrics;
+
+    metrics->file_bytes = upkeep->file_bytes;
+    metrics->used_bytes = upkeep->used_bytes;
+    metrics->map_bytes = upkeep->map_bytes;
+    metrics->disk_free_bytes = upkeep->disk_free_bytes;
+    metrics->previous = upkeep->previous != 0;
+    metrics->compactions += upkeep->compacted;
+    replica_log_upkeep(replica, upkeep, err);
     publish(replica);
 }
 
@@ -336,7 +379,7 @@ static void on_moved(void *context)
 static int create_apply(struct replica *replica, struct error *err)
 {
     struct apply_events events = {on_applied, on_loaded, on_apply_failed, on_readers,
-                                  on_walked,  on_moved,  replica};
+                                  on_upkeep,  on_walked, on_moved,        replica};
 
     return apply_create(replica->options.loop, replica->source, &events, &replica->apply, err);
 }
@@ -436,6 +479,7 @@ static void close_parts(struct replica *replica)
 int replica_create(const struct replica_options *options, struct replica **ret, struct error *err)
 {
     struct replica *replica = calloc(1, sizeof(*replica));
+    struct model_cursor durable;
 
     if (replica == NULL)
         return error_set(err, E_NO_MEMORY, NULL);
@@ -455,6 +499,8 @@ int replica_create(const struct replica_options *options, struct replica **ret, 
     replica->metrics.state = SOURCE_STOPPED; /* so that the first state is told */
     set_state(replica, SOURCE_DISCONNECTED);
     (void)integrity_compare_all(&replica->integrity); /* asked for with the first connection */
+    durable = apply_cursor(replica->apply);
+    tell_visible(replica, &durable);
     publish(replica);
     session_start(replica->session);
     *ret = replica;

@@ -44,6 +44,10 @@ struct replica_options {
     struct uuid control_plane_id;
     const char *host_name;              /* copied */
     const struct config_source *source; /* copied */
+    /* All that the control plane said up to `cursor` is visible to lookups; told before it is
+     * acknowledged. May be NULL. */
+    void (*visible)(void *context, const char *region, const struct model_cursor *cursor);
+    void *context;
 };
 
 struct replica;

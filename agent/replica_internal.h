@@ -29,6 +29,7 @@ struct replica {
     struct log_pace reader_pace;
     struct log_pace digest_pace;
     struct log_pace mended_pace;
+    struct log_pace upkeep_pace;
 
     void (*closed)(void *context);
     void *closed_context;
@@ -43,6 +44,9 @@ void replica_log_mismatch(struct replica *replica, uint32_t scope, const char *f
 void replica_log_repaired(const struct replica *replica, const struct apply_compared *compared);
 void replica_log_mended(struct replica *replica);
 void replica_log_reader(struct replica *replica, const struct source_readers *readers);
+void replica_log_room_again(const struct replica *replica);
+void replica_log_upkeep(struct replica *replica, const struct source_upkeep *upkeep,
+                        const struct error *err);
 void replica_log_closed(const struct replica *replica);
 
 #endif

@@ -187,8 +187,35 @@ void replica_log_reader(struct replica *replica, const struct source_readers *re
         return;
     SAY(replica, LOG_LEVEL_WARNING, NULL,
         "process %d keeps a snapshot open that is %" PRIu64
-        " commits old; the store grows until it ends%s",
+        " commits old; the store grows until it ends, or a compacted copy takes over%s",
         (int)readers->oldest_pid, readers->oldest_lag_txns, log_left_out(left_out, text));
+}
+
+void replica_log_room_again(const struct replica *replica)
+{
+    SAY(replica, LOG_LEVEL_INFO, NULL, "the store's file system has room again");
+}
+
+void replica_log_upkeep(struct replica *replica, const struct source_upkeep *upkeep,
+                        const struct error *err)
+{
+    char text[LOG_LEFT_OUT_SIZE];
+    unsigned left_out;
+
+    if (upkeep->previous_dropped)
+        SAY(replica, LOG_LEVEL_WARNING, NULL,
+            "the disk is short (%" PRIu64 " bytes free): the previous copy was removed, `realmctl "
+            "rollback` has nothing to go back to",
+            upkeep->disk_free_bytes);
+    if (upkeep->compacted)
+        SAY(replica, LOG_LEVEL_WARNING, NULL,
+            "a compacted copy of %" PRIu64 " bytes serves now instead of %" PRIu64
+            " that process %" PRIu64 " kept in use; the old file goes when that process ends its "
+            "snapshot",
+            upkeep->file_bytes, upkeep->compacted_from_bytes, replica->metrics.reader_pid);
+    if (err->code != 0 && log_pace_due(&replica->upkeep_pace, REPLICA_LOG_INTERVAL_MS, &left_out))
+        SAY(replica, LOG_LEVEL_ERROR, NULL, "%s%s%s", err->message, advice(err->code),
+            log_left_out(left_out, text));
 }
 
 void replica_log_closed(const struct replica *replica)

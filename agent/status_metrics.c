@@ -3,20 +3,26 @@
 
 #include <inttypes.h>
 #include <stddef.h>
+#include <stdio.h>
+
+#include "agent/ask.h"
 
 enum metric_type { COUNTER, GAUGE };
 
-/* A figure that is one uint64_t of struct source_metrics. */
-static const struct metric {
+/* A figure that is one uint64_t of struct source_metrics, or of struct ask_metrics. */
+struct metric {
     const char *name;
     enum metric_type type;
     const char *help;
     size_t offset;
-} metrics[] = {
-#define METRIC(name, type, member, help)                                                           \
+};
+#define FIGURE(of, name, type, member, help)                                                       \
     {                                                                                              \
-        name, type, help, offsetof(struct source_metrics, member)                                  \
+        name, type, help, offsetof(struct of, member)                                              \
     }
+
+static const struct metric metrics[] = {
+#define METRIC(name, type, member, help) FIGURE(source_metrics, name, type, member, help)
     METRIC("version", GAUGE, cursor.version, "Version of the source that lookups see."),
     METRIC("source_version", GAUGE, source_version, "Newest version that the source has named."),
     METRIC("realms", GAUGE, counts.realms, "Realms in the store."),
@@ -41,6 +47,8 @@ static const struct metric {
     METRIC("readers", GAUGE, readers, "Reader slots of the store that are in use."),
     METRIC("reader_lag_transactions", GAUGE, reader_lag,
            "Commits that the oldest open snapshot of a reader is behind."),
+    METRIC("oldest_reader_pid", GAUGE, reader_pid,
+           "Process that has that snapshot open, as the agent's PID namespace knows it; 0: none."),
     METRIC("readers_cleared_total", COUNTER, readers_cleared,
            "Reader slots of dead processes that were cleared."),
     METRIC("retained_transactions", GAUGE, retained,
@@ -58,6 +66,17 @@ static const struct metric {
            "Records of the store's own file that were checked in the background."),
     METRIC("walk_rounds_total", COUNTER, walk_rounds,
            "Times that the whole file has been checked in the background."),
+    METRIC("no_room", GAUGE, no_room,
+           "1 while the disk has no room for what has come: the last good copy serves."),
+    METRIC("store_bytes", GAUGE, file_bytes, "Size of the file that serves."),
+    METRIC("store_used_bytes", GAUGE, used_bytes,
+           "Bytes of it that the newest version needs; the rest is free or kept for readers."),
+    METRIC("store_map_bytes", GAUGE, map_bytes, "Address space of that file; it grows by itself."),
+    METRIC("compactions_total", COUNTER, compactions,
+           "Compacted copies that were made because a reader kept the file from using its pages."),
+    METRIC("disk_free_bytes", GAUGE, disk_free_bytes, "Room on the store's file system."),
+    METRIC("previous_generation", GAUGE, previous,
+           "1 when the previous generation is kept for `realmctl rollback`."),
 #undef METRIC
 };
 
@@ -72,42 +91,56 @@ static int declare(struct buffer *out, const char *name, const char *type, const
                          name, type);
 }
 
+static const char *type_text(const struct metric *metric)
+{
+    return metric->type == COUNTER ? "counter" : "gauge";
+}
+
+static uint64_t value_of(const void *figures, const struct metric *metric)
+{
+    return *(const uint64_t *)(const void *)((const char *)figures + metric->offset);
+}
+
 static int put_metric(const struct board_copy *board, const struct metric *metric,
                       struct buffer *out)
 {
-    int rc =
-        declare(out, metric->name, metric->type == COUNTER ? "counter" : "gauge", metric->help);
+    int rc = declare(out, metric->name, type_text(metric), metric->help);
 
     for (size_t i = 0; i < CONFIG_SOURCES_MAX && rc == 0; i++) {
         const struct source_metrics *source = &board->sources[i];
-        const uint64_t *value =
-            (const uint64_t *)(const void *)((const char *)source + metric->offset);
 
         if (is_used(source))
             rc = buffer_printf(out, "realm_agent_%s{region=\"%s\"} %" PRIu64 "\n", metric->name,
-                               source->region, *value);
+                               source->region, value_of(source, metric));
     }
     return rc;
 }
 
-static int put_buckets(const char *name, const struct source_metrics *source,
-                       const struct histogram *histogram, struct buffer *out)
+/* `region` "": of the whole agent, without that label. */
+static int put_buckets(const char *name, const char *region, const struct histogram *histogram,
+                       struct buffer *out)
 {
+    char label[MODEL_REGION_MAX + sizeof("region=\"\",")] = "";
+    char labels[sizeof(label) + 2] = "";
     uint64_t below = 0;
     int rc = 0;
 
+    if (region[0] != 0) {
+        (void)snprintf(label, sizeof(label), "region=\"%s\",", region);
+        (void)snprintf(labels, sizeof(labels), "{region=\"%s\"}", region);
+    }
     for (size_t i = 0; i < HISTOGRAM_BOUNDS && rc == 0; i++) {
         below += histogram->buckets[i];
-        rc = buffer_printf(out, "realm_agent_%s_bucket{region=\"%s\",le=\"%g\"} %" PRIu64 "\n",
-                           name, source->region, histogram_bounds_s[i], below);
+        rc = buffer_printf(out, "realm_agent_%s_bucket{%sle=\"%g\"} %" PRIu64 "\n", name, label,
+                           histogram_bounds_s[i], below);
     }
     if (rc == 0)
         rc = buffer_printf(out,
-                           "realm_agent_%s_bucket{region=\"%s\",le=\"+Inf\"} %" PRIu64 "\n"
-                           "realm_agent_%s_sum{region=\"%s\"} %.6f\n"
-                           "realm_agent_%s_count{region=\"%s\"} %" PRIu64 "\n",
-                           name, source->region, histogram_count(histogram), name, source->region,
-                           histogram->sum_s, name, source->region, histogram_count(histogram));
+                           "realm_agent_%s_bucket{%sle=\"+Inf\"} %" PRIu64 "\n"
+                           "realm_agent_%s_sum%s %.6f\n"
+                           "realm_agent_%s_count%s %" PRIu64 "\n",
+                           name, label, histogram_count(histogram), name, labels, histogram->sum_s,
+                           name, labels, histogram_count(histogram));
     return rc;
 }
 
@@ -121,7 +154,7 @@ static int put_histogram(const struct board_copy *board, const char *name, const
 
         if (is_used(source))
             rc = put_buckets(
-                name, source,
+                name, source->region,
                 (const struct histogram *)(const void *)((const char *)source + offset), out);
     }
     return rc;
@@ -201,6 +234,72 @@ static int put_complete(const struct board_copy *board, struct buffer *out)
     return rc;
 }
 
+/* ---- questions on demand ---- */
+
+static const struct metric ask_metrics[] = {
+#define METRIC(name, type, member, help) FIGURE(ask_metrics, name, type, member, help)
+    METRIC("ask_upstream_total", COUNTER, upstream, "Questions to control planes."),
+    METRIC("ask_upstream_failures_total", COUNTER, upstream_failures,
+           "Questions that no URL of a control plane answered."),
+    METRIC("ask_joined_total", COUNTER, joined,
+           "Questions that waited for the answer to an equal one."),
+    METRIC("ask_cache_entries", GAUGE, cache_entries, "Answers of control planes that are kept."),
+    METRIC("ask_cache_bytes", GAUGE, cache_bytes, "Memory of them."),
+    METRIC("ask_cache_superseded_total", COUNTER, superseded,
+           "Kept answers that were dropped because the feed has caught up with them."),
+    METRIC("ask_cache_evicted_total", COUNTER, evicted,
+           "Kept answers that were dropped to make room."),
+#undef METRIC
+};
+
+/* A figure with one value for each of a label's. */
+struct split {
+    const char *value;
+    uint64_t count;
+};
+
+static int put_split(const char *name, const char *help, const char *label,
+                     const struct split *parts, size_t n_parts, struct buffer *out)
+{
+    int rc = declare(out, name, "counter", help);
+
+    for (size_t i = 0; i < n_parts && rc == 0; i++)
+        rc = buffer_printf(out, "realm_agent_%s{%s=\"%s\"} %" PRIu64 "\n", name, label,
+                           parts[i].value, parts[i].count);
+    return rc;
+}
+
+static int put_ask(const struct board_copy *board, struct buffer *out)
+{
+    const struct ask_metrics *ask = &board->ask;
+    const struct split results[] = {{"found", ask->results[ASK_FOUND]},
+                                    {"not_found", ask->results[ASK_NOT_FOUND]},
+                                    {"unavailable", ask->results[ASK_UNAVAILABLE]},
+                                    {"refused", board->ask_refused}};
+    const struct split origins[] = {{"store", ask->from_store},
+                                    {"cache", ask->from_cache},
+                                    {"control_plane", ask->from_control_plane}};
+    int rc = put_split("ask_questions_total", "Questions on demand, by their answer.", "result",
+                       results, sizeof(results) / sizeof(results[0]), out);
+
+    if (rc == 0)
+        rc = put_split("ask_answers_total", "Answers to questions on demand, by who gave them.",
+                       "from", origins, sizeof(origins) / sizeof(origins[0]), out);
+    for (size_t i = 0; i < sizeof(ask_metrics) / sizeof(ask_metrics[0]) && rc == 0; i++) {
+        const struct metric *metric = &ask_metrics[i];
+
+        rc = declare(out, metric->name, type_text(metric), metric->help);
+        if (rc == 0)
+            rc = buffer_printf(out, "realm_agent_%s %" PRIu64 "\n", metric->name,
+                               value_of(ask, metric));
+    }
+    if (rc == 0)
+        rc = declare(out, "ask_upstream_duration_seconds", "histogram",
+                     "Time that control planes took to answer, tries at several URLs together.");
+    return rc == 0 ? put_buckets("ask_upstream_duration_seconds", "", &ask->upstream_duration, out)
+                   : rc;
+}
+
 int status_metrics(const struct board_copy *board, int64_t boot_ms, struct buffer *out)
 {
     int rc = declare(out, "build_info", "gauge", "Always 1; the version is the label.");
@@ -228,5 +327,7 @@ int status_metrics(const struct board_copy *board, int64_t boot_ms, struct buffe
             "Time from the source's commit to visible here, by both hosts' clocks; the "
             "oldest transaction of each commit.",
             offsetof(struct source_metrics, propagation), out);
+    if (rc == 0)
+        rc = put_ask(board, out);
     return rc;
 }

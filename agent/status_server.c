@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <microhttpd.h>
 
+#include "agent/answer.h"
 #include "agent/listen.h"
 #include "agent/status_text.h"
 #include "base/clock.h"
@@ -109,21 +110,7 @@ static int make_page(const struct status_server *server, const char *path, struc
 
 static enum MHD_Result answer(struct MHD_Connection *connection, struct page *page)
 {
-    size_t size;
-    unsigned char *bytes = buffer_take(&page->body, &size);
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(size, bytes, MHD_RESPMEM_MUST_FREE);
-    enum MHD_Result result;
-
-    if (response == NULL) {
-        free(bytes);
-        return MHD_NO; /* closes the connection */
-    }
-    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, page->type);
-    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
-    result = MHD_queue_response(connection, page->status, response);
-    MHD_destroy_response(response);
-    return result;
+    return answer_queue(connection, page->status, page->type, NULL, &page->body);
 }
 
 static enum MHD_Result on_request(void *context, struct MHD_Connection *connection,

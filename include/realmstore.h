@@ -208,6 +208,14 @@ typedef struct rs_consumer {
 RS_API int rs_lookup(rs_snapshot *snapshot, const rs_source *sources, size_t n, const void *key,
                      size_t key_size, rs_consumer *ret);
 
+/* Finds one of the control plane's own consumers by its id, or else by its username: for one that
+ * nobody authenticates as, such as a gateway's anonymous consumer. `region` is the source to look
+ * in; NULL or "": all in turn. By id this costs what a lookup does; by username it reads, up to all
+ * of the control plane's own consumers, about a microsecond each: find it once and keep its id.
+ * RS_FOUND, without a credential id; RS_NOT_FOUND; never RS_STALE, since these consumers have no
+ * ttl; failures as of rs_lookup(). */
+RS_API int rs_find(rs_snapshot *snapshot, const char *region, const char *name, rs_consumer *ret);
+
 /* Members of the answer. Strings are UTF-8, NUL-terminated, borrowed until rs_end(); the three ids
  * are text inside *consumer and live as long as it does. NULL: there is none. An index out of range
  * gives NULL. */

@@ -4,9 +4,10 @@
 set -euo pipefail
 
 build=(gcc make pkg-config liblmdb-dev libcurl4-openssl-dev libjansson-dev libuv1-dev
-  libmicrohttpd-dev libgnutls28-dev libssl-dev libzstd-dev libcyaml-dev libsystemd-dev)
+  libmicrohttpd-dev libgnutls28-dev libssl-dev libzstd-dev libcyaml-dev libsystemd-dev
+  nginx-dev)
 test=(libcmocka-dev bats curl jq openssl ca-certificates procps util-linux man-db g++
-  clang libclang-rt-14-dev)
+  clang libclang-rt-14-dev nginx)
 bench=(redis-server libhiredis-dev libsqlite3-dev librocksdb-dev libcdb-dev)
 lint=(clang-format clang-tidy cppcheck shellcheck)
 

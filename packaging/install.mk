@@ -5,6 +5,7 @@ libdir     ?= $(PREFIX)/lib
 unitdir    ?= $(PREFIX)/lib/systemd/system
 docdir     ?= $(PREFIX)/share/doc/realmstore
 mandir     ?= $(PREFIX)/share/man
+nginxdir   ?= $(libdir)/nginx/modules
 
 .PHONY: install install-files
 install: all install-files
@@ -19,6 +20,8 @@ install-files:
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' packaging/realmstore.pc.in \
 	  > $(DESTDIR)$(libdir)/pkgconfig/realmstore.pc
 	chmod 644 $(DESTDIR)$(libdir)/pkgconfig/realmstore.pc
+	if [ -f $(NGINX_MODULE) ]; then $(INSTALL) -d $(DESTDIR)$(nginxdir) && \
+	  $(INSTALL) -m 644 $(NGINX_MODULE) $(DESTDIR)$(nginxdir); fi
 	$(INSTALL) -m 644 include/realmstore.h $(DESTDIR)$(PREFIX)/include
 	$(INSTALL) -m 644 docs/man/realmctl.1 $(DESTDIR)$(mandir)/man1
 	$(INSTALL) -m 644 docs/man/realmstore.3 $(DESTDIR)$(mandir)/man3

@@ -82,7 +82,7 @@ static bool is_disk_full(const struct env *env)
     return fstatvfs(fd, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < NEXT_TO_NOTHING_BYTES;
 }
 
-int env_commit_error(const struct env *env, struct error *err, int mdb_rc, const char *doing)
+int env_write_error(const struct env *env, struct error *err, int mdb_rc, const char *doing)
 {
     return env_error(err, mdb_rc == EIO && is_disk_full(env) ? ENOSPC : mdb_rc, doing);
 }
@@ -173,8 +173,11 @@ static int open_for_writing(const char *dir, size_t map_bytes, gid_t gid, unsign
                             unsigned table_flags, struct env *ret, struct error *err)
 {
     struct env env = {.mdb = NULL};
-    int rc = open_fitting(dir, env_flags, map_bytes, &env.mdb);
+    int rc = env_reserve_slots(dir, err);
 
+    if (rc != 0)
+        return rc;
+    rc = open_fitting(dir, env_flags, map_bytes, &env.mdb);
     if (rc != 0) {
         (void)env_error(err, rc, "open it for writing");
         return error_context(err, "%s", dir);

@@ -59,9 +59,40 @@ int env_make_durable(struct env *env, struct error *err);
  * truncation. */
 int env_cover_file(struct env *env, struct error *err);
 
+/* How the map is used. */
+struct env_room {
+    uint64_t map_bytes;  /* address space: no page beyond it can be written */
+    uint64_t file_bytes; /* up to the last page ever written */
+    uint64_t used_bytes; /* pages that the newest version reaches; the rest is free or pinned */
+};
+int env_measure(const struct env *env, struct env_room *ret, struct error *err);
+/* Doubles the map, as far as a disk with `free_bytes` left could fill it. E_NO_SPACE: it is that
+ * large already. This process may have no transaction open but the ones that are held and not read
+ * (retention.h): the map moves, and they look at it when they are used again. */
+int env_grow(struct env *env, uint64_t free_bytes, struct error *err);
+/* Keeps at least half of the map free, as far as the disk of `dir` allows it. */
+void env_widen(struct env *env, const char *dir);
+
+/* Told of the file while LMDB copies into it. */
+struct env_copy_watch {
+    void (*begin)(void *context, int fd);
+    void (*end)(void *context);
+    void *context;
+};
+/* Writes a compacted copy of the newest version to dir/data.mdb, which must not exist; durable when
+ * it returns. Readers and the writer go on meanwhile. `watch` may be NULL. */
+int env_copy(const struct env *env, const char *dir, gid_t gid, const struct env_copy_watch *watch,
+             struct error *err);
+
 /* Fails when data.mdb is not LMDB's (E_CORRUPT), of another LMDB format (E_FORMAT), or shorter than
  * its newest meta page says (E_CORRUPT). */
 int env_check_file(const char *dir, struct error *err);
+/* The same for one that is open: LMDB's map must not follow a damaged head. */
+int env_check_open_file(const struct env *env);
+/* Gives a lock file that does not exist yet its blocks: readers write their slots through a map,
+ * where a full disk would be SIGBUS. Before LMDB opens it, because closing a second descriptor of
+ * it would drop LMDB's locks. */
+int env_reserve_slots(const char *dir, struct error *err);
 /* E_READ_ONLY_MOUNT, E_PERMISSION or E_NOT_FOUND when reader slots in dir/lock.mdb cannot be
  * written. */
 int env_check_slots(const char *dir, struct error *err);
@@ -82,8 +113,8 @@ static inline MDB_val env_val(const void *bytes, size_t size)
 int env_code(int mdb_rc);
 /* The same with a message: "cannot `doing`: reason (what to do)". */
 int env_error(struct error *err, int mdb_rc, const char *doing);
-/* The same for a failed commit. LMDB calls a write that a full file system cut short EIO; here it
- * is E_NO_SPACE. */
-int env_commit_error(const struct env *env, struct error *err, int mdb_rc, const char *doing);
+/* The same for a failed write or commit. LMDB calls a write that a full file system cut short EIO;
+ * here it is E_NO_SPACE. */
+int env_write_error(const struct env *env, struct error *err, int mdb_rc, const char *doing);
 
 #endif

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 int files_join(char path[PATH_MAX], const char *dir, const char *name, struct error *err)
@@ -146,6 +147,24 @@ int files_sync_dir(const char *path, struct error *err)
         rc = error_set_errno(err, errno, "cannot sync directory %s", path);
     (void)close(fd); /* the sync has told what there is to tell */
     return rc;
+}
+
+uint64_t files_free_bytes(const char *path)
+{
+    struct statvfs fs;
+
+    return statvfs(path, &fs) == 0 ? (uint64_t)fs.f_bavail * fs.f_frsize : UINT64_MAX;
+}
+
+uint64_t files_disk_bytes(const char *dir, const char *name)
+{
+    enum { STAT_BLOCK_BYTES = 512 }; /* the unit of st_blocks, whatever the file system's is */
+    char path[PATH_MAX];
+    struct stat file;
+
+    if (files_join(path, dir, name, NULL) != 0 || stat(path, &file) != 0)
+        return 0;
+    return (uint64_t)file.st_blocks * STAT_BLOCK_BYTES;
 }
 
 static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *walk)

@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/error.h"
@@ -31,6 +32,11 @@ int files_write(const char *dir, const char *name, const void *bytes, size_t siz
 int files_read(const char *dir, const char *name, void *bytes, size_t max, size_t *ret_size,
                struct error *err);
 int files_sync_dir(const char *path, struct error *err);
+/* Bytes that this user may still write on the file system of `path`; UINT64_MAX when it cannot be
+ * told, so that nothing is given up for a shortage that nobody saw. */
+uint64_t files_free_bytes(const char *path);
+/* Bytes that dir/name occupies on disk; 0 when it is not there. */
+uint64_t files_disk_bytes(const char *dir, const char *name);
 /* Removes a directory with all in it, staying on its file system; what is gone already is no error.
  * Unlinking is safe for readers that have a file mapped. */
 int files_remove_tree(const char *path, struct error *err);

@@ -1,4 +1,5 @@
-/* generation_keep.c - which generations of a source stay on disk, and going back to the former one.
+/* generation_keep.c - which generations of a source serve and stay on disk: switching, keeping the
+ * former one, going back to it.
  *
  * `current` has one line or two: the generation that serves, and the one that served before it. One
  * rename changes both, so that there is no step in between at which a crash could leave a source
@@ -12,22 +13,22 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
+#include <openssl/crypto.h>
 
 #include "store/files.h"
 
-enum { CURRENT_MAX_BYTES = 2 * (GENERATION_NAME_SIZE + 1), BLOCK_BYTES = 512 };
+enum { CURRENT_MAX_BYTES = 2 * (GENERATION_NAME_SIZE + 1) };
 
-int keep_read(struct source *source, uint32_t *ret_serving, struct error *err)
+/* What cannot be understood names no generation. */
+static int read_current(const struct source *source, uint32_t *ret_serving, uint32_t *ret_previous,
+                        struct error *err)
 {
     char text[CURRENT_MAX_BYTES + 1] = "";
     char *second;
     size_t size = 0;
     int rc = files_read(source->dir, "current", text, CURRENT_MAX_BYTES, &size, err);
 
-    *ret_serving = 0;
-    source->previous = 0;
+    *ret_serving = *ret_previous = 0;
     if (rc == E_NOT_FOUND || rc == E_TOO_LARGE)
         return 0;
     if (rc != 0)
@@ -37,13 +38,20 @@ int keep_read(struct source *source, uint32_t *ret_serving, struct error *err)
     if (second != NULL) {
         *second++ = 0;
         second[strcspn(second, "\n")] = 0;
-        source->previous = generation_parse(second);
+        *ret_previous = generation_parse(second);
     }
     *ret_serving = generation_parse(text);
     return 0;
 }
 
-int keep_write(const struct source *source, uint32_t serving, uint32_t previous, struct error *err)
+int keep_read(struct source *source, uint32_t *ret_serving, struct error *err)
+{
+    return read_current(source, ret_serving, &source->previous, err);
+}
+
+/* Replaces `current`; `previous` may be 0. */
+static int write_current(const struct source *source, uint32_t serving, uint32_t previous,
+                         struct error *err)
 {
     char names[2][GENERATION_NAME_SIZE];
     char lines[CURRENT_MAX_BYTES + 1];
@@ -84,43 +92,73 @@ int keep_remove_others(struct source *source, uint32_t serving, struct error *er
     return rc;
 }
 
-/* What the generation takes on disk; 0 when that cannot be told. */
-static uint64_t size_on_disk(const struct source *source, uint32_t number)
-{
-    char name[GENERATION_NAME_SIZE];
-    char dir[PATH_MAX];
-    char path[PATH_MAX];
-    struct stat file;
-
-    if (files_join(dir, source->dir, generation_name(number, name), NULL) != 0 ||
-        files_join(path, dir, "data.mdb", NULL) != 0 || stat(path, &file) != 0)
-        return 0;
-    return (uint64_t)file.st_blocks * BLOCK_BYTES;
-}
+/* ---- room ---- */
 
 bool keep_has_room(const struct source *source, uint32_t serving)
 {
-    struct statvfs fs;
+    char name[GENERATION_NAME_SIZE];
+    char dir[PATH_MAX];
 
-    if (statvfs(source->dir, &fs) != 0)
-        return false; /* the serving generation matters more than the way back */
-    return (uint64_t)fs.f_bavail * fs.f_frsize >= size_on_disk(source, serving);
+    return files_join(dir, source->dir, generation_name(serving, name), NULL) != 0 ||
+           files_free_bytes(source->dir) >= files_disk_bytes(dir, "data.mdb");
 }
 
-int keep_make_room(struct source *source, struct error *err)
+bool keep_drop(struct source *source)
 {
-    uint32_t former = source->previous;
-    int rc;
-
-    if (former == 0 || source->live.number == 0 || keep_has_room(source, source->live.number))
-        return 0;
-    rc = keep_write(source, source->live.number, 0, err);
-    if (rc != 0)
-        return rc;
+    /* Its files go first, because `current` cannot be written on a full disk; a second line that
+     * names nothing is harmless. */
+    if (source->previous == 0 || source->live.number == 0 ||
+        keep_remove(source, source->previous, NULL) != 0)
+        return false;
     source->previous = 0;
-    source->fallback = SOURCE_FALLBACK_DROPPED;
-    return keep_remove(source, former, err);
+    source->previous_dropped = true;
+    (void)write_current(source, source->live.number, 0, NULL);
+    return true;
 }
+
+void keep_spare_disk(struct source *source)
+{
+    if (source->live.number != 0 && !keep_has_room(source, source->live.number))
+        (void)keep_drop(source); /* tried again at the next occasion */
+}
+
+/* ---- switching ---- */
+
+/* Writing `current` may fail behind its rename, when the directory cannot be synced: then the file
+ * has the new name in it, and only a power loss would bring the old one back. */
+static bool may_be_named(const struct source *source, uint32_t number)
+{
+    uint32_t serving;
+    uint32_t previous;
+
+    return read_current(source, &serving, &previous, NULL) != 0 || serving == number;
+}
+
+int keep_switch(struct source *source, struct generation *next, uint32_t previous,
+                struct error *err)
+{
+    int rc = write_current(source, next->number, previous, err);
+
+    if (rc != 0 && !may_be_named(source, next->number)) {
+        generation_close(next);
+        return rc;
+    }
+    retention_stop(source); /* from here on there is no way back */
+    generation_close(&source->live);
+    source->live = *next;
+    walk_reset(&source->walk);
+    OPENSSL_cleanse(next->digest_key, DIGEST_KEY_BYTES);
+    source->previous = previous;
+    store_publish(source->store, source->slot, source->region, &source->live);
+    retention_start(source);
+    /* `current` and the page go to disk before the files they named go. No failure harms: what is
+     * left is removed by the next switch or source_open(). */
+    if (rc == 0 && store_sync_status(source->store, NULL) == 0)
+        (void)keep_remove_others(source, source->live.number, NULL);
+    return 0;
+}
+
+/* ---- the way back ---- */
 
 enum source_fallback source_fallback(const struct source *source)
 {
@@ -143,18 +181,9 @@ int source_rollback(struct source *source, struct error *err)
     if (rc != 0)
         return rc;
     rc = source_check_owner(source, &target, err);
-    if (rc == 0)
-        rc = keep_write(source, target.number, former, err);
     if (rc != 0) {
         generation_close(&target);
         return rc;
     }
-    retention_stop(source);
-    generation_close(&source->live);
-    source->live = target;
-    source->previous = former;
-    store_publish(source->store, source->slot, source->region, &source->live);
-    retention_start(source);
-    (void)store_sync_status(source->store, NULL); /* `current` is right: the next open repairs it */
-    return 0;
+    return keep_switch(source, &target, former, err);
 }

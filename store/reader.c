@@ -388,8 +388,10 @@ static int begin_source(rs_snapshot *snapshot, unsigned source)
 static int move_map(struct env *env)
 {
     MDB_txn *txn = NULL;
-    int rc = env_code(mdb_env_set_mapsize(env->mdb, 0));
+    int rc = env_check_open_file(env);
 
+    if (rc == 0)
+        rc = env_code(mdb_env_set_mapsize(env->mdb, 0));
     if (rc == 0)
         rc = begin_txn(env->mdb, &txn);
     if (rc == 0)

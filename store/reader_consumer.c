@@ -45,7 +45,9 @@ const char *rs_consumer_credential_id(rs_consumer *consumer)
 {
     struct consumer_view *view = (struct consumer_view *)consumer;
 
-    return found(consumer) ? id_text(&view->key_id, view->credential_id) : NULL;
+    return found(consumer) && !uuid_is_nil(&view->key_id)
+               ? id_text(&view->key_id, view->credential_id)
+               : NULL;
 }
 
 size_t rs_consumer_tag_count(const rs_consumer *consumer)

@@ -8,7 +8,8 @@
  * page says that a generation was switched, the next rs_begin() makes a new view, which shares what
  * did not change; an old view, and what only it holds, goes with the last snapshot that uses it.
  *
- * All reference counts, the list of idle snapshots and store->view are guarded by store->mutex. A
+ * All reference counts, the lists of open generations and idle snapshots, and store->view are
+ * guarded by store->mutex. A
  * snapshot in use touches none of them.
  */
 #ifndef RS_STORE_READER_INTERNAL_H
@@ -37,6 +38,7 @@ struct page {
 /* An open generation. */
 struct opened {
     unsigned refs;
+    struct opened *next; /* in store->opened */
     struct generation generation;
     dev_t device; /* of data.mdb: a directory of the same number may be another one */
     ino_t inode;
@@ -110,8 +112,9 @@ struct rs_store {
     pid_t pid;                           /* of the opener, where the kernel cannot wipe; else 0 */
     pthread_mutex_t mutex;
     struct view *view;
-    rs_snapshot *idle; /* of `view`, ready for reuse */
-    unsigned n_in_use; /* snapshots begun and not ended */
+    struct opened *opened; /* all of them, of any view that is in use */
+    rs_snapshot *idle;     /* of `view`, ready for reuse */
+    unsigned n_in_use;     /* snapshots begun and not ended */
 };
 
 /* rs_open() with another clock. */
@@ -138,6 +141,18 @@ int reader_txn(rs_snapshot *snapshot, unsigned source, MDB_txn **ret);
 /* One value of a named table of a source whose transaction is begun. E_NOT_FOUND, E_CORRUPT. */
 int reader_get(const rs_snapshot *snapshot, unsigned source, enum table table, MDB_val key,
                MDB_val *ret);
+
+/* ---- reader_lookup.c ---- */
+
+struct consumer_view;
+/* Runs `once`, and again what was overtaken; its answer, of which *ret is right when it is not
+ * negative. */
+typedef int (*reader_once)(void *context, struct consumer_view *ret);
+int reader_answer(rs_snapshot *snapshot, reader_once once, void *context,
+                  struct consumer_view *ret);
+/* Which groups of the consumer come on top of the realm's: bit i, the i-th. */
+uint64_t reader_own_groups(const struct record_strings *consumers,
+                           const struct record_strings *realms);
 
 /* ---- reader_retained.c: sources that are read without a slot ---- */
 

@@ -20,6 +20,8 @@ enum {
 /* One call of rs_lookup(). */
 struct lookup {
     rs_snapshot *snapshot;
+    const rs_source *sources;
+    size_t n_sources;
     const void *key;
     size_t key_size;
     uint32_t computed; /* bit i: digests[i] is there */
@@ -143,8 +145,7 @@ static bool list_has(const struct record_strings *list, const char *text)
     return false;
 }
 
-/* Which groups of the consumer come on top of the realm's. */
-static uint64_t own_groups(const struct record_strings *consumers,
+uint64_t reader_own_groups(const struct record_strings *consumers,
                            const struct record_strings *realms)
 {
     uint64_t own = 0;
@@ -257,7 +258,7 @@ static int ask_realm(struct lookup *lookup, unsigned source, const struct record
         return rc;
     answer->realm = *realm;
     answer->age_ms = age_ms;
-    answer->own_groups = own_groups(&answer->consumer.groups, &realm->groups);
+    answer->own_groups = reader_own_groups(&answer->consumer.groups, &realm->groups);
     return is_older(age_ms, realm->ttl_min) ? RS_STALE : RS_FOUND;
 }
 
@@ -315,7 +316,7 @@ static int ask_cp_sources(struct lookup *lookup, const rs_source *asked)
         if (rc == RS_FOUND) {
             memset(&answer->realm, 0, sizeof(answer->realm));
             answer->age_ms = source_age_ms(lookup, i);
-            answer->own_groups = own_groups(&answer->consumer.groups, &answer->realm.groups);
+            answer->own_groups = reader_own_groups(&answer->consumer.groups, &answer->realm.groups);
             return RS_FOUND;
         }
         if (rc == RS_NOT_FOUND)
@@ -348,30 +349,25 @@ static int ask_all(struct lookup *lookup, const rs_source *sources, size_t n)
     return lookup->miss_is_stale ? RS_STALE : RS_NOT_FOUND;
 }
 
-static int look_up_once(rs_snapshot *snapshot, const rs_source *sources, size_t n, const void *key,
-                        size_t key_size, struct consumer_view *ret)
+static int look_up_once(void *context, struct consumer_view *ret)
 {
-    struct lookup lookup;
+    struct lookup *lookup = context;
     int rc;
 
-    /* The digests, a kilobyte, stay as they are until `computed` says otherwise. */
-    lookup.snapshot = snapshot;
-    lookup.key = key;
-    lookup.key_size = key_size;
-    lookup.computed = 0;
-    lookup.miss_is_stale = false;
-    lookup.miss_age_ms = 0;
-    memset(&lookup.answer, 0, sizeof(lookup.answer));
-    rc = ask_all(&lookup, sources, n);
+    lookup->computed = 0;
+    lookup->miss_is_stale = false;
+    lookup->miss_age_ms = 0;
+    memset(&lookup->answer, 0, sizeof(lookup->answer));
+    rc = ask_all(lookup, lookup->sources, lookup->n_sources);
     if (rc >= 0)
-        *ret = lookup.answer;
+        *ret = lookup->answer;
     return rc;
 }
 
 /* Without slots an answer, and a failure too, may come from pages that the agent has used again:
  * what was overtaken is looked up again on fresh transactions. */
-static int look_up_retained(rs_snapshot *snapshot, const rs_source *sources, size_t n,
-                            const void *key, size_t key_size, struct consumer_view *ret)
+static int answer_retained(rs_snapshot *snapshot, reader_once once, void *context,
+                           struct consumer_view *ret)
 {
     enum { ATTEMPTS = 4 };
 
@@ -382,7 +378,7 @@ static int look_up_retained(rs_snapshot *snapshot, const rs_source *sources, siz
 
         if (rc != 0)
             return rc;
-        answer = look_up_once(snapshot, sources, n, key, key_size, ret);
+        answer = once(context, ret);
         rc = retained_after(snapshot, &repeat);
         if (rc != 0)
             return rc;
@@ -394,10 +390,17 @@ static int look_up_retained(rs_snapshot *snapshot, const rs_source *sources, siz
     return E_OVERTAKEN;
 }
 
+int reader_answer(rs_snapshot *snapshot, reader_once once, void *context, struct consumer_view *ret)
+{
+    return snapshot->view->retained ? answer_retained(snapshot, once, context, ret)
+                                    : once(context, ret);
+}
+
 int rs_lookup(rs_snapshot *snapshot, const rs_source *sources, size_t n, const void *key,
               size_t key_size, rs_consumer *ret)
 {
     struct consumer_view answer;
+    struct lookup lookup; /* its digests, a kilobyte, stay as they are until `computed` says so */
     int rc;
 
     if (snapshot == NULL || ret == NULL || (sources == NULL && n > 0) ||
@@ -405,10 +408,12 @@ int rs_lookup(rs_snapshot *snapshot, const rs_source *sources, size_t n, const v
         return RS_E_INVALID;
     if (key_size == 0 || key_size > MODEL_SECRET_MAX)
         n = 0; /* no key is like that: a "no" that needs no source */
-    if (snapshot->view->retained)
-        rc = look_up_retained(snapshot, sources, n, key, key_size, &answer);
-    else
-        rc = look_up_once(snapshot, sources, n, key, key_size, &answer);
+    lookup.snapshot = snapshot;
+    lookup.sources = sources;
+    lookup.n_sources = n;
+    lookup.key = key;
+    lookup.key_size = key_size;
+    rc = reader_answer(snapshot, look_up_once, &lookup, &answer);
     if (rc < 0)
         return reader_code(rc);
     memcpy(ret, &answer, sizeof(answer));

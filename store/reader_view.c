@@ -1,7 +1,7 @@
 /* reader_view.c - which generations serve: following the status page. See reader_internal.h.
  *
  * Normal path: `switches` of the page is what the view was made at, and nothing is done. After a
- * switch the new generations are opened, those that did not change are shared with the former view.
+ * switch the new generations are opened, those that some view has open already are shared with it.
  * The agent may remove a generation between our reading its number and our opening it; then the
  * page has moved on again, and we follow. A source that cannot be opened is noted with its code:
  * the others go on serving, and opening it is tried again now and then.
@@ -32,10 +32,15 @@ static void page_release(struct page *page)
 
 /* In a forked child LMDB's environment is left alone: closing it would free the parent's reader
  * slots. */
-static void opened_release(const rs_store *store, struct opened *opened)
+static void opened_release(rs_store *store, struct opened *opened)
 {
+    struct opened **at = &store->opened;
+
     if (opened == NULL || --opened->refs > 0)
         return;
+    while (*at != opened)
+        at = &(*at)->next;
+    *at = opened->next;
     if (!reader_is_forked(store))
         generation_close(&opened->generation);
     digest_key_wipe(&opened->digest_key);
@@ -96,7 +101,7 @@ static int open_in_mode(const rs_store *store, const struct status *page, unsign
     return retained_open(page, slot, source_dir, number, &opened->generation, err);
 }
 
-static int open_generation(const rs_store *store, const struct status *page, unsigned slot,
+static int open_generation(rs_store *store, const struct status *page, unsigned slot,
                            const char *source_dir, uint32_t number, struct opened **ret,
                            struct error *err)
 {
@@ -119,32 +124,29 @@ static int open_generation(const rs_store *store, const struct status *page, uns
     opened->device = file.st_dev;
     opened->inode = file.st_ino;
     digest_key_init(&opened->digest_key, opened->generation.digest_key);
+    opened->next = store->opened;
+    store->opened = opened;
     *ret = opened;
     return 0;
 }
 
-/* What the former view has open already must not be opened twice: LMDB would lose its locks. */
-static struct opened *find_opened(const struct view *former, const char *region,
-                                  const char *source_dir, uint32_t number)
+/* What any view has open must not be opened twice: LMDB would lose its locks. That need not be the
+ * former view: a snapshot may live through a switch and a rollback. */
+static struct opened *find_opened(const rs_store *store, const char *source_dir, uint32_t number)
 {
     struct stat file;
 
-    for (unsigned i = 0; former != NULL && i < former->n_sources; i++) {
-        struct opened *opened = former->sources[i].opened;
-
-        if (opened == NULL || opened->generation.number != number ||
-            strcmp(former->sources[i].region, region) != 0)
-            continue;
-        if (stat_data(source_dir, number, &file) == 0 && file.st_dev == opened->device &&
-            file.st_ino == opened->inode)
+    if (store->opened == NULL || stat_data(source_dir, number, &file) != 0)
+        return NULL;
+    for (struct opened *opened = store->opened; opened != NULL; opened = opened->next) {
+        if (file.st_dev == opened->device && file.st_ino == opened->inode)
             return opened;
     }
     return NULL;
 }
 
-static int open_source(const rs_store *store, const struct view *former, const struct status *page,
-                       const struct status_source *slot, struct view_source *source,
-                       struct error *err)
+static int open_source(rs_store *store, const struct status *page, const struct status_source *slot,
+                       struct view_source *source, struct error *err)
 {
     char dir[PATH_MAX];
     int rc;
@@ -157,7 +159,7 @@ static int open_source(const rs_store *store, const struct view *former, const s
     rc = files_join(dir, store->dir, slot->region, err);
     if (rc != 0)
         return rc;
-    source->opened = find_opened(former, slot->region, dir, slot->generation);
+    source->opened = find_opened(store, dir, slot->generation);
     if (source->opened != NULL) {
         source->opened->refs++;
         return 0;
@@ -187,8 +189,7 @@ static void note_same_keys(struct view *view)
 /* ---- views ---- */
 
 /* Fills the sources of a new view. The first failure's reason goes to *err. */
-static void open_sources(const rs_store *store, const struct view *former, struct view *view,
-                         struct error *err)
+static void open_sources(rs_store *store, struct view *view, struct error *err)
 {
     struct status_info info;
 
@@ -202,8 +203,7 @@ static void open_sources(const rs_store *store, const struct view *former, struc
         if (info.slots[slot].region[0] == 0)
             continue;
         source->slot = slot;
-        source->error =
-            open_source(store, former, &view->page->status, &info.slots[slot], source, &reason);
+        source->error = open_source(store, &view->page->status, &info.slots[slot], source, &reason);
         if (source->opened != NULL && source->opened->retained)
             view->retained = true;
         view->n_sources++;
@@ -217,7 +217,7 @@ static void open_sources(const rs_store *store, const struct view *former, struc
 }
 
 /* `page` is transferred. */
-static struct view *make_view(const rs_store *store, struct page *page, struct error *err)
+static struct view *make_view(rs_store *store, struct page *page, struct error *err)
 {
     struct view *view = calloc(1, sizeof(*view));
 
@@ -229,7 +229,7 @@ static struct view *make_view(const rs_store *store, struct page *page, struct e
     view->refs = 1;
     view->page = page;
     view->switches = status_switches(&page->status); /* before the slots: a later switch shows */
-    open_sources(store, store->view, view, err);
+    open_sources(store, view, err);
     view->retry_at_ms = store->clock.boot_ms(store->clock.context) + FAULT_RETRY_MS;
     return view;
 }

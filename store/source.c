@@ -91,6 +91,8 @@ int source_open(struct store *store, const char *region, struct source **ret,
     rc = files_join(source->dir, store->dir, region, err);
     if (rc == 0)
         rc = files_make_dir(source->dir, store->gid, err);
+    if (rc == 0) /* its name may be new, and must not be lost when what is in it is not */
+        rc = files_sync_dir(store->dir, err);
     if (rc == 0)
         rc = open_current(source, &discarded, err);
     if (rc != 0) {
@@ -138,13 +140,23 @@ struct model_cursor source_cursor(const struct source *source)
                                     : (struct model_cursor){.version = 0};
 }
 
-bool source_has_digest_key(const struct source *source, const uint8_t digest_key[DIGEST_KEY_BYTES])
+struct source_key_check source_key_check(const struct source *source)
 {
-    uint8_t check[LAYOUT_CHECK_BYTES];
+    struct source_key_check check = {{0}};
 
-    layout_key_check(digest_key, check);
-    return source->live.number != 0 &&
-           memcmp(check, source->live.meta.digest_key_check, sizeof(check)) == 0;
+    _Static_assert(sizeof(check) == LAYOUT_CHECK_BYTES, "the head's check");
+    if (source->live.number != 0)
+        memcpy(check.bytes, source->live.meta.digest_key_check, sizeof(check.bytes));
+    return check;
+}
+
+bool source_key_matches(const struct source_key_check *check,
+                        const uint8_t digest_key[DIGEST_KEY_BYTES])
+{
+    uint8_t bytes[LAYOUT_CHECK_BYTES];
+
+    layout_key_check(digest_key, bytes);
+    return memcmp(check->bytes, bytes, sizeof(bytes)) == 0;
 }
 
 struct source_counts source_counts(const struct source *source)

@@ -40,7 +40,12 @@ struct store_options {
     const char *dir;
     const char *reader_group; /* name, or NULL for the process's own group */
     struct uuid control_plane_id;
-    size_t map_bytes;      /* address space per generation; 0: 64 GiB */
+    size_t map_bytes; /* address space per generation to begin with; 0: 64 GiB */
+    /* A file that a slow reader keeps from using its pages again is replaced by a compacted copy
+     * when it is larger than the first, more than half of it is of no use, and the reader is more
+     * commits behind than the second. 0: 64 MiB, 1000 commits. */
+    uint64_t compact_bytes;
+    uint64_t compact_lag_txns;
     unsigned retention_ms; /* how long pages stay for readers without slots; 0: they are refused */
     struct clock clock;
 };
@@ -68,8 +73,14 @@ const char *source_region(const struct source *source);
 /* The cursor that is durable in the serving generation; nil epoch: none. */
 struct model_cursor source_cursor(const struct source *source);
 
-/* Whether the serving generation was made with this digest key; false without a generation. */
-bool source_has_digest_key(const struct source *source, const uint8_t digest_key[DIGEST_KEY_BYTES]);
+/* By what the serving generation's digest key is recognised; all zero: nothing serves. */
+enum { SOURCE_KEY_CHECK_BYTES = 16 };
+struct source_key_check {
+    uint8_t bytes[SOURCE_KEY_CHECK_BYTES];
+};
+struct source_key_check source_key_check(const struct source *source);
+bool source_key_matches(const struct source_key_check *check,
+                        const uint8_t digest_key[DIGEST_KEY_BYTES]);
 
 struct source_counts {
     uint64_t realms;
@@ -180,6 +191,15 @@ void source_load_abort(struct source *source); /* removes the unfinished generat
  * there is none. On failure the present one goes on serving. */
 int source_rollback(struct source *source, struct error *err);
 
+/* ---- room ---- */
+
+/* After E_NO_SPACE and source_abort(): may the transaction be tried again? Enlarges the map, or
+ * gives up the previous generation; false when neither is possible, and the disk is full. */
+bool source_make_room(struct source *source);
+/* After E_NO_SPACE in a load that was aborted: gives up the previous generation for the next one.
+ */
+void source_make_load_room(struct source *source);
+
 /* ---- status page ---- */
 
 enum source_state {
@@ -205,5 +225,22 @@ struct source_readers {
 };
 /* From the thread that commits. Without a generation all are 0. */
 int source_check_readers(struct source *source, struct source_readers *ret, struct error *err);
+
+/* What is done now and then beside it: see store_options.compact_bytes, and the previous generation
+ * goes when the file system has less free space than what serves takes. */
+struct source_upkeep {
+    uint64_t file_bytes; /* of data.mdb, as far as it was ever written */
+    uint64_t used_bytes; /* of it, what the newest version needs */
+    uint64_t map_bytes;
+    uint64_t disk_free_bytes;
+    uint32_t previous;     /* the generation kept for source_rollback(); 0: none */
+    bool previous_dropped; /* since the last call, because there was no room */
+    bool compacted;
+    uint64_t compacted_from_bytes;
+};
+/* From the thread that commits, with no transaction open; `readers` is fresh. *ret is set also upon
+ * failure, of a compaction for one. */
+int source_upkeep(struct source *source, const struct source_readers *readers,
+                  struct source_upkeep *ret, struct error *err);
 
 #endif

@@ -13,6 +13,14 @@
 #include "store/digests.h"
 #include "store/holding.h"
 
+/* Gives LMDB's code. */
+static int begin_txn(struct source *source)
+{
+    retention_wait(source);
+    retention_advance(source); /* before the transaction may use pages again */
+    return mdb_txn_begin(source->live.env.mdb, NULL, 0, &source->tables.txn);
+}
+
 int source_begin(struct source *source, struct error *err)
 {
     int rc;
@@ -20,9 +28,14 @@ int source_begin(struct source *source, struct error *err)
     assert(source->tables.txn == NULL);
     if (source->live.number == 0)
         return error_set(err, E_NOT_READY, NULL);
-    retention_wait(source);
-    retention_advance(source); /* before the transaction may use pages again */
-    rc = mdb_txn_begin(source->live.env.mdb, NULL, 0, &source->tables.txn);
+    rc = begin_txn(source);
+    if (rc == MDB_PANIC) {
+        source->tables.txn = NULL;
+        rc = source_reopen(source, err);
+        if (rc != 0)
+            return rc;
+        rc = begin_txn(source);
+    }
     if (rc != 0) {
         source->tables.txn = NULL;
         return env_error(err, rc, "begin a transaction");
@@ -55,8 +68,10 @@ int source_commit(struct source *source, const struct model_cursor *cursor, int6
     }
     rc = mdb_txn_commit(source->tables.txn);
     source->tables.txn = NULL; /* the handle is gone either way */
-    if (rc != 0)
-        return env_commit_error(&source->live.env, err, rc, "commit");
+    if (rc != 0) {
+        walk_again(&source->walk); /* as if it had been taken back */
+        return env_write_error(&source->live.env, err, rc, "commit");
+    }
     source->live.meta = source->pending;
     store_publish(source->store, source->slot, source->region, &source->live);
     /* The commit stands whatever this gives; at worst a reader refuses to open the file until the

@@ -20,6 +20,8 @@ struct store {
     gid_t gid; /* the reader group or FILES_NO_GROUP */
     struct uuid control_plane_id;
     size_t map_bytes;
+    uint64_t compact_bytes; /* see store_options */
+    uint64_t compact_lag_txns;
     unsigned retention_ms;
     int64_t former_retention_ms; /* what an earlier agent promised to readers */
     struct clock clock;
@@ -50,7 +52,8 @@ struct source {
 
     struct walk walk; /* over the live generation */
 
-    uint32_t previous; /* the generation that served before; 0: not kept */
+    uint32_t previous;     /* the generation that served before; 0: not kept */
+    bool previous_dropped; /* for want of room, since source_upkeep() told it last */
     enum source_fallback fallback;
 
     struct load *load; /* owned; NULL: no load is under way */
@@ -66,21 +69,35 @@ int source_check_owner(const struct source *source, const struct generation *gen
 
 /* Counts the records anew, in a transaction of its own. */
 int source_recount(struct source *source, struct error *err);
+/* ---- source_reopen.c ---- */
+
+/* Opens the serving generation anew. On failure none is open: the source is copied again. */
+int source_reopen(struct source *source, struct error *err);
+
+/* ---- source_compact.c ---- */
+
+/* Moves the serving generation to a compacted copy of itself. On failure it goes on serving. */
+int source_compact(struct source *source, struct error *err);
 
 /* ---- generation_keep.c ---- */
 
 /* Reads `current`: the generation that serves (0: none), and source->previous. */
 int keep_read(struct source *source, uint32_t *ret_serving, struct error *err);
-/* Replaces `current`; `previous` may be 0. */
-int keep_write(const struct source *source, uint32_t serving, uint32_t previous, struct error *err);
+/* Makes the finished generation *next the serving one and `previous` (0: none) the kept one, for
+ * the agent and for readers; every other goes. Takes *next over. On failure it is closed, nothing
+ * on disk names it, and the former one goes on serving. */
+int keep_switch(struct source *source, struct generation *next, uint32_t previous,
+                struct error *err);
 /* Removes one generation; one that is gone is no error. */
 int keep_remove(const struct source *source, uint32_t number, struct error *err);
 /* Removes all but `serving` and source->previous, and notes the highest number seen. */
 int keep_remove_others(struct source *source, uint32_t serving, struct error *err);
 /* The file system has as much free space as this generation takes. */
 bool keep_has_room(const struct source *source, uint32_t serving);
-/* Gives the previous generation up when there is less, before a load that will need it. */
-int keep_make_room(struct source *source, struct error *err);
+/* Gives the previous generation up; false when there is none, or it cannot be removed. */
+bool keep_drop(struct source *source);
+/* Does so when the file system has less free space than what serves takes. */
+void keep_spare_disk(struct source *source);
 
 /* ---- store.c ---- */
 

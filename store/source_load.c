@@ -11,10 +11,8 @@
  */
 #include "store/source_load.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <openssl/crypto.h>
 
 #include "store/files.h"
 
@@ -48,8 +46,10 @@ void source_load_abort(struct source *source)
 
 static int begin_txn(struct load *load, struct error *err)
 {
-    int rc = mdb_txn_begin(load->next.env.mdb, NULL, 0, &load->tables.txn);
+    int rc;
 
+    env_widen(&load->next.env, load->dir);
+    rc = mdb_txn_begin(load->next.env.mdb, NULL, 0, &load->tables.txn);
     if (rc == 0)
         return 0;
     load->tables.txn = NULL;
@@ -62,7 +62,7 @@ static int commit_txn(struct load *load, struct error *err)
 
     load->tables.txn = NULL; /* the handle is gone either way */
     load->in_txn = 0;
-    return rc == 0 ? 0 : env_commit_error(&load->next.env, err, rc, "commit a part of the load");
+    return rc == 0 ? 0 : env_write_error(&load->next.env, err, rc, "commit a part of the load");
 }
 
 static int make_environment(const struct source *source, struct load *load, struct error *err)
@@ -87,9 +87,7 @@ int source_load_begin(struct source *source, const uint8_t digest_key[DIGEST_KEY
     int rc;
 
     source_load_abort(source);
-    rc = keep_make_room(source, err);
-    if (rc != 0)
-        return rc;
+    keep_spare_disk(source); /* the new generation will be about as large as the serving one */
     load = calloc(1, sizeof(*load));
     if (load == NULL)
         return error_set(err, E_NO_MEMORY, NULL);
@@ -175,39 +173,21 @@ static int finish_generation(const struct source *source, struct load *load, str
     return rc;
 }
 
-/* Takes the finished generation over as the one that serves; from here on there is no way back. */
-static void switch_generation(struct source *source)
+/* Hands the finished generation over. The one that serves now is kept if there is room for both. */
+static int hand_over(struct source *source, struct error *err)
 {
     struct load *load = source->load;
-
-    retention_stop(source);
-    generation_close(&source->live);
-    source->live = load->next;
-    OPENSSL_cleanse(load->next.digest_key, DIGEST_KEY_BYTES);
-    free_load(load);
-    source->load = NULL;
-    walk_reset(&source->walk);
-    store_publish(source->store, source->slot, source->region, &source->live);
-    retention_start(source);
-    /* The page goes to disk before the files it named go. Neither failure harms: `current` is
-     * right, and source_open() removes what is left. */
-    if (store_sync_status(source->store, NULL) == 0)
-        (void)keep_remove_others(source, source->live.number, NULL);
-}
-
-/* `current` names the new generation, and the one that serves now if there is room for both. */
-static int write_current(struct source *source, uint32_t number, struct error *err)
-{
     uint32_t former = source->live.number;
-    bool keep = former != 0 && keep_has_room(source, number);
-    int rc = keep_write(source, number, keep ? former : 0, err);
+    bool keep = former != 0 && keep_has_room(source, load->next.number);
+    int rc = keep_switch(source, &load->next, keep ? former : 0, err);
 
     if (rc != 0)
         return rc;
-    source->previous = keep ? former : 0;
     source->fallback = keep          ? SOURCE_FALLBACK_KEPT
                        : former != 0 ? SOURCE_FALLBACK_DROPPED
                                      : SOURCE_FALLBACK_NONE;
+    free_load(load);
+    source->load = NULL;
     return 0;
 }
 
@@ -225,11 +205,8 @@ int source_load_publish(struct source *source, const struct model_cursor *cursor
     if (rc == 0)
         rc = finish_generation(source, load, err);
     if (rc == 0)
-        rc = write_current(source, load->next.number, err);
-    if (rc != 0) {
+        rc = hand_over(source, err);
+    if (rc != 0)
         source_load_abort(source);
-        return rc;
-    }
-    switch_generation(source);
-    return 0;
+    return rc;
 }

@@ -19,6 +19,8 @@
 #include "store/files.h"
 
 static const size_t map_default_bytes = (size_t)64 << 30;
+static const uint64_t compact_default_bytes = (uint64_t)64 << 20;
+static const uint64_t compact_default_lag_txns = 1000;
 
 /* ---- opening ---- */
 
@@ -118,6 +120,10 @@ int store_open(const struct store_options *options, struct store **ret, struct e
         return error_set(err, E_NO_MEMORY, NULL);
     store->control_plane_id = options->control_plane_id;
     store->map_bytes = options->map_bytes > 0 ? options->map_bytes : map_default_bytes;
+    store->compact_bytes =
+        options->compact_bytes > 0 ? options->compact_bytes : compact_default_bytes;
+    store->compact_lag_txns =
+        options->compact_lag_txns > 0 ? options->compact_lag_txns : compact_default_lag_txns;
     store->retention_ms = options->retention_ms;
     store->clock = options->clock;
     store->lock_fd = -1;

@@ -20,7 +20,7 @@ int tables_put(const struct tables *tables, enum table table, MDB_val key, MDB_v
 
     if (rc == 0 || rc == MDB_KEYEXIST)
         return env_code(rc);
-    return env_error(err, rc, "write to the store");
+    return env_write_error(tables->env, err, rc, "write to the store");
 }
 
 int tables_delete(const struct tables *tables, enum table table, MDB_val key, struct error *err)
@@ -29,7 +29,7 @@ int tables_delete(const struct tables *tables, enum table table, MDB_val key, st
 
     if (rc == 0 || rc == MDB_NOTFOUND)
         return env_code(rc);
-    return env_error(err, rc, "delete from the store");
+    return env_write_error(tables->env, err, rc, "delete from the store");
 }
 
 int tables_at_or_after(const struct tables *tables, enum table table, MDB_val key, MDB_val *ret_key,

@@ -396,6 +396,19 @@ int tree_seek_hash(const struct tree *tree, unsigned char prefix, uint64_t hash,
     return rc == 0 ? value_of_pair(tree, &node, ret) : rc;
 }
 
+int tree_seek(const struct tree *tree, MDB_val key, MDB_val *ret_key, MDB_val *ret)
+{
+    struct wanted wanted = {.key = key};
+    struct node node;
+    int rc = find(tree, &wanted, &node);
+
+    if (rc == 0)
+        rc = value_of_pair(tree, &node, ret);
+    if (rc == 0)
+        *ret_key = node.key;
+    return rc;
+}
+
 static int find_exactly(const struct tree *tree, const MDB_val *key, struct node *ret)
 {
     struct wanted wanted = {.key = *key};

@@ -42,6 +42,8 @@ int tree_open_named(const struct tree *unnamed, const char *name, struct tree *r
 
 /* E_NOT_FOUND, E_CORRUPT. The value lies within the file. */
 int tree_get(const struct tree *tree, MDB_val key, MDB_val *ret);
+/* The first pair at or behind `key`. */
+int tree_seek(const struct tree *tree, MDB_val key, MDB_val *ret_key, MDB_val *ret);
 /* The value of the first key at or behind that of `prefix` and `hash`, big-endian. Of keys that
  * begin with `prefix` all have this form. */
 int tree_seek_hash(const struct tree *tree, unsigned char prefix, uint64_t hash, MDB_val *ret);

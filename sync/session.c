@@ -57,7 +57,9 @@ static void on_timer(uv_timer_t *timer)
 
     switch (session->state) {
     case SESSION_CONNECTING:
-        (void)error_set(&err, E_TIMEOUT, "no hello within %u ms", session->options.limits.hello_ms);
+        (void)error_set(
+            &err, E_TIMEOUT, "no hello within %u ms",
+            session_hello_ms(&session->options.limits, session->failures, session->options.n_urls));
         session_fail(session, &err, 0);
         break;
     case SESSION_STREAMING:
@@ -108,14 +110,11 @@ static uint32_t random_bits(void)
     return getrandom(&bits, sizeof(bits), GRND_NONBLOCK) == sizeof(bits) ? bits : UINT32_MAX / 2;
 }
 
-static void back_off(struct session *session, const struct error *err, int64_t retry_after_ms)
+/* `floor_ms`: until the URL that comes next may be asked. */
+static void back_off(struct session *session, const struct error *err, uint32_t floor_ms)
 {
     int64_t now_ms = (int64_t)uv_now(session->options.loop);
-    struct session_trouble trouble = {
-        .urls = (unsigned)session->options.n_urls,
-        .refused = err->code == E_UNAUTHORIZED,
-        .retry_after_ms = retry_after_ms,
-    };
+    struct session_trouble trouble = {.urls = session->options.n_urls, .floor_ms = floor_ms};
     struct session_failure failure = {
         .err = err,
         .url = session->options.urls[session->url],
@@ -136,8 +135,17 @@ static void back_off(struct session *session, const struct error *err, int64_t r
 
 void session_fail(struct session *session, const struct error *err, int64_t retry_after_ms)
 {
-    back_off(session, err, retry_after_ms);
-    session->url = (session->url + 1) % session->options.n_urls;
+    int64_t now_ms = (int64_t)uv_now(session->options.loop);
+    uint32_t alone_ms = session_alone_ms(&session->options.limits, err->code == E_UNAUTHORIZED,
+                                         retry_after_ms, random_bits());
+    int64_t floor_ms;
+    size_t next;
+
+    session->alone_until_ms[session->url] = now_ms + alone_ms;
+    next = session_pick_url(session->alone_until_ms, session->options.n_urls, session->url, now_ms);
+    floor_ms = session->alone_until_ms[next] - now_ms;
+    back_off(session, err, floor_ms > 0 ? (uint32_t)floor_ms : 0);
+    session->url = next;
 }
 
 void session_resynchronise(struct session *session, enum session_resync reason)
@@ -212,6 +220,11 @@ int session_create(const struct session_options *options, const struct session_s
     if (session == NULL)
         return error_set(err, E_NO_MEMORY, NULL);
     assert(options->n_urls > 0);
+    session->alone_until_ms = calloc(options->n_urls, sizeof(*session->alone_until_ms));
+    if (session->alone_until_ms == NULL) {
+        free(session);
+        return error_set(err, E_NO_MEMORY, NULL);
+    }
     session->options = *options;
     session->sink = *sink;
     session->resync_wanted = SESSION_RESYNC_NONE;
@@ -236,6 +249,7 @@ static void on_closed(uv_handle_t *handle)
 
     buffer_finish(&session->held);
     explicit_bzero(session->digest_key, sizeof(session->digest_key));
+    free(session->alone_until_ms);
     free(session);
     closed(context);
 }

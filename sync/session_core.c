@@ -8,6 +8,7 @@
 const struct session_limits session_limits_default = {
     .connect_ms = 10 * 1000,
     .hello_ms = 10 * 1000,
+    .failover_ms = 2 * 1000,
     .silence_min_ms = 200,
     .silence_max_ms = 60 * 1000,
     .progress_ms = 60 * 1000,
@@ -89,7 +90,7 @@ static uint32_t spread(uint32_t range, uint32_t random)
 static uint32_t ceiling_ms(const struct session_limits *limits,
                            const struct session_trouble *trouble)
 {
-    unsigned rounds = (trouble->failures - 1) / (trouble->urls > 0 ? trouble->urls : 1);
+    size_t rounds = (trouble->failures - 1) / (trouble->urls > 0 ? trouble->urls : 1);
     uint32_t ceiling = limits->backoff_min_ms;
 
     for (; rounds > 0 && ceiling < limits->backoff_max_ms; rounds--)
@@ -100,19 +101,43 @@ static uint32_t ceiling_ms(const struct session_limits *limits,
 uint32_t session_delay_ms(const struct session_limits *limits,
                           const struct session_trouble *trouble, uint32_t random)
 {
-    uint32_t ceiling = ceiling_ms(limits, trouble);
-    uint32_t floor = 0;
-
     assert(trouble->failures > 0);
-    if (trouble->refused) {
-        floor = limits->backoff_max_ms / 2;
-        ceiling = limits->backoff_max_ms - floor;
+    return trouble->floor_ms + spread(ceiling_ms(limits, trouble), random);
+}
+
+uint32_t session_alone_ms(const struct session_limits *limits, bool refused, int64_t retry_after_ms,
+                          uint32_t random)
+{
+    uint32_t half = limits->backoff_max_ms / 2;
+    uint32_t alone = refused ? half + spread(limits->backoff_max_ms - half, random) : 0;
+
+    if (retry_after_ms <= alone)
+        return alone;
+    return retry_after_ms > limits->retry_after_max_ms ? limits->retry_after_max_ms
+                                                       : (uint32_t)retry_after_ms;
+}
+
+size_t session_pick_url(const int64_t *alone_until_ms, size_t n, size_t url, int64_t now_ms)
+{
+    size_t soonest = (url + 1) % n;
+
+    for (size_t i = 1; i <= n; i++) {
+        size_t next = (url + i) % n;
+
+        if (alone_until_ms[next] <= now_ms)
+            return next;
+        if (alone_until_ms[next] < alone_until_ms[soonest])
+            soonest = next;
     }
-    if (trouble->retry_after_ms > floor)
-        floor = trouble->retry_after_ms > limits->retry_after_max_ms
-                    ? limits->retry_after_max_ms
-                    : (uint32_t)trouble->retry_after_ms;
-    return floor + spread(ceiling, random);
+    return soonest;
+}
+
+uint32_t session_hello_ms(const struct session_limits *limits, unsigned failures, size_t urls)
+{
+    bool others_left = failures < urls - 1;
+
+    return others_left && limits->failover_ms < limits->hello_ms ? limits->failover_ms
+                                                                 : limits->hello_ms;
 }
 
 void session_progress_start(struct session_progress *progress, int64_t now_ms)

@@ -17,6 +17,7 @@
 #define RS_SYNC_SESSION_CORE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -53,6 +54,7 @@ const char *session_state_text(enum session_state state); /* static */
 struct session_limits {
     uint32_t connect_ms;     /* TCP and TLS */
     uint32_t hello_ms;       /* from the request to the hello, connecting included */
+    uint32_t failover_ms;    /* the same, while there are URLs that have not been tried */
     uint32_t silence_min_ms; /* bounds of three heartbeat periods without a byte */
     uint32_t silence_max_ms;
     uint32_t progress_ms;    /* drips: in this time at least one line of the feed, */
@@ -72,19 +74,30 @@ extern const struct session_limits session_limits_default;
 /* Three heartbeat periods within the limits. */
 uint32_t session_silence_ms(const struct session_limits *limits, uint32_t heartbeat_ms);
 
+/* How long a hello is waited for: a URL that does not answer must not keep the next ones waiting
+ * until every one has had its chance. `failures` in a row so far. */
+uint32_t session_hello_ms(const struct session_limits *limits, unsigned failures, size_t urls);
+
 /* What went wrong, as far as the delay depends on it. */
 struct session_trouble {
-    unsigned failures;      /* in a row, this one included; 1 or more */
-    unsigned urls;          /* each is tried once before the delay grows */
-    bool refused;           /* 401 or 403: trying again soon helps nobody */
-    int64_t retry_after_ms; /* 0: not said */
+    unsigned failures; /* in a row, this one included; 1 or more */
+    size_t urls;       /* each is tried once before the delay grows */
+    uint32_t floor_ms; /* until the next URL may be asked */
 };
 
-/* Full jitter: anything from 0 to the doubling ceiling, so that a fleet does not come back at once.
- * A refusal waits at least half of the longest delay. Retry-After is a floor under the jitter.
- * `random`: 32 random bits. */
+/* Full jitter: anything from 0 to the doubling ceiling, so that a fleet does not come back at once;
+ * on top of the floor. `random`: 32 random bits, here and below. */
 uint32_t session_delay_ms(const struct session_limits *limits,
                           const struct session_trouble *trouble, uint32_t random);
+
+/* How long a URL is left alone after what it answered, and it alone: until Retry-After (0: not
+ * said) has passed, and after a refusal (401, 403), when trying again soon helps nobody, for at
+ * least half of the longest delay. */
+uint32_t session_alone_ms(const struct session_limits *limits, bool refused, int64_t retry_after_ms,
+                          uint32_t random);
+/* The URL to go on with after `url`: the next in turn that may be asked now, or else the one that
+ * may be asked soonest. `alone_until_ms`: of each of the `n`. */
+size_t session_pick_url(const int64_t *alone_until_ms, size_t n, size_t url, int64_t now_ms);
 
 /* Progress of a transfer in windows of time. */
 struct session_progress {

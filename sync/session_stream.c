@@ -172,7 +172,8 @@ void session_connect(struct session *session)
     session->ack_wanted = session->ack_sent = session->cursor; /* the request says it already */
     session_advance(session, SESSION_EVENT_DRAINED);
     session_progress_start(&session->progress, (int64_t)uv_now(session->options.loop));
-    session_arm(session, session->options.limits.hello_ms);
+    session_arm(session, session_hello_ms(&session->options.limits, session->failures,
+                                          session->options.n_urls));
     if (open_feed(session, &err) != 0)
         session_fail(session, &err, 0);
 }

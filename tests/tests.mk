@@ -23,6 +23,9 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/helpers/%.o $(BUILD)/obj/libtestlib.a $(cal
 	$(call SAY,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS)
 
+# These watch their own system calls and LMDB's.
+$(BUILD)/tests/test_power_loss $(BUILD)/tests/test_agent_kill $(BUILD)/tests/test_soak: $(BUILD)/obj/tests/interpose/write_log.o
+
 .PHONY: unit-tests
 unit-tests: $(UNIT_BIN) $(HELPER_BIN)
 
@@ -32,7 +35,7 @@ ASAN_BUILD := build/asan
 TSAN_BUILD := build/tsan
 ASAN_SAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 
-.PHONY: deps test run-tests asan tsan lint format
+.PHONY: deps test soak run-tests asan tsan lint format
 deps:
 	@packaging/deps.sh all
 
@@ -41,6 +44,13 @@ test:
 	@$(MAKE) --no-print-directory -j$(TEST_JOBS) all unit-tests
 	@$(FUZZ_MAKE)
 	@TEST_JOBS=$(TEST_JOBS) tests/run $(BUILD) '$(T)'
+
+# What `make test` takes samples of: lives of a store with random faults under readers, for SOAK_SECONDS; every bit that
+# may flip; every write at which power or the process may be lost.
+soak: $(BUILD)/tests/test_soak $(BUILD)/tests/test_damage $(BUILD)/tests/test_power_loss
+	REALMSTORE_SOAK=1 $(BUILD)/tests/test_soak
+	REALMSTORE_SOAK=1 $(BUILD)/tests/test_damage
+	REALMSTORE_SOAK=1 $(BUILD)/tests/test_power_loss
 
 # The sanitizers' own allocator and maps need address space that RLIMIT_AS tests cannot give.
 asan:
@@ -56,12 +66,13 @@ tsan:
 # ---- lint ----
 
 C_FILES := $(wildcard base/*.[ch] store/*.[ch] sync/*.[ch] agent/*.[ch] control/*.[ch] control/*/*.[ch] tools/*.[ch] \
-             include/*.h docs/examples/*.c bench/*.[ch] bench/lib/*.[ch] tests/unit/*.[ch] tests/lib/*.[ch] tests/helpers/*.[ch] tests/fuzz/*.[ch])
+             gateway/nginx/*.[ch] \
+             include/*.h docs/examples/*.c bench/*.[ch] bench/lib/*.[ch] tests/unit/*.[ch] tests/lib/*.[ch] tests/interpose/*.[ch] tests/helpers/*.[ch] tests/fuzz/*.[ch])
 
 lint:
 	@packaging/deps.sh lint
 	@$(MAKE) --no-print-directory -j$(TEST_JOBS) BUILD=build/lint WERROR=-Werror all unit-tests bench-programs
-	@tests/lint/run build/lint
+	@NGINX_CPPFLAGS='$(NGINX_CPPFLAGS)' tests/lint/run build/lint
 
 format:
 	clang-format -i $(C_FILES)
@@ -85,6 +96,12 @@ $(BUILD)/tests/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(call archives,agent co
 	@mkdir -p $(@D)
 	$(call SAY,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS_agent) $(LIBS_control)
+
+# The NGINX module's parsers, which need NGINX's headers and no NGINX.
+$(BUILD)/tests/fuzz_gateway: $(patsubst %,$(BUILD)/obj/gateway/nginx/realm_auth_%.o,args json answer consumer)
+$(BUILD)/obj/tests/fuzz/fuzz_gateway.o: $(NGINX_CONFIGURED)
+$(BUILD)/obj/tests/fuzz/fuzz_gateway.o: ALL_CPPFLAGS += $(NGINX_CPPFLAGS)
+$(BUILD)/obj/tests/fuzz/fuzz_gateway.o: ALL_CFLAGS += -Wno-cast-qual
 
 .PHONY: fuzz fuzz-programs
 fuzz-programs: $(FUZZ_BIN)

@@ -8,12 +8,10 @@
 #include "tools/backup.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "store/files.h"
 #include "tools/tool.h"
@@ -26,6 +24,7 @@ struct watch {
     struct progress *progress;
     int fd; /* being written */
     uint64_t total_bytes;
+    bool runs; /* the thread */
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t over;
@@ -49,41 +48,49 @@ static void *watch_copy(void *context)
     struct stat file;
 
     (void)pthread_mutex_lock(&watch->mutex); /* a plain mutex used right cannot fail */
-    while (!watch->is_over) {
-        wait_a_little(watch);
+    do {
+        if (!watch->is_over)
+            wait_a_little(watch);
         if (fstat(watch->fd, &file) == 0)
             progress_bytes(watch->progress, (uint64_t)file.st_size, watch->total_bytes);
-    }
+    } while (!watch->is_over);
     (void)pthread_mutex_unlock(&watch->mutex);
     return NULL;
 }
 
-/* False: nobody is there to be told, or there is no thread to do it. */
-static bool watch_begin(struct watch *watch, struct progress *progress, int fd, MDB_env *mdb)
+static void watch_begin(void *context, int fd)
+{
+    struct watch *watch = context;
+
+    watch->fd = fd;
+    (void)pthread_mutex_init(&watch->mutex, NULL); /* cannot fail with default attributes */
+    (void)pthread_cond_init(&watch->over, NULL);
+    watch->runs = pthread_create(&watch->thread, NULL, watch_copy, watch) == 0; /* else untold */
+}
+
+static void watch_end(void *context)
+{
+    struct watch *watch = context;
+
+    if (watch->runs) {
+        (void)pthread_mutex_lock(&watch->mutex);
+        watch->is_over = true;
+        (void)pthread_cond_signal(&watch->over);
+        (void)pthread_mutex_unlock(&watch->mutex);
+        (void)pthread_join(watch->thread, NULL); /* ours, joined once */
+    }
+    (void)pthread_cond_destroy(&watch->over);
+    (void)pthread_mutex_destroy(&watch->mutex);
+}
+
+static uint64_t file_bytes(MDB_env *mdb)
 {
     MDB_envinfo info;
     MDB_stat stat;
 
-    if (!progress_is_wanted(progress))
-        return false;
     (void)mdb_env_info(mdb, &info); /* these two fail for NULL only */
     (void)mdb_env_stat(mdb, &stat);
-    *watch = (struct watch){.progress = progress, .fd = fd};
-    watch->total_bytes = (uint64_t)(info.me_last_pgno + 1) * stat.ms_psize;
-    (void)pthread_mutex_init(&watch->mutex, NULL); /* cannot fail with default attributes */
-    (void)pthread_cond_init(&watch->over, NULL);
-    return pthread_create(&watch->thread, NULL, watch_copy, watch) == 0;
-}
-
-static void watch_end(struct watch *watch)
-{
-    (void)pthread_mutex_lock(&watch->mutex);
-    watch->is_over = true;
-    (void)pthread_cond_signal(&watch->over);
-    (void)pthread_mutex_unlock(&watch->mutex);
-    (void)pthread_join(watch->thread, NULL); /* ours, joined once */
-    (void)pthread_cond_destroy(&watch->over);
-    (void)pthread_mutex_destroy(&watch->mutex);
+    return (uint64_t)(info.me_last_pgno + 1) * stat.ms_psize;
 }
 
 /* ---- copying ---- */
@@ -95,46 +102,20 @@ static int make_dir(const char *path, struct error *err)
     return files_own(path, MODE_DIR, FILES_NO_GROUP, err); /* whatever the umask is */
 }
 
-static int copy_to(struct progress *progress, const struct tool_source *source, int fd,
-                   const char *path, struct error *err)
-{
-    MDB_env *mdb = source->generation.env.mdb;
-    struct watch watch;
-    bool watched = watch_begin(&watch, progress, fd, mdb);
-    int rc = mdb_env_copyfd2(mdb, fd, MDB_CP_COMPACT);
-
-    if (watched)
-        watch_end(&watch);
-    if (rc != 0) {
-        (void)env_error(err, rc, "copy it");
-        return error_context(err, "source %s", source->region);
-    }
-    return fsync(fd) == 0 ? 0 : error_set_errno(err, errno, "cannot sync %s", path);
-}
-
 static int copy_source(struct progress *progress, const char *backup_dir,
                        const struct tool_source *source, struct error *err)
 {
+    const struct env *env = &source->generation.env;
+    struct watch watch = {.progress = progress, .total_bytes = file_bytes(env->mdb)};
+    const struct env_copy_watch calls = {watch_begin, watch_end, &watch};
     char dir[PATH_MAX];
-    char path[PATH_MAX];
-    int fd;
     int rc = files_join(dir, backup_dir, source->region, err);
 
     if (rc == 0)
-        rc = files_join(path, dir, "data.mdb", err);
-    if (rc == 0)
         rc = make_dir(dir, err);
-    if (rc != 0)
-        return rc;
-    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, FILES_MODE_DATA);
-    if (fd < 0)
-        return error_set_errno(err, errno, "cannot create %s", path);
-    rc = copy_to(progress, source, fd, path, err);
-    if (close(fd) != 0 && rc == 0)
-        rc = error_set_errno(err, errno, "cannot close %s", path);
     if (rc == 0)
-        rc = files_own(path, FILES_MODE_DATA, FILES_NO_GROUP, err);
-    return rc != 0 ? rc : files_sync_dir(dir, err);
+        rc = env_copy(env, dir, FILES_NO_GROUP, progress_is_wanted(progress) ? &calls : NULL, err);
+    return rc == 0 ? 0 : error_context(err, "source %s", source->region);
 }
 
 static int copy_sources(const char *dir, const struct tool_sources *sources, struct error *err)

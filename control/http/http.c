@@ -190,7 +190,9 @@ int http_listen(struct http_server *server, const char *address, char ret_url[HT
                            : "");
         goto close_socket;
     }
+    pthread_mutex_lock(&server->mutex); /* requests for figures may have come to an earlier one */
     server->listeners[server->n_listeners++] = daemon;
+    pthread_mutex_unlock(&server->mutex);
     return 0;
 
 close_socket:
@@ -244,6 +246,7 @@ void http_stats(struct http_server *server, struct http_stats *ret)
 {
     *ret = (struct http_stats){.refused_busy = atomic_load(&server->refused_busy),
                                .queued = http_pool_queued(&server->pool)};
+    pthread_mutex_lock(&server->mutex);
     for (size_t i = 0; i < server->n_listeners; i++) {
         const union MHD_DaemonInfo *info =
             MHD_get_daemon_info(server->listeners[i], MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
@@ -251,7 +254,6 @@ void http_stats(struct http_server *server, struct http_stats *ret)
         if (info != NULL)
             ret->connections += info->num_connections;
     }
-    pthread_mutex_lock(&server->mutex);
     ret->requests = server->active;
     pthread_mutex_unlock(&server->mutex);
 }

@@ -6,10 +6,17 @@
 #include "control/rest/rest_form.h"
 
 enum { REST_NAME_MAX = 256, REST_LABEL_MAX = 128 }; /* characters; base/model.h has the bytes */
+enum { REST_TTL_DEFAULT = 10 };                     /* minutes; also of a negative_ttl */
 
 extern const char *const rest_consumer_types[MODEL_CONSUMER_TYPES + 1];
 
 json_t *rest_consumer_json(const struct repo_consumer *consumer);
+
+/* The realm, if the caller may use it; E_NOT_FOUND for a host to which it is not allowed, which is
+ * not told that there is such a realm. */
+int rest_usable_realm(struct rest_call *call, const struct uuid *id, struct repo_realm *ret);
+/* The realm's groups and the consumer's own, each once. */
+json_t *rest_group_names(const struct model_strings *realm, const struct model_strings *own);
 
 /* Creates a key with the secret `given`, or a generated one when that is NULL; *ret_secret is
  * either `given` or lives in the call's arena. */

@@ -4,7 +4,7 @@
 #include "control/rest/rest_entities.h"
 #include "control/rest/rest_routes.h"
 
-enum { TTL_MIN = 5, TTL_DEFAULT = 10, TTL_MAX = 525600 }; /* minutes; a year */
+enum { TTL_MIN = 5, TTL_MAX = 525600 }; /* minutes; a year */
 
 #define AT(member) offsetof(struct repo_realm, member)
 
@@ -61,7 +61,8 @@ int rest_realm_list(struct rest_call *call)
 int rest_realm_create(struct rest_call *call)
 {
     struct repo *repo = call->rest->repo;
-    struct repo_realm input = {.model = {.ttl_min = TTL_DEFAULT, .negative_ttl_min = TTL_DEFAULT}};
+    struct repo_realm input = {
+        .model = {.ttl_min = REST_TTL_DEFAULT, .negative_ttl_min = REST_TTL_DEFAULT}};
     struct repo_realm realm;
     int rc;
 
@@ -140,11 +141,10 @@ static bool names_control_plane(const struct repo_realm *realm, const struct uui
     return false;
 }
 
-/* The realm, if the caller may use it; a host is not told of realms that are not for it. */
-static int usable_realm(struct rest_call *call, struct repo_realm *ret)
+int rest_usable_realm(struct rest_call *call, const struct uuid *id, struct repo_realm *ret)
 {
     struct repo *repo = call->rest->repo;
-    int rc = repo->ops->realm_get(repo, &call->params[0].id, call->arena, ret, &call->error);
+    int rc = repo->ops->realm_get(repo, id, call->arena, ret, &call->error);
 
     if (rc == 0 && call->identity.role == REPO_ROLE_DATA_PLANE &&
         !names_control_plane(ret, &call->identity.control_plane_id))
@@ -152,8 +152,7 @@ static int usable_realm(struct rest_call *call, struct repo_realm *ret)
     return rc;
 }
 
-/* The realm's groups and the consumer's, each once. */
-static json_t *group_names(const struct model_strings *realm, const struct model_strings *own)
+json_t *rest_group_names(const struct model_strings *realm, const struct model_strings *own)
 {
     json_t *names = json_of_strings(realm);
 
@@ -181,18 +180,17 @@ int rest_realm_authenticate(struct rest_call *call)
     (void)form_read(call, &auth_form, false, &input);
     rc = rest_verdict(call);
     if (rc == 0)
-        rc = usable_realm(call, &realm);
-    if (rc == 0 && strlen(input.secret) > MODEL_SECRET_MAX)
-        rc = error_set(&call->error, E_NOT_FOUND, NULL); /* as hosts have it */
+        rc = rest_usable_realm(call, &scope.id, &realm);
     if (rc == 0)
         rc = repo->ops->authenticate(repo, &scope, input.secret, strlen(input.secret),
                                      clock_wall_ms(), call->arena, &consumer, &key, &call->error);
     if (rc != 0)
         return rc;
-    return rest_reply(
-        call, REST_OK,
-        json_pack("{s:o, s:i, s:i, s:o, s:{s:o}}", "consumer", rest_consumer_json(&consumer), "ttl",
-                  (int)realm.model.ttl_min, "negative_ttl", (int)realm.model.negative_ttl_min,
-                  "consumer_group_names", group_names(&realm.model.groups, &consumer.model.groups),
-                  "credential", "id", json_of_uuid(&key.model.id)));
+    return rest_reply(call, REST_OK,
+                      json_pack("{s:o, s:i, s:i, s:o, s:{s:o}}", "consumer",
+                                rest_consumer_json(&consumer), "ttl", (int)realm.model.ttl_min,
+                                "negative_ttl", (int)realm.model.negative_ttl_min,
+                                "consumer_group_names",
+                                rest_group_names(&realm.model.groups, &consumer.model.groups),
+                                "credential", "id", json_of_uuid(&key.model.id)));
 }

@@ -67,6 +67,7 @@ static const struct rest_route routes[] = {
     {HTTP_GET, "/v1/sync/feed", AUTH_SYNC, REST_NO_HEAD, sync_http_feed},
     {HTTP_GET, "/v1/sync/snapshot", AUTH_SYNC, REST_NO_HEAD, sync_http_snapshot},
     {HTTP_POST, "/v1/sync/ack", AUTH_SYNC, REST_BODY, sync_http_ack},
+    {HTTP_POST, "/v1/sync/auth", AUTH_SYNC, REST_BODY, sync_http_auth},
 
     {HTTP_GET, "/healthz", AUTH_PUBLIC, 0, rest_healthz},
     {HTTP_GET, "/readyz", AUTH_PUBLIC, 0, rest_readyz},

@@ -11,8 +11,7 @@
 
 enum { HOST_MAX = 255, AGENT_MAX = 64 };
 
-/* A host speaks for the control plane that its credentials are bound to and for no other. */
-static int check_control_plane(struct rest_call *call, const struct uuid *id)
+int sync_http_check_control_plane(struct rest_call *call, const struct uuid *id)
 {
     if (uuid_equal(id, &call->identity.control_plane_id))
         return 0;
@@ -93,7 +92,7 @@ static int read_follower(struct rest_call *call, struct follower_options *ret)
     read_cursor(call, &ret->cursor);
     read_wish(call, &ret->wish);
     rc = rest_verdict(call);
-    return rc != 0 ? rc : check_control_plane(call, &ret->control_plane_id);
+    return rc != 0 ? rc : sync_http_check_control_plane(call, &ret->control_plane_id);
 }
 
 static void wake_stream(void *context)
@@ -172,7 +171,7 @@ int sync_http_snapshot(struct rest_call *call)
     (void)rest_query_uuid(call, "control_plane_id", true, &id);
     rc = rest_verdict(call);
     if (rc == 0)
-        rc = check_control_plane(call, &id);
+        rc = sync_http_check_control_plane(call, &id);
     if (rc == 0)
         rc = feed_snapshot_get(call->rest->feed, &id, &snapshot, &call->error);
     if (rc != 0)
@@ -213,7 +212,7 @@ int sync_http_ack(struct rest_call *call)
     (void)form_read(call, &ack_form, false, &ack);
     rc = rest_verdict(call);
     if (rc == 0)
-        rc = check_control_plane(call, &ack.control_plane_id);
+        rc = sync_http_check_control_plane(call, &ack.control_plane_id);
     if (rc == 0)
         rc =
             feed_ack(call->rest->feed, &ack.control_plane_id, ack.host, &ack.applied, &call->error);

@@ -17,7 +17,9 @@ setup() {
   (umask 077 && printf '%s\n' "$ADMIN_TOKEN" >"$DIR/admin.token")
 }
 
-teardown() {
+teardown() { stop_all; }
+
+stop_all() {
   local pid
   for pid in "${PIDS[@]}"; do
     kill -KILL "$pid" 2>/dev/null || true
@@ -149,4 +151,55 @@ stop_program() {
 kill_program() {
   kill -KILL "$1"
   wait "$1" 2>/dev/null || true
+}
+
+# start_proxy: a fault proxy (tests/lib/fault_proxy.h) in front of the control plane; sets PROXY_URL.
+start_proxy() {
+  mkfifo "$DIR/proxy.in"
+  "$BUILD/tests/fault_proxy" "$PORT" <"$DIR/proxy.in" >"$DIR/proxy.out" 3>&- &
+  PIDS+=("$!")
+  exec {PROXY_FD}>"$DIR/proxy.in"
+  PROXY_SAID=1
+  until_true proxy_says 1
+  # shellcheck disable=SC2034 # used by the tests
+  PROXY_URL=$(sed -nE 's/^listening on (.*)$/\1/p' "$DIR/proxy.out")
+}
+
+proxy_says() { [ "$(wc -l <"$DIR/proxy.out")" -ge "$1" ]; }
+
+# fault COMMAND: as fault_proxy_command() has them, or "hits"; sets PROXY_ANSWER. Not in a subshell, which would lose count.
+fault() {
+  echo "$*" >&"$PROXY_FD"
+  PROXY_SAID=$((PROXY_SAID + 1))
+  until_true proxy_says "$PROXY_SAID" || return
+  PROXY_ANSWER=$(sed -n "${PROXY_SAID}p" "$DIR/proxy.out")
+  [ "$PROXY_ANSWER" != no ]
+}
+
+# A request met the fault that was set last.
+fault_hit() { fault hits && [ "$PROXY_ANSWER" != 'ok 0' ]; }
+
+# ask NAME KEY SOURCE...: the agent's on-demand socket; prints the answer, fails unless the status is 200. A source is
+# realm:ID, realm:REGION:ID, cp or cp:REGION.
+ask() {
+  local name=$1 key=$2
+  shift 2
+  curl -sS --fail-with-body --unix-socket "$DIR/$name/ask.sock" -H 'Content-Type: application/json' \
+    --data-binary "$(ask_body "$key" "$@")" http://agent/v1/auth
+}
+
+ask_body() {
+  local key=$1
+  shift
+  jq -cn --arg key "$key" '{secret: $key, sources: [$ARGS.positional[] | split(":") |
+    {type: .[0]} + (if .[0] == "realm" then {id: .[-1]} else {} end) +
+    (if length == 3 or (.[0] == "cp" and length == 2) then {region: .[1]} else {} end)]}' --args "$@"
+}
+
+# ask_status NAME KEY SOURCE...: the status alone; the body is in $DIR/body.
+ask_status() {
+  local name=$1 key=$2
+  shift 2
+  curl -sS -o "$DIR/body" -w '%{http_code}' --unix-socket "$DIR/$name/ask.sock" \
+    --data-binary "$(ask_body "$key" "$@")" http://agent/v1/auth
 }

@@ -47,6 +47,31 @@ installed() {
   [ -f "$root/share/doc/realmstore/realm-agent.yaml" ]
 }
 
+# loads MODULE: NGINX takes the module, and finds its library.
+loads() {
+  printf 'load_module %s;\npid %s/pid;\nerror_log stderr;\nevents {}\nhttp { access_log off; realm_store %s; }\n' "$1" "$DIR" "$DIR" \
+    >"$DIR/nginx.conf"
+  nginx -t -q -e stderr -p "$DIR/" -c "$DIR/nginx.conf"
+}
+
+@test "the NGINX module is installed, and loads from there without a library path" {
+  [ -z "${REALMSTORE_SANITIZED:-}" ] || skip 'NGINX has no sanitizers'
+  installed
+  loads "$root/lib/nginx/modules/ngx_http_realm_auth_module.so"
+}
+
+@test "the NGINX module builds by NGINX's own configure against the installed library" {
+  [ -z "${REALMSTORE_SANITIZED:-}" ] || skip 'the installed library is not built with sanitizers'
+  source_tree=/usr/share/nginx/src
+  installed
+  export PKG_CONFIG_PATH="$root/lib/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$DIR/root" LD_LIBRARY_PATH="$root/lib"
+  cp -r "$BATS_TEST_DIRNAME/../../gateway/nginx" "$DIR/module"
+  (cd "$source_tree" && . ./conf_flags &&
+    ./configure "${NGX_CONF_FLAGS[@]}" --add-dynamic-module="$DIR/module" --builddir="$DIR/objs" &&
+    make -f "$DIR/objs/Makefile" modules) >"$DIR/build.log" 2>&1 || { tail -n 30 "$DIR/build.log"; return 1; }
+  loads "$DIR/objs/ngx_http_realm_auth_module.so"
+}
+
 @test "the example configurations are good, but for the tokens they name" {
   [ ! -e /etc/realm-agent/us.token ] || skip 'this machine has the token that the example names'
   run "$BUILD/bin/realm-agent" --check-config --config "$BATS_TEST_DIRNAME/../../packaging/realm-agent.yaml"

@@ -4,7 +4,7 @@
 
 load common
 
-# make_ca NAME; make_certificate CA NAME SUBJECT [EXTENSION]
+# make_ca NAME; make_certificate CA NAME SUBJECT [EXTENSION [DAYS]]
 make_ca() {
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=$1" \
     -keyout "$DIR/$1.key" -out "$DIR/$1.pem" 2>/dev/null
@@ -13,7 +13,7 @@ make_ca() {
 make_certificate() {
   openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "$3" \
     -keyout "$DIR/$2.key" -out "$DIR/$2.csr" 2>/dev/null
-  openssl x509 -req -days 2 -in "$DIR/$2.csr" -CA "$DIR/$1.pem" -CAkey "$DIR/$1.key" -CAcreateserial \
+  openssl x509 -req -days "${5:-2}" -in "$DIR/$2.csr" -CA "$DIR/$1.pem" -CAkey "$DIR/$1.key" -CAcreateserial \
     -extfile <(printf '%s\n' "${4:-basicConstraints=CA:FALSE}") -out "$DIR/$2.pem" 2>/dev/null
 }
 
@@ -74,4 +74,64 @@ use_client_certificate() {
   run_agent edge
   until_true grep -qi certificate "$DIR/edge.err"
   agent_is edge empty || agent_is edge disconnected
+}
+
+# serve_certificate NAME: a second server on the same data, with another certificate; the first is stopped.
+serve_certificate() {
+  stop_program "$CONTROL_PID"
+  start_control --tls-cert "$DIR/$1.pem" --tls-key "$DIR/$1.key" --client-ca "$DIR/clients.pem"
+}
+
+# An agent that has a copy, before the server's certificate becomes a wrong one.
+start_tls_agent() { # URL
+  write_agent_config edge "$CP_A" "$1"
+  sed -i "s|token_file: .*|&\n    ca_file: $DIR/ca.pem|" "$DIR/edge.yaml"
+  run_agent edge
+  until_true agent_is edge live
+  realm=$(make_realm prod "$CP_A")
+  secret=$(make_key "$realm" "$(make_consumer "$realm" Alice)")
+}
+
+@test "a certificate for another name, an expired one and one of another CA are refused; the copy serves on" {
+  start_tls_control
+  start_tls_agent "$URL"
+  make_certificate ca other-name /CN=control.example 'subjectAltName=DNS:control.example'
+  make_certificate ca expired /CN=control.example 'subjectAltName=IP:127.0.0.1' 0
+  make_ca strangers
+  make_certificate strangers stranger /CN=control.example 'subjectAltName=IP:127.0.0.1'
+  for certificate in other-name expired stranger; do
+    stop_program "$AGENT_PID"
+    serve_certificate "$certificate"
+    : >"$DIR/edge.err"
+    run_agent edge
+    until_true grep -qiE 'warning.*(certificate|subject name)' "$DIR/edge.err"
+    agent_is edge disconnected
+    lookup edge "$secret" "realm:$realm"
+    run curl -sS --cacert "$DIR/ca.pem" "$URL/healthz"
+    [ "$status" = 60 ] # so it was the certificate
+  done
+  stop_program "$AGENT_PID"
+  serve_certificate server
+  run_agent edge
+  until_true agent_is edge live
+}
+
+@test "over TLS, bytes that are changed, doubled or moved on the way end the connection, wherever they are" {
+  start_tls_control
+  start_proxy
+  start_tls_agent "${PROXY_URL/http:/https:}"
+  generation=$(ctl edge --json stat | jq '.sources[0].generation')
+  for damage in 'corrupt 40 0' 'corrupt 900 0' 'duplicate 1500 100' 'reorder 1600 40' 'corrupt 2100 0'; do
+    stop_program "$AGENT_PID"
+    : >"$DIR/edge.err"
+    fault "$damage"
+    run_agent edge
+    until_true grep -q 'warning' "$DIR/edge.err"
+    lookup edge "$secret" "realm:$realm"
+    fault none
+    later=$(api POST "/v1/realms/$realm/consumers" "{\"username\":\"user-$RANDOM\"}" | jq -er .id)
+    until_true ctl edge get "$later"
+  done
+  [ "$(ctl edge --json stat | jq '.sources[0].generation')" = "$generation" ]
+  ctl edge verify
 }

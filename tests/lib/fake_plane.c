@@ -87,7 +87,8 @@ static void put_line(struct buffer *out, const struct feed_line *line)
 
 static void put_transaction(const struct fake_plane *plane, struct buffer *out, uint64_t version)
 {
-    struct feed_line begin = {.kind = FEED_LINE_BEGIN, .begin = {version - 1, version, 1}};
+    struct feed_line begin = {.kind = FEED_LINE_BEGIN,
+                              .begin = {version - 1, version, plane->time_ms}};
     struct feed_line line = {.kind = FEED_LINE_CHANGE,
                              .change = {.kind = CHANGE_CONSUMER, .scope = SCOPE}};
     struct feed_line commit = {.kind = FEED_LINE_COMMIT, .commit = {version, 2}};
@@ -219,6 +220,7 @@ struct fake_plane *fake_plane_start(uint64_t version, uv_async_t *changed)
 
     check(plane != NULL);
     plane->version = version;
+    plane->time_ms = 1;
     plane->source = fake_source_start(respond, plane, changed);
     return plane;
 }

@@ -20,6 +20,7 @@
 struct fake_plane {
     _Atomic uint64_t version;          /* newest */
     _Atomic uint64_t snapshot_version; /* 0: the newest */
+    _Atomic int64_t time_ms;           /* of its commits */
     _Atomic bool impossible; /* transactions give keys to a consumer that does not exist */
     _Atomic bool damaged;    /* snapshots hold a record that is none */
     _Atomic bool down;       /* every request is a 503 */

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
+
+#include "tests/lib/loopback.h"
 
 enum { REQUEST_MAX = 64 * 1024, CONNECTIONS_MAX = 4096, REPLY_MAX = 64 * 1024 * 1024 };
 
@@ -174,22 +174,17 @@ struct fake_source *fake_source_start(void (*respond)(void *context,
                                       void *context, uv_async_t *changed)
 {
     struct fake_source *fake = calloc(1, sizeof(*fake));
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t size = sizeof(address);
+    uint16_t port;
 
     assert(fake != NULL);
     fake->respond = respond;
     fake->context = context;
     fake->changed = changed;
     (void)pthread_mutex_init(&fake->mutex, NULL);
-    fake->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (fake->listener < 0 || bind(fake->listener, (struct sockaddr *)&address, size) != 0 ||
-        listen(fake->listener, 64) != 0 ||
-        getsockname(fake->listener, (struct sockaddr *)&address, &size) != 0 ||
-        pthread_create(&fake->acceptor, NULL, accept_all, fake) != 0)
+    fake->listener = loopback_listen(&port);
+    if (pthread_create(&fake->acceptor, NULL, accept_all, fake) != 0)
         abort();
-    (void)snprintf(fake->url, sizeof(fake->url), "http://127.0.0.1:%u", ntohs(address.sin_port));
+    (void)snprintf(fake->url, sizeof(fake->url), "http://127.0.0.1:%u", port);
     return fake;
 }
 

@@ -81,6 +81,8 @@ struct store_options fixture_options(const struct fixture *fixture)
         .reader_group = fixture->group,
         .control_plane_id = fixture_control_plane(),
         .map_bytes = fixture->map_bytes,
+        .compact_bytes = fixture->compact_bytes,
+        .compact_lag_txns = fixture->compact_lag_txns,
         .retention_ms = fixture->retention_ms,
         .clock = fixture->clock,
     };
@@ -153,6 +155,94 @@ void fixture_make_format_1(const struct fixture *fixture)
     generation_close(&generation);
 }
 
+/* ---- loads ---- */
+
+/* Empties the record. */
+static int load_record(struct source *source, enum record_kind kind, uint32_t scope,
+                       struct buffer *record, struct error *err)
+{
+    int rc = source_load_record(source, kind, scope, record->data, record->size, err);
+
+    buffer_clear(record);
+    return rc;
+}
+
+static int load_others(struct source *source, unsigned n, struct buffer *record, struct error *err)
+{
+    char name[32];
+    int rc = 0;
+
+    for (unsigned i = 0; i < n && rc == 0; i++) {
+        struct model_consumer consumer = {.id = fixture_uuid(FIXTURE_LOADED + i), .username = name};
+
+        (void)snprintf(name, sizeof(name), "loaded-%u", i);
+        assert_int_equal(record_encode_consumer(&consumer, record), 0);
+        rc = load_record(source, RECORD_CONSUMER, MODEL_SCOPE_CP, record, err);
+    }
+    return rc;
+}
+
+static int load_alice(struct source *source, struct buffer *record, struct error *err)
+{
+    struct model_consumer consumer = {.id = fixture_uuid(1), .username = "alice"};
+    struct model_key key = {.id = fixture_uuid(11), .consumer_id = fixture_uuid(1)};
+    int rc;
+
+    assert_int_equal(record_encode_consumer(&consumer, record), 0);
+    rc = load_record(source, RECORD_CONSUMER, 7, record, err);
+    if (rc != 0)
+        return rc;
+    fixture_digest("alice-key", key.digest);
+    assert_int_equal(record_encode_key(&key, record), 0);
+    return load_record(source, RECORD_KEY, 7, record, err);
+}
+
+static int load_records(struct source *source, unsigned others, struct buffer *record,
+                        struct error *err)
+{
+    struct model_realm realm = {
+        .id = fixture_uuid(700), .number = 7, .ttl_min = 10, .name = "people", .region = "us"};
+    int rc;
+
+    assert_int_equal(record_encode_realm(&realm, record), 0);
+    rc = load_record(source, RECORD_REALM, 7, record, err);
+    if (rc == 0)
+        rc = load_others(source, others, record, err);
+    return rc == 0 ? load_alice(source, record, err) : rc;
+}
+
+int fixture_try_load(struct fixture *fixture, unsigned others, struct error *err)
+{
+    struct model_cursor cursor = {fixture_epoch(), fixture->version + 1};
+    struct source_counts expected = {1, 1 + others, 1};
+    struct buffer record;
+    int rc = source_load_begin(fixture->source, fixture_digest_key, err);
+
+    buffer_init(&record, RECORD_MAX_BYTES);
+    if (rc == 0)
+        rc = load_records(fixture->source, others, &record, err);
+    buffer_finish(&record);
+    if (rc == 0)
+        rc = source_load_publish(fixture->source, &cursor, 1700000000000, &expected, err);
+    if (rc != 0) {
+        source_load_abort(fixture->source);
+        return rc;
+    }
+    fixture->version++;
+    source_heard(fixture->source);
+    return 0;
+}
+
+void fixture_load_alice(struct fixture *fixture)
+{
+    struct error err = ERROR_INIT;
+
+    if (fixture_try_load(fixture, 0, &err) != 0)
+        fail_msg("%s", err.message);
+}
+
+/* ---- transactions ---- */
+
 void fixture_begin(struct fixture *fixture)
 {
     struct error err = ERROR_INIT;
@@ -222,6 +312,18 @@ void fixture_put_key(struct source *source, uint32_t scope, unsigned consumer, u
 
     if (fixture_try_key(source, scope, consumer, n, secret, 0, &err) != 0)
         fail_msg("%s", err.message);
+}
+
+struct source_upkeep fixture_upkeep(struct fixture *fixture)
+{
+    struct source_readers readers;
+    struct source_upkeep ret;
+    struct error err = ERROR_INIT;
+
+    if (source_check_readers(fixture->source, &readers, &err) != 0 ||
+        source_upkeep(fixture->source, &readers, &ret, &err) != 0)
+        fail_msg("%s", err.message);
+    return ret;
 }
 
 void fixture_load_people(struct fixture *fixture)

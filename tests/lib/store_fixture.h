@@ -15,10 +15,12 @@
 #include "store/source.h"
 
 struct fixture {
-    char base[64];      /* made by mkdtemp(), removed at the end */
-    char dir[PATH_MAX]; /* the store, inside it */
-    const char *group;  /* reader group or NULL */
-    size_t map_bytes;   /* 0: 64 GiB */
+    char base[64];          /* made by mkdtemp(), removed at the end */
+    char dir[PATH_MAX];     /* the store, inside it */
+    const char *group;      /* reader group or NULL */
+    size_t map_bytes;       /* 0: 64 GiB */
+    uint64_t compact_bytes; /* as in store_options */
+    uint64_t compact_lag_txns;
     unsigned retention_ms;
     int64_t wall_ms; /* what both clocks say */
     int64_t boot_ms;
@@ -52,6 +54,17 @@ void fixture_load_empty_source(struct source *source, uint64_t version);
  * key 11 "alice-key", consumer 2 "bob" in the control plane's scope with key 22 "bob-key"; heard
  * just now. */
 void fixture_load_people(struct fixture *fixture);
+
+/* Publishes a generation with realm 7, consumer 1 "alice" in it and key 11 "alice-key", as a
+ * snapshot brings them, and `others` consumers of the control plane, numbered from FIXTURE_LOADED;
+ * heard just now. Gives the code of what failed first; the load is aborted then. */
+enum { FIXTURE_LOADED = 10000 };
+int fixture_try_load(struct fixture *fixture, unsigned others, struct error *err);
+/* Without others. */
+void fixture_load_alice(struct fixture *fixture);
+
+/* What the agent does now and then. */
+struct source_upkeep fixture_upkeep(struct fixture *fixture);
 
 /* Makes generation 1 of "us" what an agent of store format 1 left behind. Closed. */
 void fixture_make_format_1(const struct fixture *fixture);

@@ -33,6 +33,7 @@ struct world {
     unsigned failed;
     unsigned moved;
     unsigned readers;
+    struct source_upkeep upkeep;
     uint64_t transactions;
     uint64_t version; /* of the last result */
     int code;
@@ -74,6 +75,14 @@ static void on_readers(void *context, const struct source_readers *readers)
 
     (void)readers;
     world->readers++;
+}
+
+static void on_upkeep(void *context, const struct source_upkeep *upkeep, const struct error *err)
+{
+    struct world *world = context;
+
+    assert_int_equal(err->code, 0);
+    world->upkeep = *upkeep;
 }
 
 static void on_moved(void *context)
@@ -130,12 +139,12 @@ static void load_empty(struct world *world, uint64_t version)
     assert_int_equal(world->loaded, 1);
 }
 
-static int open_world(void **state)
+static int open_world_with(void **state, size_t map_bytes)
 {
     struct world *world = calloc(1, sizeof(*world));
-    struct store_options options = {.map_bytes = 64 * (size_t)MEBIBYTE, .clock = clock_system};
+    struct store_options options = {.map_bytes = map_bytes, .clock = clock_system};
     struct apply_events events = {on_applied, on_loaded, on_failed, on_readers,
-                                  NULL,       on_moved,  world};
+                                  on_upkeep,  NULL,      on_moved,  world};
     struct error err = ERROR_INIT;
 
     assert_non_null(world);
@@ -152,6 +161,16 @@ static int open_world(void **state)
         apply_create(&world->loop, world->source, &events, &world->apply, &err) != 0)
         fail_msg("%s", err.message);
     return 0;
+}
+
+static int open_world(void **state)
+{
+    return open_world_with(state, 64 * (size_t)MEBIBYTE);
+}
+
+static int open_narrow_world(void **state)
+{
+    return open_world_with(state, MEBIBYTE);
 }
 
 static int remove_entry(const char *path, const struct stat *facts, int kind, struct FTW *walk)
@@ -191,7 +210,48 @@ static void push(struct world *world, uint64_t version, size_t size)
     assert_int_equal(apply_transaction(world->apply, transaction, &err), 0);
 }
 
+/* A transaction of `n` realms. */
+static void push_realms(struct world *world, uint64_t version, uint32_t n)
+{
+    struct feed_transaction *transaction = feed_transaction_create(64 * (size_t)MEBIBYTE);
+    struct error err = ERROR_INIT;
+
+    assert_non_null(transaction);
+    transaction->cursor = header_of(version, 0).cursor;
+    transaction->time_ms = 1;
+    transaction->changes = calloc(n, sizeof(*transaction->changes));
+    assert_non_null(transaction->changes);
+    transaction->count = transaction->capacity = n;
+    for (uint32_t i = 0; i < n; i++) {
+        struct change *change = &transaction->changes[i];
+
+        change->kind = CHANGE_REALM;
+        change->scope = change->realm.number = i + 1;
+        memcpy(change->realm.id.bytes, &change->scope, sizeof(change->scope));
+        change->realm.name = "prod";
+        change->realm.region = "us";
+    }
+    assert_int_equal(apply_transaction(world->apply, transaction, &err), 0);
+}
+
 /* ---- tests ---- */
+
+static void batch_that_does_not_fit_the_map_makes_it_larger(void **state)
+{
+    enum { REALMS = 40000 }; /* several times the map */
+    struct world *world = *state;
+
+    load_empty(world, 1);
+    push_realms(world, 2, REALMS);
+    run_until_idle(world);
+    assert_int_equal(world->failed, 0);
+    assert_int_equal(world->applied, 1);
+    assert_int_equal(world->transactions, 1); /* counted once, not once a try */
+    assert_int_equal(apply_counts(world->apply).realms, REALMS);
+    apply_check_readers(world->apply);
+    run_until_idle(world);
+    assert_true(world->upkeep.map_bytes >= 4 * (size_t)MEBIBYTE);
+}
 
 static void what_waits_behind_a_commit_becomes_one(void **state)
 {
@@ -314,6 +374,8 @@ static void readers_are_asked_for_once_at_a_time(void **state)
     apply_check_readers(world->apply);
     run_until_idle(world);
     assert_int_equal(world->readers, 2);
+    assert_in_range(world->upkeep.used_bytes, 1, world->upkeep.file_bytes);
+    assert_int_equal(world->upkeep.map_bytes, 64 * (size_t)MEBIBYTE);
 }
 
 static void closing_with_a_queue_drops_it_and_finishes_what_runs(void **state)
@@ -329,6 +391,8 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_world, close_world)
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(batch_that_does_not_fit_the_map_makes_it_larger,
+                                        open_narrow_world, close_world),
         TEST(what_waits_behind_a_commit_becomes_one),
         TEST(queue_is_full_by_bytes_and_empties),
         TEST(transaction_without_a_copy_fails_once_and_drops_the_rest),

@@ -6,169 +6,19 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include "realmstore.h"
 
-#include "agent/replica.h"
 #include "base/clock.h"
-#include "tests/lib/fake_plane.h"
-
-enum { GUARD_MS = 30 * 1000 };
-
-struct world {
-    char dir[64];
-    uv_loop_t loop;
-    uv_async_t changed;
-    uv_timer_t guard;
-    uv_timer_t look; /* readers' view has no event of its own: looked at every few milliseconds */
-    bool late;
-    struct log log;
-    struct store *store;
-    struct http_client *http;
-    struct board *board;
-    struct fake_plane *plane;
-    struct replica *replica;
-    bool replica_closed;
-    struct board_copy seen;
-    unsigned wanted; /* for conditions */
-};
-
-/* ---- life ---- */
-
-static int remove_entry(const char *path, const struct stat *facts, int kind, struct FTW *walk)
-{
-    (void)facts;
-    (void)kind;
-    (void)walk;
-    return remove(path);
-}
-
-static void on_changed(uv_async_t *async)
-{
-    (void)async;
-}
-
-static void on_look(uv_timer_t *timer)
-{
-    (void)timer;
-}
-
-static void on_guard(uv_timer_t *timer)
-{
-    struct world *world = timer->data;
-
-    world->late = true;
-}
-
-static void on_closed(void *context)
-{
-    struct world *world = context;
-
-    world->replica_closed = true;
-}
-
-static void ignore(void *context)
-{
-    (void)context;
-}
-
-static void open_world(struct world *world, uint64_t version)
-{
-    memset(world, 0, sizeof(*world));
-    (void)snprintf(world->dir, sizeof(world->dir), "/tmp/test_agent_replica.XXXXXX");
-    assert_non_null(mkdtemp(world->dir));
-    assert_int_equal(uv_loop_init(&world->loop), 0);
-    assert_int_equal(uv_async_init(&world->loop, &world->changed, on_changed), 0);
-    assert_int_equal(uv_timer_init(&world->loop, &world->guard), 0);
-    assert_int_equal(uv_timer_init(&world->loop, &world->look), 0);
-    world->guard.data = world;
-    world->plane = fake_plane_start(version, &world->changed);
-    world->log = (struct log){STDERR_FILENO, LOG_LEVEL_ERROR, LOG_FORMAT_TEXT};
-    if (getenv("TEST_LOG") != NULL)
-        world->log.level = LOG_LEVEL_DEBUG;
-}
-
-static void start(struct world *world)
-{
-    struct store_options store = {.dir = world->dir, .map_bytes = 64 * 1024 * 1024};
-    char region[] = "us";
-    char token[] = "token";
-    char *urls[1];
-    struct config_source source = {.region = region, .token = token, .urls = urls, .urls_count = 1};
-    struct replica_options options = {
-        .loop = &world->loop, .log = &world->log, .host_name = "host", .source = &source};
-    struct error err = ERROR_INIT;
-
-    urls[0] = strdup(fake_plane_url(world->plane));
-    assert_non_null(urls[0]);
-    store.clock = clock_system;
-    assert_true(uuid_parse(FAKE_PLANE_ID, &store.control_plane_id));
-    options.control_plane_id = store.control_plane_id;
-    if (store_open(&store, &world->store, &err) != 0)
-        fail_msg("%s", err.message);
-    world->board = board_create(&store.control_plane_id, "host");
-    assert_non_null(world->board);
-    assert_int_equal(http_client_create(&world->loop, &world->http, &err), 0);
-    options.store = world->store;
-    options.http = world->http;
-    options.board = world->board;
-    world->replica_closed = false;
-    if (replica_create(&options, &world->replica, &err) != 0)
-        fail_msg("%s", err.message);
-    free(urls[0]);
-}
-
-static void run_until(struct world *world, bool (*condition)(struct world *world))
-{
-    world->late = false;
-    assert_int_equal(uv_timer_start(&world->guard, on_guard, GUARD_MS, 0), 0);
-    assert_int_equal(uv_timer_start(&world->look, on_look, 2, 2), 0);
-    for (;;) {
-        if (world->board != NULL)
-            board_read(world->board, &world->seen);
-        if (condition(world))
-            break;
-        (void)uv_run(&world->loop, UV_RUN_ONCE);
-        if (world->late)
-            fail_msg("not within %d ms; state %d, version %u", GUARD_MS,
-                     (int)world->seen.sources[0].state,
-                     (unsigned)world->seen.sources[0].cursor.version);
-    }
-    assert_int_equal(uv_timer_stop(&world->guard), 0);
-    assert_int_equal(uv_timer_stop(&world->look), 0);
-}
-
-static bool is_closed(struct world *world)
-{
-    return world->replica_closed;
-}
-
-static void stop(struct world *world)
-{
-    replica_close(world->replica, on_closed, world);
-    run_until(world, is_closed);
-    http_client_close(world->http, ignore, NULL);
-    store_close(world->store);
-    board_destroy(world->board);
-    world->board = NULL;
-}
-
-static void close_world(struct world *world)
-{
-    fake_plane_stop(world->plane);
-    uv_close((uv_handle_t *)&world->changed, NULL);
-    uv_close((uv_handle_t *)&world->guard, NULL);
-    uv_close((uv_handle_t *)&world->look, NULL);
-    assert_int_equal(uv_run(&world->loop, UV_RUN_DEFAULT), 0);
-    assert_int_equal(uv_loop_close(&world->loop), 0);
-    assert_int_equal(nftw(world->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS), 0);
-}
+#include "agent/status_text.h"
+#include "tests/lib/replica_world.h"
+#include "tests/lib/small_disk.h"
 
 /* ---- what a reader sees ---- */
 
@@ -232,25 +82,14 @@ static void assert_serves(const struct world *world, unsigned version)
     assert_int_equal(look_up(world, version + 1).rc, RS_NOT_FOUND);
 }
 
-static const struct source_metrics *seen(const struct world *world)
-{
-    return &world->seen.sources[0];
-}
-
-static bool is_live(struct world *world)
-{
-    return seen(world)->state == SOURCE_LIVE &&
-           seen(world)->cursor.version == world->plane->version;
-}
-
 static bool is_disconnected(struct world *world)
 {
-    return seen(world)->state == SOURCE_DISCONNECTED;
+    return world_seen(world)->state == SOURCE_DISCONNECTED;
 }
 
 static bool has_failed_twice(struct world *world)
 {
-    return seen(world)->apply_failures >= 2;
+    return world_seen(world)->apply_failures >= 2;
 }
 
 static bool is_acked(struct world *world)
@@ -266,7 +105,7 @@ static bool has_been_checked(struct world *world)
 
 static bool has_readers(struct world *world)
 {
-    return seen(world)->readers > 0;
+    return world_seen(world)->readers > 0;
 }
 
 /* ---- tests ---- */
@@ -276,16 +115,16 @@ static void empty_store_copies_a_snapshot_and_goes_live(void **state)
     struct world world;
 
     (void)state;
-    open_world(&world, 10);
-    start(&world);
-    run_until(&world, is_live);
+    world_open(&world, 10);
+    world_start(&world);
+    world_run_until(&world, world_is_live);
     assert_int_equal(world.plane->snapshots, 1);
-    assert_int_equal(seen(&world)->resyncs[SESSION_RESYNC_NO_CURSOR], 1);
-    assert_int_equal(seen(&world)->counts.consumers, 10);
-    assert_true(seen(&world)->complete);
+    assert_int_equal(world_seen(&world)->resyncs[SESSION_RESYNC_NO_CURSOR], 1);
+    assert_int_equal(world_seen(&world)->counts.consumers, 10);
+    assert_true(world_seen(&world)->complete);
     assert_serves(&world, 10);
-    stop(&world);
-    close_world(&world);
+    world_stop(&world);
+    world_close(&world);
 }
 
 static void changes_after_an_older_snapshot_are_applied_and_acknowledged(void **state)
@@ -293,16 +132,17 @@ static void changes_after_an_older_snapshot_are_applied_and_acknowledged(void **
     struct world world;
 
     (void)state;
-    open_world(&world, 10);
+    world_open(&world, 10);
     world.plane->snapshot_version = 4;
-    start(&world);
-    run_until(&world, is_live);
-    run_until(&world, is_acked);
-    assert_int_equal(seen(&world)->transactions, 6);
-    assert_int_equal(histogram_count(&seen(&world)->propagation), seen(&world)->commits - 1);
+    world_start(&world);
+    world_run_until(&world, world_is_live);
+    world_run_until(&world, is_acked);
+    assert_int_equal(world_seen(&world)->transactions, 6);
+    assert_int_equal(histogram_count(&world_seen(&world)->propagation),
+                     world_seen(&world)->commits - 1);
     assert_serves(&world, 10);
-    stop(&world);
-    close_world(&world);
+    world_stop(&world);
+    world_close(&world);
 }
 
 static void restart_resumes_from_the_durable_cursor_without_a_snapshot(void **state)
@@ -310,18 +150,18 @@ static void restart_resumes_from_the_durable_cursor_without_a_snapshot(void **st
     struct world world;
 
     (void)state;
-    open_world(&world, 3);
-    start(&world);
-    run_until(&world, is_live);
-    stop(&world);
+    world_open(&world, 3);
+    world_start(&world);
+    world_run_until(&world, world_is_live);
+    world_stop(&world);
     world.plane->version = 8;
-    start(&world);
-    run_until(&world, is_live);
+    world_start(&world);
+    world_run_until(&world, world_is_live);
     assert_int_equal(world.plane->snapshots, 1);
-    assert_int_equal(seen(&world)->transactions, 5);
+    assert_int_equal(world_seen(&world)->transactions, 5);
     assert_serves(&world, 8);
-    stop(&world);
-    close_world(&world);
+    world_stop(&world);
+    world_close(&world);
 }
 
 static void store_serves_while_the_control_plane_is_away_at_start(void **state)
@@ -329,19 +169,19 @@ static void store_serves_while_the_control_plane_is_away_at_start(void **state)
     struct world world;
 
     (void)state;
-    open_world(&world, 3);
-    start(&world);
-    run_until(&world, is_live);
-    stop(&world);
+    world_open(&world, 3);
+    world_start(&world);
+    world_run_until(&world, world_is_live);
+    world_stop(&world);
     world.plane->down = true;
-    start(&world);
-    run_until(&world, is_disconnected);
-    assert_true(seen(&world)->complete);
+    world_start(&world);
+    world_run_until(&world, is_disconnected);
+    assert_true(world_seen(&world)->complete);
     assert_serves(&world, 3);
     world.plane->down = false;
-    run_until(&world, is_live);
-    stop(&world);
-    close_world(&world);
+    world_run_until(&world, world_is_live);
+    world_stop(&world);
+    world_close(&world);
 }
 
 static void transactions_that_arrive_during_a_commit_become_one(void **state)
@@ -349,19 +189,45 @@ static void transactions_that_arrive_during_a_commit_become_one(void **state)
     struct world world;
 
     (void)state;
-    open_world(&world, 1);
-    start(&world);
-    run_until(&world, is_live);
-    stop(&world);
+    world_open(&world, 1);
+    world_start(&world);
+    world_run_until(&world, world_is_live);
+    world_stop(&world);
     world.plane->version = 2001;
-    start(&world);
-    run_until(&world, is_live);
-    assert_int_equal(seen(&world)->transactions, 2000);
-    assert_int_equal(seen(&world)->changes, 4000);
-    assert_in_range(seen(&world)->commits, 1, 1000);
+    world_start(&world);
+    world_run_until(&world, world_is_live);
+    assert_int_equal(world_seen(&world)->transactions, 2000);
+    assert_int_equal(world_seen(&world)->changes, 4000);
+    assert_in_range(world_seen(&world)->commits, 1, 1000);
     assert_serves(&world, 2001);
-    stop(&world);
-    close_world(&world);
+    world_stop(&world);
+    world_close(&world);
+}
+
+/* The source's clock is an hour ahead or behind: only the figure of how long a change took suffers,
+ * and it never goes below zero. */
+static void commits_from_a_clock_that_is_an_hour_off_are_applied_like_others(void **state)
+{
+    static const int64_t off_ms[] = {-3600 * 1000, 3600 * 1000};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct world world;
+
+        world_open(&world, 3);
+        world_start(&world);
+        world_run_until(&world, world_is_live);
+        world_stop(&world);
+        world.plane->time_ms = clock_wall_ms() + off_ms[i];
+        world.plane->version = 5;
+        world_start(&world);
+        world_run_until(&world, world_is_live);
+        assert_serves(&world, 5);
+        assert_true(off_ms[i] > 0 ? world_seen(&world)->propagation.sum_s == 0
+                                  : world_seen(&world)->propagation.sum_s >= 3600);
+        world_stop(&world);
+        world_close(&world);
+    }
 }
 
 static void impossible_transaction_is_dropped_and_answered_by_a_snapshot(void **state)
@@ -369,20 +235,20 @@ static void impossible_transaction_is_dropped_and_answered_by_a_snapshot(void **
     struct world world;
 
     (void)state;
-    open_world(&world, 5);
-    start(&world);
-    run_until(&world, is_live);
-    stop(&world);
+    world_open(&world, 5);
+    world_start(&world);
+    world_run_until(&world, world_is_live);
+    world_stop(&world);
     world.plane->impossible = true;
     world.plane->version = 6;
-    start(&world);
-    run_until(&world, is_live);
-    assert_int_equal(seen(&world)->apply_failures, 1);
-    assert_int_equal(seen(&world)->resyncs[SESSION_RESYNC_STORE], 1);
+    world_start(&world);
+    world_run_until(&world, world_is_live);
+    assert_int_equal(world_seen(&world)->apply_failures, 1);
+    assert_int_equal(world_seen(&world)->resyncs[SESSION_RESYNC_STORE], 1);
     assert_int_equal(world.plane->snapshots, 2);
     assert_serves(&world, 6);
-    stop(&world);
-    close_world(&world);
+    world_stop(&world);
+    world_close(&world);
 }
 
 static void damaged_snapshot_is_refused_and_the_old_copy_serves(void **state)
@@ -390,21 +256,21 @@ static void damaged_snapshot_is_refused_and_the_old_copy_serves(void **state)
     struct world world;
 
     (void)state;
-    open_world(&world, 5);
-    start(&world);
-    run_until(&world, is_live);
-    stop(&world);
+    world_open(&world, 5);
+    world_start(&world);
+    world_run_until(&world, world_is_live);
+    world_stop(&world);
     world.plane->impossible = true; /* asks for a snapshot */
     world.plane->damaged = true;
     world.plane->version = 6;
-    start(&world);
-    run_until(&world, has_failed_twice);
+    world_start(&world);
+    world_run_until(&world, has_failed_twice);
     assert_serves(&world, 5);
     world.plane->damaged = false;
-    run_until(&world, is_live);
+    world_run_until(&world, world_is_live);
     assert_serves(&world, 6);
-    stop(&world);
-    close_world(&world);
+    world_stop(&world);
+    world_close(&world);
 }
 
 static bool is_loading(struct world *world)
@@ -417,15 +283,15 @@ static void stop_in_the_middle_of_a_load_leaves_an_empty_store_that_can_start_ag
     struct world world;
 
     (void)state;
-    open_world(&world, 20000);
-    start(&world);
-    run_until(&world, is_loading);
-    stop(&world);
-    start(&world);
-    run_until(&world, is_live);
+    world_open(&world, 20000);
+    world_start(&world);
+    world_run_until(&world, is_loading);
+    world_stop(&world);
+    world_start(&world);
+    world_run_until(&world, world_is_live);
     assert_serves(&world, 20000);
-    stop(&world);
-    close_world(&world);
+    world_stop(&world);
+    world_close(&world);
 }
 
 /* A reader's process: a snapshot is open until a byte comes. */
@@ -454,9 +320,9 @@ static void open_reader_shows_in_the_figures(void **state)
     pid_t child;
 
     (void)state;
-    open_world(&world, 2);
-    start(&world);
-    run_until(&world, is_live);
+    world_open(&world, 2);
+    world_start(&world);
+    world_run_until(&world, world_is_live);
     assert_int_equal(pipe(ends), 0);
     child = fork();
     if (child == 0)
@@ -464,13 +330,83 @@ static void open_reader_shows_in_the_figures(void **state)
     assert_true(child > 0);
     do {
         replica_check_readers(world.replica);
-        run_until(&world, has_been_checked);
+        world_run_until(&world, has_been_checked);
     } while (!has_readers(&world));
     assert_int_equal(write(ends[1], "x", 1), 1);
     assert_int_equal(waitpid(child, NULL, 0), child);
     assert_int_equal(close(ends[0]) | close(ends[1]), 0);
-    stop(&world);
-    close_world(&world);
+    world_stop(&world);
+    world_close(&world);
+}
+
+static bool has_no_room(struct world *world)
+{
+    return world_seen(world)->no_room == 1;
+}
+
+static bool knows_free_room(struct world *world)
+{
+    return world_seen(world)->disk_free_bytes > 0;
+}
+
+static bool page_has(const struct world *world, const char *text)
+{
+    struct buffer page;
+    bool found;
+
+    buffer_init(&page, 1024 * 1024);
+    assert_int_equal(status_json(&world->seen, clock_boot_ms(), &page), 0);
+    assert_int_equal(status_metrics(&world->seen, clock_boot_ms(), &page), 0);
+    found = memmem(page.data, page.size, text, strlen(text)) != NULL;
+    buffer_finish(&page);
+    return found;
+}
+
+static bool log_has(int fd, const char *text)
+{
+    char log[16 * 1024] = "";
+
+    assert_true(pread(fd, log, sizeof(log) - 1, 0) >= 0);
+    return strstr(log, text) != NULL;
+}
+
+static void full_disk_is_told_and_what_came_meanwhile_arrives_when_there_is_room(void **state)
+{
+    enum { VERSION = 12000 }; /* several megabytes of consumers and keys */
+    int log_fd = memfd_create("log", MFD_CLOEXEC);
+    struct world world;
+
+    (void)state;
+    if (!small_disk_allowed())
+        skip();
+    assert_true(log_fd >= 0);
+    world_open(&world, 2);
+    small_disk_mount(world.dir, 16);
+    world.log = (struct log){log_fd, LOG_LEVEL_INFO, LOG_FORMAT_TEXT};
+    world_start(&world);
+    world_run_until(&world, world_is_live);
+    world_run_until(&world, knows_free_room);
+    assert_true(page_has(&world, "\"no_room\":false"));
+    world_stop(&world);
+    small_disk_fill(world.dir, 256 * 1024);
+    world.plane->version = VERSION;
+    world_start(&world);
+    world_run_until(&world, has_no_room);
+    assert_int_equal(look_up(&world, 2).rc, RS_FOUND);
+    assert_true(page_has(&world, "\"no_room\":true"));
+    assert_true(page_has(&world, "realm_agent_no_room{region=\"us\"} 1"));
+    world_run_until(&world, has_failed_twice); /* the line is written by now */
+    assert_true(log_has(log_fd, "make room on the store's file system; the last good copy serves, "
+                                "retrying in"));
+    small_disk_clear(world.dir);
+    world_run_until(&world, world_is_live);
+    assert_serves(&world, VERSION);
+    assert_true(log_has(log_fd, "the store's file system has room again"));
+    assert_int_equal(world_seen(&world)->no_room, 0);
+    world_stop(&world);
+    small_disk_unmount(world.dir);
+    world_close(&world);
+    assert_int_equal(close(log_fd), 0);
 }
 
 int main(void)
@@ -481,10 +417,12 @@ int main(void)
         cmocka_unit_test(restart_resumes_from_the_durable_cursor_without_a_snapshot),
         cmocka_unit_test(store_serves_while_the_control_plane_is_away_at_start),
         cmocka_unit_test(transactions_that_arrive_during_a_commit_become_one),
+        cmocka_unit_test(commits_from_a_clock_that_is_an_hour_off_are_applied_like_others),
         cmocka_unit_test(impossible_transaction_is_dropped_and_answered_by_a_snapshot),
         cmocka_unit_test(damaged_snapshot_is_refused_and_the_old_copy_serves),
         cmocka_unit_test(stop_in_the_middle_of_a_load_leaves_an_empty_store_that_can_start_again),
         cmocka_unit_test(open_reader_shows_in_the_figures),
+        cmocka_unit_test(full_disk_is_told_and_what_came_meanwhile_arrives_when_there_is_room),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

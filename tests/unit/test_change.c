@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -618,6 +619,25 @@ static void unknown_members_are_passed_over(void **state)
     assert_accepted("{\"later\":{\"a\":[1,2.5,null]},\"type\":\"realm_delete\",\"number\":4}");
 }
 
+/* In a member that is passed over, and where something else should be. */
+static void a_hundred_levels_are_no_trouble(void **state)
+{
+    enum { LEVELS = 100 };
+    char deep[2 * LEVELS + 1];
+    char text[3 * LEVELS + 100];
+
+    (void)state;
+    memset(deep, '[', LEVELS);
+    memset(deep + LEVELS, ']', LEVELS);
+    deep[sizeof(deep) - 1] = 0;
+    (void)snprintf(text, sizeof(text), "{\"later\":%s,\"type\":\"realm_delete\",\"number\":4}",
+                   deep);
+    assert_accepted(text);
+    (void)snprintf(text, sizeof(text), "{\"type\":\"realm_delete\",\"number\":%s}", deep);
+    assert_refused(text, strlen(text));
+    assert_refused(deep, strlen(deep));
+}
+
 static void deep_nesting_and_long_lines_are_refused(void **state)
 {
     static const char line[] = "{\"type\":\"realm_delete\",\"number\":4}";
@@ -670,6 +690,7 @@ int main(void)
         cmocka_unit_test(a_list_of_65_labels_is_refused),
         cmocka_unit_test(lines_that_are_no_feed_lines_are_refused),
         cmocka_unit_test(unknown_members_are_passed_over),
+        cmocka_unit_test(a_hundred_levels_are_no_trouble),
         cmocka_unit_test(deep_nesting_and_long_lines_are_refused),
         cmocka_unit_test(arena_ceiling_is_out_of_memory_not_a_protocol_error),
     };

@@ -2,16 +2,32 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <pty.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
 #include "store/files.h"
 #include "tests/lib/store_fixture.h"
 #include "tests/lib/tool_run.h"
+
+/* Time passes for this program with each look at the boot clock. */
+int clock_gettime(clockid_t id, struct timespec *ret)
+{
+    static atomic_long ahead_s;
+    int rc = (int)syscall(SYS_clock_gettime, id, ret);
+
+    if (rc == 0 && id == CLOCK_BOOTTIME)
+        ret->tv_sec += 3 + atomic_fetch_add(&ahead_s, 3); /* more than a command is silent for */
+    return rc;
+}
 
 static struct fixture f;
 static char backup[PATH_MAX];
@@ -142,6 +158,46 @@ static void store_without_a_copy_leaves_nothing_behind(void **state)
     assert_int_equal(run_on(f.dir, &command_backup, NULL, NULL), TOOL_UNKNOWN);
 }
 
+static _Noreturn void back_up_at_a_terminal(int terminal)
+{
+    static char name[] = "backup";
+    char *argv[] = {name, backup, NULL};
+    const struct tool tool = {.store_dir = f.dir};
+
+    if (dup2(terminal, STDERR_FILENO) != STDERR_FILENO)
+        _exit(99);
+    _exit(command_backup.run(&tool, 2, argv));
+}
+
+static void progress_is_told_at_a_terminal(void **state)
+{
+    size_t size = 0;
+    ssize_t got;
+    int master;
+    int slave;
+    int status;
+    pid_t pid;
+
+    (void)state;
+    assert_int_equal(openpty(&master, &slave, NULL, NULL, NULL), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        back_up_at_a_terminal(slave);
+    assert_int_equal(close(slave), 0);
+    while (size < sizeof(output) - 1 &&
+           (got = read(master, output + size, sizeof(output) - 1 - size)) > 0)
+        size += (size_t)got; /* until the child ends: EIO */
+    output[size] = 0;
+    assert_int_equal(close(master), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), TOOL_YES);
+    assert_non_null(strstr(output, "\rbackup: 0 of at most 0 MiB"));
+    assert_string_equal(output + size - 4, "\r\033[K"); /* the line is cleared */
+    assert_int_equal(run_on(backup, &command_verify, NULL, NULL), TOOL_YES);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -154,6 +210,7 @@ int main(void)
         TEST(backup_that_was_cut_off_is_none),
         TEST(damaged_backup_is_a_fault),
         TEST(store_without_a_copy_leaves_nothing_behind),
+        TEST(progress_is_told_at_a_terminal),
     };
 
     return cmocka_run_group_tests_name("realmctl backup", tests, NULL, NULL);

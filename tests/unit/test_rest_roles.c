@@ -121,6 +121,15 @@ static void each_role_may_do_what_the_table_says(void **state)
         {"GET", "/v1/sync/feed?host=h&control_plane_id=" OTHER_CP, NULL, {403, 403, 403, 403, 403}},
         {"GET", "/v1/sync/feed", NULL, {403, 403, 403, 403, 400}},
         {"POST", "/v1/sync/ack", "{}", {403, 403, 403, 403, 400}},
+        {"POST", "/v1/sync/auth", "{}", {403, 403, 403, 403, 400}},
+        {"POST",
+         "/v1/sync/auth",
+         "{\"control_plane_id\":\"" CP "\",\"secret\":\"k\"}",
+         {403, 403, 403, 403, 200}},
+        {"POST",
+         "/v1/sync/auth",
+         "{\"control_plane_id\":\"" OTHER_CP "\",\"secret\":\"k\"}",
+         {403, 403, 403, 403, 403}},
         {"GET", "/healthz", NULL, {200, 200, 200, 200, 200}},
     };
     struct world *world = *state;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -239,6 +240,90 @@ static void command_makes_no_store(void **state)
     assert_int_not_equal(access(f.dir, F_OK), 0);
 }
 
+/* ---- a snapshot that lives through it all ---- */
+
+static void step(int in, int out)
+{
+    char byte = 'x';
+
+    if (write(out, &byte, 1) != 1 || read(in, &byte, 1) != 1)
+        _exit(1);
+}
+
+/* Its oldest snapshot stays in generation 1, while that is left, served again, and left again; each
+ * step waits for the writer. */
+static _Noreturn void outlive_switches(int in, int out)
+{
+    const rs_source source = fixture_cp_source();
+    rs_snapshot *snapshots[3];
+    rs_consumer consumer;
+    rs_store *store;
+
+    if (rs_open(&store, f.dir, NULL) != 0)
+        _exit(2);
+    for (int i = 0; i < 3; i++) {
+        if (rs_begin(store, &snapshots[i]) != 0)
+            _exit(3);
+        (void)rs_lookup(snapshots[i], &source, 1, "bob-key", 7, &consumer);
+        if (i > 0)
+            rs_end(snapshots[i]);
+        step(in, out);
+    }
+    if (rs_begin(store, &snapshots[1]) != 0) /* follows, and lets go of what is not needed */
+        _exit(4);
+    rs_end(snapshots[1]);
+    step(in, out);
+    rs_end(snapshots[0]);
+    rs_close(store);
+    _exit(0);
+}
+
+static void switch_back_or_forward(void)
+{
+    struct error err = ERROR_INIT;
+
+    if (source_rollback(f.source, &err) != 0)
+        fail_msg("%s", err.message);
+}
+
+static void snapshot_that_lives_through_switch_and_rollback_keeps_its_slot(void **state)
+{
+    struct source_readers readers;
+    struct error err = ERROR_INIT;
+    int to_child[2];
+    int to_parent[2];
+    char byte;
+    int status;
+    pid_t pid;
+
+    (void)state;
+    switch_back_or_forward(); /* to generation 1 */
+    assert_int_equal(pipe(to_child) | pipe(to_parent), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        (void)close(to_child[1]); /* so that it ends with the test */
+        outlive_switches(to_child[0], to_parent[1]);
+    }
+    assert_int_equal(close(to_child[0]) | close(to_parent[1]), 0);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(read(to_parent[0], &byte, 1), 1);
+        switch_back_or_forward(); /* the child's second snapshot is in 2, its third in 1 again */
+        assert_int_equal(write(to_child[1], &byte, 1), 1);
+    }
+    assert_int_equal(read(to_parent[0], &byte, 1), 1);
+    switch_back_or_forward(); /* where its first snapshot still is */
+    assert_int_equal(source_check_readers(f.source, &readers, &err), 0);
+    assert_int_equal(readers.cleared, 0); /* it was not taken for dead */
+    assert_true(readers.in_use > 0);
+    assert_int_equal(readers.oldest_pid, 0); /* nothing was committed since */
+    assert_int_equal(write(to_child[1], &byte, 1), 1);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_int_equal(close(to_child[1]) | close(to_parent[0]), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -256,6 +341,7 @@ int main(void)
         TEST(command_rolls_back_and_forward),
         TEST(command_goes_back_from_a_damaged_copy),
         TEST(command_makes_no_store),
+        TEST(snapshot_that_lives_through_switch_and_rollback_keeps_its_slot),
     };
 
     return cmocka_run_group_tests_name("rollback", tests, NULL, NULL);

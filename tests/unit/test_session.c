@@ -34,6 +34,7 @@ struct world {
     uv_timer_t guard;
     bool late;
     struct fake_source *fake;
+    struct fake_source *second; /* NULL: the source has one URL */
     struct http_client *http;
     struct session *session;
     bool session_closed;
@@ -46,9 +47,12 @@ struct world {
     _Atomic unsigned snapshots;
     _Atomic unsigned acks;
     _Atomic uint64_t acked;
-    uint64_t asked;  /* version= of the last feed request; UINT64_MAX: none */
-    bool authorized; /* every request carried the token */
-    size_t cut;      /* for scripts */
+    uint64_t asked;                /* version= of the last feed request; UINT64_MAX: none */
+    bool authorized;               /* every request carried the token */
+    _Atomic unsigned second_feeds; /* of the feeds, those that were asked of the second URL */
+    bool two_urls;
+    feed_script second_script;
+    size_t cut; /* for scripts */
     const char *text;
     void (*snapshot_script)(struct world *world, struct fake_reply *reply);
 
@@ -177,6 +181,12 @@ static uint64_t number_after(const char *text, const char *name)
     return at != NULL ? strtoull(at + strlen(name), NULL, 10) : UINT64_MAX;
 }
 
+/* By its Host header: "http://" stands in front of the URL. */
+static bool is_for_second(const struct world *world, const struct fake_request *request)
+{
+    return strstr(request->head, fake_source_url(world->second) + 7) != NULL;
+}
+
 static void respond(void *context, const struct fake_request *request, struct fake_reply *reply)
 {
     struct world *world = context;
@@ -186,7 +196,10 @@ static void respond(void *context, const struct fake_request *request, struct fa
         world->authorized = false;
     if (strstr(request->target, "/v1/sync/feed?") == request->target) {
         world->asked = number_after(request->target, "&version=");
-        world->script(world, ++world->feeds, reply);
+        if (world->second != NULL && is_for_second(world, request))
+            world->second_script(world, ++world->second_feeds, reply);
+        else
+            world->script(world, ++world->feeds, reply);
     } else if (strstr(request->target, "/v1/sync/snapshot?") == request->target) {
         world->snapshots++;
         if (world->snapshot_script != NULL)
@@ -335,6 +348,7 @@ static void sink_paused(void *context)
 static const struct session_limits quick = {
     .connect_ms = 5000,
     .hello_ms = 300,
+    .failover_ms = 100,
     .silence_min_ms = 300,
     .silence_max_ms = 1000,
     .progress_ms = 400,
@@ -392,11 +406,11 @@ static void start(struct world *world, feed_script script, uint64_t version)
                                 .received = sink_received,
                                 .paused = sink_paused,
                                 .context = world};
-    const char *urls[1];
-    static const char *url; /* outlives the session: one test at a time */
+    static const char *urls[2]; /* outlive the session: one test at a time */
     struct session_options options = {.region = "us",
                                       .host_name = "host of this test",
-                                      .n_urls = 1,
+                                      .urls = urls,
+                                      .n_urls = world->two_urls ? 2 : 1,
                                       .credentials = {.token = TOKEN},
                                       .limits = quick};
 
@@ -413,8 +427,11 @@ static void start(struct world *world, feed_script script, uint64_t version)
     assert_int_equal(uv_timer_init(&world->loop, &world->guard), 0);
     world->guard.data = world;
     world->fake = fake_source_start(respond, world, &world->changed);
-    url = urls[0] = fake_source_url(world->fake);
-    options.urls = &url;
+    urls[0] = fake_source_url(world->fake);
+    if (world->two_urls) {
+        world->second = fake_source_start(respond, world, &world->changed);
+        urls[1] = fake_source_url(world->second);
+    }
     options.loop = &world->loop;
     assert_true(uuid_parse(CONTROL_PLANE, &options.control_plane_id));
     assert_int_equal(http_client_create(&world->loop, &world->http, &err), 0);
@@ -447,6 +464,8 @@ static void finish(struct world *world)
     run_until(world, is_session_closed);
     http_client_close(world->http, on_http_closed, world);
     fake_source_stop(world->fake);
+    if (world->second != NULL)
+        fake_source_stop(world->second);
     uv_close((uv_handle_t *)&world->changed, NULL);
     uv_close((uv_handle_t *)&world->guard, NULL);
     assert_int_equal(uv_run(&world->loop, UV_RUN_DEFAULT), 0);
@@ -755,12 +774,51 @@ static void refusals_are_told_with_the_reason_of_the_source(void **state)
                         E_UNAUTHORIZED, "answered 401: no such token");
     assert_status_fails("HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\nnot JSON",
                         E_UNAUTHORIZED, "answered 403");
+    assert_status_fails("HTTP/1.1 410 Gone\r\nConnection: close\r\n\r\n", E_PROTOCOL,
+                        "answered 410");
+    assert_status_fails("HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\n\r\n",
+                        E_NETWORK, "answered 500");
     assert_status_fails("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n", E_NETWORK,
                         "answered 503");
     assert_status_fails("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n", E_NETWORK,
                         "ended the feed");
     assert_status_fails("SSH-2.0-OpenSSH_9.2p1\r\n", E_PROTOCOL, "HTTP/0.9");
     assert_status_fails("", E_NETWORK, "");
+}
+
+struct stranger {
+    _Atomic unsigned asked;
+};
+
+static void note_strayed(void *context, const struct fake_request *request,
+                         struct fake_reply *reply)
+{
+    struct stranger *stranger = context;
+
+    (void)request;
+    stranger->asked++;
+    fake_head(&reply->bytes, "200 OK", "");
+}
+
+/* Every kind of redirect, to another host's open port: no request, and so no token, gets there. */
+static void token_follows_no_redirect(void **state)
+{
+    static const char *const kinds[] = {"301 Moved Permanently", "302 Found", "303 See Other",
+                                        "307 Temporary Redirect", "308 Permanent Redirect"};
+    struct stranger stranger = {0};
+    struct fake_source *fake = fake_source_start(note_strayed, &stranger, NULL);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        char text[256];
+
+        (void)snprintf(text, sizeof(text),
+                       "HTTP/1.1 %s\r\nLocation: %s/v1/sync/feed\r\nContent-Length: 0\r\n\r\n",
+                       kinds[i], fake_source_url(fake));
+        assert_status_fails(text, E_PROTOCOL, "redirect");
+    }
+    assert_int_equal(stranger.asked, 0);
+    fake_source_stop(fake);
 }
 
 static void retry_after_is_heeded_up_to_its_limit(void **state)
@@ -774,6 +832,67 @@ static void retry_after_is_heeded_up_to_its_limit(void **state)
     assert_in_range(world.last_delay_ms, quick.retry_after_max_ms,
                     quick.retry_after_max_ms + quick.backoff_max_ms);
     run_until(&world, is_current);
+    finish(&world);
+}
+
+/* ---- several URLs ---- */
+
+static void raw_always(struct world *world, unsigned nth, struct fake_reply *reply)
+{
+    (void)nth;
+    assert_int_equal(buffer_append_string(&reply->bytes, world->text), 0);
+    reply->then = world->text[0] != 0 ? FAKE_CLOSE : FAKE_HOLD;
+}
+
+/* A first URL that refuses, asks for an hour's patience, is silent: the second one takes over
+ * without waiting for what was meant for the first. */
+static void next_url_takes_over_whatever_the_first_one_says(void **state)
+{
+    static const char *const texts[] = {
+        "HTTP/1.1 401 Unauthorized\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 410 Gone\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 3600\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 3600\r\nConnection: close\r\n\r\n",
+        "",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        struct world world = {.two_urls = true, .text = texts[i], .second_script = always_well};
+
+        start(&world, raw_always, 1);
+        run_until(&world, is_current);
+        assert_int_equal(world.failures, 1);
+        assert_int_equal(world.feeds, 1);
+        assert_int_equal(world.second_feeds, 1);
+        assert_in_range(world.last_delay_ms, 0, quick.backoff_min_ms);
+        finish(&world);
+    }
+}
+
+static void hold_well(struct world *world, unsigned nth, struct fake_reply *reply)
+{
+    answer_well(world, reply);
+    reply->then = nth == 1 ? FAKE_HOLD : FAKE_CLOSE;
+}
+
+/* The first one streams, then falls silent; the second one goes on from the cursor. */
+static void silent_stream_is_gone_on_with_at_the_next_url(void **state)
+{
+    struct world world = {.two_urls = true, .second_script = always_well};
+
+    (void)state;
+    start(&world, hold_well, 1);
+    run_until(&world, is_current);
+    run_until(&world, has_failed);
+    assert_int_equal(world.last_error.code, E_TIMEOUT);
+    world.heartbeats = 0;
+    run_until(&world, is_streaming);
+    assert_int_equal(world.asked, NEWEST);
+    assert_int_equal(world.second_feeds, 1);
+    assert_int_equal(world.snapshots, 0);
     finish(&world);
 }
 
@@ -1134,7 +1253,10 @@ int main(void)
         cmocka_unit_test(line_without_end_is_refused_at_its_limit),
         cmocka_unit_test(hello_of_another_plane_protocol_or_region_is_refused),
         cmocka_unit_test(refusals_are_told_with_the_reason_of_the_source),
+        cmocka_unit_test(token_follows_no_redirect),
         cmocka_unit_test(retry_after_is_heeded_up_to_its_limit),
+        cmocka_unit_test(next_url_takes_over_whatever_the_first_one_says),
+        cmocka_unit_test(silent_stream_is_gone_on_with_at_the_next_url),
         cmocka_unit_test(silence_is_a_dead_source_before_and_after_the_hello),
         cmocka_unit_test(source_that_drips_its_hello_times_out),
         cmocka_unit_test(restored_source_with_a_new_epoch_is_copied_anew),

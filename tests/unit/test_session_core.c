@@ -104,16 +104,53 @@ static void each_url_is_tried_before_the_delay_grows(void **state)
 
 static void refusal_waits_long_and_retry_after_is_a_bounded_floor(void **state)
 {
-    struct session_trouble refused = {.failures = 1, .urls = 1, .refused = true};
-    struct session_trouble told = {.failures = 1, .urls = 1, .retry_after_ms = 5000};
+    (void)state;
+    assert_int_equal(session_alone_ms(&limits, false, 0, UINT32_MAX), 0);
+    assert_int_equal(session_alone_ms(&limits, true, 0, 0), 15000);
+    assert_int_equal(session_alone_ms(&limits, true, 0, UINT32_MAX), 30000);
+    assert_int_equal(session_alone_ms(&limits, false, 5000, UINT32_MAX), 5000);
+    assert_int_equal(session_alone_ms(&limits, true, 20000, 0), 20000);
+    assert_int_equal(session_alone_ms(&limits, false, INT64_MAX, 0), 300000);
+}
+
+static void floor_is_under_the_jitter(void **state)
+{
+    struct session_trouble trouble = {.failures = 1, .urls = 1, .floor_ms = 5000};
 
     (void)state;
-    assert_int_equal(session_delay_ms(&limits, &refused, 0), 15000);
-    assert_int_equal(session_delay_ms(&limits, &refused, UINT32_MAX), 30000);
-    assert_int_equal(session_delay_ms(&limits, &told, 0), 5000);
-    assert_int_equal(session_delay_ms(&limits, &told, UINT32_MAX), 5250);
-    told.retry_after_ms = INT64_MAX;
-    assert_int_equal(session_delay_ms(&limits, &told, 0), 300000);
+    assert_int_equal(session_delay_ms(&limits, &trouble, 0), 5000);
+    assert_int_equal(session_delay_ms(&limits, &trouble, UINT32_MAX), 5250);
+}
+
+/* What one server wishes is no reason to leave the others alone. */
+static void next_url_that_may_be_asked_is_taken_else_the_soonest(void **state)
+{
+    static const int64_t free_ones[] = {0, 0, 0};
+    static const int64_t second_waits[] = {0, 900, 0};
+    static const int64_t all_wait[] = {700, 900, 800};
+    static const int64_t others_wait[] = {900, 0, 900};
+    static const int64_t one[] = {900};
+
+    (void)state;
+    assert_int_equal(session_pick_url(free_ones, 3, 0, 500), 1);
+    assert_int_equal(session_pick_url(free_ones, 3, 2, 500), 0);
+    assert_int_equal(session_pick_url(second_waits, 3, 0, 500), 2);
+    assert_int_equal(session_pick_url(second_waits, 3, 0, 900), 1);
+    assert_int_equal(session_pick_url(all_wait, 3, 0, 500), 0);
+    assert_int_equal(session_pick_url(all_wait, 3, 1, 750), 0);
+    assert_int_equal(session_pick_url(others_wait, 3, 1, 500), 1);
+    assert_int_equal(session_pick_url(one, 1, 0, 500), 0);
+}
+
+static void hello_is_waited_for_briefly_while_other_urls_are_left(void **state)
+{
+    (void)state;
+    assert_int_equal(session_hello_ms(&limits, 0, 1), limits.hello_ms);
+    assert_int_equal(session_hello_ms(&limits, 0, 2), limits.failover_ms);
+    assert_int_equal(session_hello_ms(&limits, 1, 2), limits.hello_ms);
+    assert_int_equal(session_hello_ms(&limits, 1, 3), limits.failover_ms);
+    assert_int_equal(session_hello_ms(&limits, 2, 3), limits.hello_ms);
+    assert_int_equal(session_hello_ms(&limits, 1000, 3), limits.hello_ms);
 }
 
 static void progress_needs_its_minimum_in_every_window(void **state)
@@ -195,6 +232,9 @@ int main(void)
         cmocka_unit_test(delay_doubles_up_to_its_limit_with_full_jitter),
         cmocka_unit_test(each_url_is_tried_before_the_delay_grows),
         cmocka_unit_test(refusal_waits_long_and_retry_after_is_a_bounded_floor),
+        cmocka_unit_test(floor_is_under_the_jitter),
+        cmocka_unit_test(next_url_that_may_be_asked_is_taken_else_the_soonest),
+        cmocka_unit_test(hello_is_waited_for_briefly_while_other_urls_are_left),
         cmocka_unit_test(progress_needs_its_minimum_in_every_window),
         cmocka_unit_test(urls_of_control_planes_are_checked),
         cmocka_unit_test(queries_are_percent_encoded),

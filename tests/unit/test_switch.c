@@ -6,117 +6,57 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdatomic.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "tests/lib/reader_process.h"
 #include "tests/lib/store_fixture.h"
 
-enum { READERS = 2, SWITCHES = 20, COMMITS = 25, LOOKUPS_BETWEEN = 200 };
-
-/* Shared with the readers. */
-struct board {
-    atomic_bool stop;
-    atomic_ullong lookups[READERS];
-    atomic_ullong failures[READERS];
-};
+enum { READERS = 2, SWITCHES = 20, COMMITS = 25 };
 
 static struct fixture f;
-static struct board *board;
+static struct reader_process readers[READERS];
 
 static int set_up(void **state)
 {
     (void)state;
-    (void)alarm(120); /* a reader that died would be waited for */
     fixture_init(&f);
+    f.clock = clock_system; /* the readers' own */
     fixture_open(&f);
-    board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_ptr_not_equal(board, MAP_FAILED);
     return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    assert_int_equal(munmap(board, sizeof(*board)), 0);
+    for (int i = 0; i < READERS; i++)
+        reader_process_finish(&readers[i]);
     fixture_finish(&f);
     return 0;
 }
 
-/* ---- the readers: no cmocka in here, the exit code and the board tell ---- */
-
-/* The fixture's control plane was heard long ago by this host's clock: stale is an answer. */
-static bool finds_alice(rs_store *store)
+static void start_readers(void)
 {
-    const rs_source source = fixture_realm_source(7);
-    rs_snapshot *snapshot;
-    rs_consumer consumer;
-    int rc;
-
-    if (rs_begin(store, &snapshot) != 0)
-        return false;
-    rc = rs_lookup(snapshot, &source, 1, "alice-key", strlen("alice-key"), &consumer);
-    if ((rc == RS_FOUND || rc == RS_STALE) &&
-        (rs_consumer_username(&consumer) == NULL ||
-         strcmp(rs_consumer_username(&consumer), "alice") != 0))
-        rc = RS_NOT_FOUND;
-    rs_end(snapshot);
-    return rc == RS_FOUND || rc == RS_STALE;
+    for (int i = 0; i < READERS; i++)
+        reader_process_start(&readers[i], f.dir, READER_LOOKS_UP);
 }
 
-static _Noreturn void read_on(unsigned number)
+/* Every step of the writer is seen by each. */
+static void wait_for_switches(unsigned n)
 {
-    rs_store *store;
-
-    if (rs_open(&store, f.dir, NULL) != 0)
-        _exit(1);
-    while (!atomic_load(&board->stop)) {
-        if (!finds_alice(store))
-            (void)atomic_fetch_add(&board->failures[number], 1);
-        (void)atomic_fetch_add(&board->lookups[number], 1);
-    }
-    rs_close(store);
-    _exit(0);
+    for (int i = 0; i < READERS; i++)
+        reader_process_wait(&readers[i].seen->switches, n - 1);
 }
 
-/* ---- the writer ---- */
-
-/* A whole generation with alice in it. */
-static void load_alice(void)
+static void assert_no_lookup_failed(void)
 {
-    struct model_realm realm = {.id = fixture_uuid(700),
-                                .number = 7,
-                                .ttl_min = 10,
-                                .negative_ttl_min = 5,
-                                .name = "people",
-                                .region = "us"};
-    struct model_consumer consumer = {.id = fixture_uuid(1), .username = "alice"};
-    struct model_key key = {.id = fixture_uuid(11), .consumer_id = fixture_uuid(1)};
-    struct model_cursor cursor = {fixture_epoch(), ++f.version};
-    struct source_counts counts = {1, 1, 1};
-    struct buffer records[3];
-    struct error err = ERROR_INIT;
-
-    for (int i = 0; i < 3; i++)
-        buffer_init(&records[i], RECORD_MAX_BYTES);
-    fixture_digest("alice-key", key.digest);
-    assert_int_equal(record_encode_realm(&realm, &records[0]), 0);
-    assert_int_equal(record_encode_consumer(&consumer, &records[1]), 0);
-    assert_int_equal(record_encode_key(&key, &records[2]), 0);
-    if (source_load_begin(f.source, fixture_digest_key, &err) != 0)
-        fail_msg("%s", err.message);
-    for (int i = 0; i < 3; i++) {
-        if (source_load_record(f.source, (enum record_kind)(i + 1), 7, records[i].data,
-                               records[i].size, &err) != 0)
-            fail_msg("%s", err.message);
-        buffer_finish(&records[i]);
+    for (int i = 0; i < READERS; i++) {
+        reader_process_wait_lookups(&readers[i]);
+        reader_process_stop(&readers[i]);
+        assert_int_equal(readers[i].seen->last_failure, 0);
+        assert_int_equal(readers[i].seen->failures, 0);
+        assert_int_equal(readers[i].seen->switches, 1 + SWITCHES);
     }
-    if (source_load_publish(f.source, &cursor, 1700000000000, &counts, &err) != 0)
-        fail_msg("%s", err.message);
 }
 
 static void commit_changes(void)
@@ -129,78 +69,33 @@ static void commit_changes(void)
     }
 }
 
-/* Both readers have looked up since, so that every step of the writer is seen by both. */
-static void wait_for_lookups(void)
-{
-    unsigned long long from[READERS];
-
-    for (int i = 0; i < READERS; i++)
-        from[i] = atomic_load(&board->lookups[i]);
-    for (int i = 0; i < READERS; i++) {
-        while (atomic_load(&board->lookups[i]) < from[i] + LOOKUPS_BETWEEN)
-            (void)usleep(100);
-    }
-}
-
-static void start_readers(pid_t pids[READERS])
-{
-    for (unsigned i = 0; i < READERS; i++) {
-        pids[i] = fork();
-        assert_true(pids[i] >= 0);
-        if (pids[i] == 0) {
-            (void)alarm(120); /* never outlives a failed test */
-            read_on(i);
-        }
-    }
-}
-
-static void stop_readers(const pid_t pids[READERS])
-{
-    atomic_store(&board->stop, true);
-    for (int i = 0; i < READERS; i++) {
-        int status;
-
-        assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
-        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    }
-}
-
 static void no_lookup_fails_while_generations_switch_and_changes_commit(void **state)
 {
-    pid_t pids[READERS];
-
     (void)state;
-    load_alice();
-    start_readers(pids);
-    for (int i = 0; i < SWITCHES; i++) {
-        wait_for_lookups();
+    fixture_load_alice(&f);
+    start_readers();
+    for (unsigned i = 1; i <= SWITCHES; i++) {
         commit_changes();
-        load_alice();
+        fixture_load_alice(&f);
+        wait_for_switches(1 + i);
     }
-    wait_for_lookups();
-    stop_readers(pids);
-    for (int i = 0; i < READERS; i++)
-        assert_int_equal(atomic_load(&board->failures[i]), 0);
+    assert_no_lookup_failed();
 }
 
 static void no_lookup_fails_while_rollback_switches_to_and_fro(void **state)
 {
     struct error err = ERROR_INIT;
-    pid_t pids[READERS];
 
     (void)state;
-    load_alice();
-    load_alice();
-    start_readers(pids);
-    for (int i = 0; i < SWITCHES; i++) {
-        wait_for_lookups();
+    fixture_load_alice(&f);
+    fixture_load_alice(&f);
+    start_readers();
+    for (unsigned i = 1; i <= SWITCHES; i++) {
         if (source_rollback(f.source, &err) != 0)
             fail_msg("%s", err.message);
+        wait_for_switches(1 + i);
     }
-    wait_for_lookups();
-    stop_readers(pids);
-    for (int i = 0; i < READERS; i++)
-        assert_int_equal(atomic_load(&board->failures[i]), 0);
+    assert_no_lookup_failed();
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

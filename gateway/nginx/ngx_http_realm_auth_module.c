@@ -1,0 +1,356 @@
+/* ngx_http_realm_auth_module.c - API keys turned into consumers inside NGINX: the module and its
+ * phases. realm_auth.h names the parts. */
+#include "realm_auth.h"
+
+/* ---- the context ---- */
+
+static void forget_key(void *data)
+{
+    realm_auth_ctx_t *ctx = data;
+
+    ngx_str_null(&ctx->key);
+}
+
+/* An internal redirect empties r->ctx; the pool's cleanup still knows the context. */
+static realm_auth_ctx_t *former_ctx(ngx_http_request_t *r)
+{
+    for (ngx_pool_cleanup_t *cleanup = r->pool->cleanup; cleanup != NULL; cleanup = cleanup->next) {
+        if (cleanup->handler == forget_key) {
+            realm_auth_ctx_t *ctx = cleanup->data;
+
+            if (ctx->request == r)
+                return ctx;
+        }
+    }
+    return NULL;
+}
+
+realm_auth_ctx_t *realm_auth_ctx(ngx_http_request_t *r)
+{
+    realm_auth_ctx_t *ctx = ngx_http_get_module_ctx(r, ngx_http_realm_auth_module);
+
+    return ctx != NULL ? ctx : former_ctx(r);
+}
+
+static realm_auth_ctx_t *create_ctx(ngx_http_request_t *r)
+{
+    ngx_pool_cleanup_t *cleanup = ngx_pool_cleanup_add(r->pool, sizeof(realm_auth_ctx_t));
+    realm_auth_ctx_t *ctx;
+
+    if (cleanup == NULL)
+        return NULL;
+    cleanup->handler = forget_key;
+    ctx = cleanup->data;
+    ngx_memzero(ctx, sizeof(*ctx));
+    ctx->request = r;
+    return ctx;
+}
+
+/* Begins a pass: the context for this location. An internal redirect runs the phases again, and a
+ * subrequest runs them for itself, while the key may not be where it was: hide_credentials took it
+ * out, the body was sent. So a pass knows the key that the former one, or the parent's, found. */
+static realm_auth_ctx_t *begin_pass(ngx_http_request_t *r)
+{
+    realm_auth_ctx_t *ctx = former_ctx(r);
+    realm_auth_ctx_t former;
+
+    ngx_memzero(&former, sizeof(former));
+    if (ctx != NULL)
+        former = *ctx;
+    for (ngx_http_request_t *above = r->parent; former.request == NULL && above != NULL;
+         above = above->parent) {
+        if (realm_auth_ctx(above) != NULL)
+            former = *realm_auth_ctx(above);
+    }
+    if (ctx == NULL)
+        ctx = create_ctx(r);
+    if (ctx == NULL)
+        return NULL;
+    ngx_memzero(ctx, sizeof(*ctx));
+    ctx->request = r;
+    ctx->body_is_read = former.body_is_read;
+    if (former.key_name != NULL) {
+        ctx->key = former.key;
+        ctx->key_name = former.key_name;
+        ctx->kept = 1;
+    }
+    ngx_http_set_ctx(r, ctx, ngx_http_realm_auth_module);
+    return ctx;
+}
+
+/* ---- deciding ---- */
+
+static realm_auth_status_t judge_stale(const realm_auth_loc_conf_t *conf,
+                                       const realm_auth_consumer_t *answer)
+{
+    if (conf->on_stale != REALM_AUTH_SERVE)
+        return REALM_AUTH_STALE_DENIED;
+    return answer->id.len > 0 ? REALM_AUTH_STALE : REALM_AUTH_UNKNOWN;
+}
+
+static realm_auth_status_t judge(const realm_auth_loc_conf_t *conf, int answer,
+                                 const realm_auth_consumer_t *consumer)
+{
+    switch (answer) {
+    case RS_FOUND:
+        return REALM_AUTH_FOUND;
+    case RS_NOT_FOUND:
+        return REALM_AUTH_UNKNOWN;
+    case RS_STALE:
+        return judge_stale(conf, consumer);
+    default:
+        return REALM_AUTH_ERROR;
+    }
+}
+
+static ngx_uint_t has_required_group(const realm_auth_loc_conf_t *conf,
+                                     const realm_auth_consumer_t *consumer)
+{
+    const ngx_str_t *required;
+
+    if (conf->require_groups == NULL)
+        return 1;
+    required = conf->require_groups->elts;
+    for (ngx_uint_t i = 0; i < conf->require_groups->nelts; i++) {
+        for (ngx_uint_t j = 0; j < consumer->n_groups; j++) {
+            if (required[i].len == consumer->groups[j].len &&
+                ngx_memcmp(required[i].data, consumer->groups[j].data, required[i].len) == 0)
+                return 1;
+        }
+    }
+    return 0;
+}
+
+static ngx_uint_t is_accepted(realm_auth_status_t status)
+{
+    return status == REALM_AUTH_FOUND || status == REALM_AUTH_ASKED || status == REALM_AUTH_STALE;
+}
+
+static void settle(realm_auth_ctx_t *ctx, realm_auth_status_t status)
+{
+    ctx->status = status;
+    ctx->known = 1;
+}
+
+static void accept_consumer(ngx_http_request_t *r, realm_auth_ctx_t *ctx,
+                            realm_auth_status_t status, const realm_auth_consumer_t *consumer)
+{
+    ctx->consumer = *consumer;
+    settle(ctx, has_required_group(realm_auth_conf(r), consumer) ? status : REALM_AUTH_FORBIDDEN);
+}
+
+/* The anonymous consumer stands in where there is no valid key; not where the store cannot tell. */
+static void stand_in(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
+{
+    realm_auth_anonymous_t *anonymous = realm_auth_conf(r)->anonymous;
+    realm_auth_consumer_t consumer;
+    int rc;
+
+    if (anonymous == NULL || realm_auth_code(ctx->status) != NGX_HTTP_UNAUTHORIZED)
+        return;
+    rc =
+        realm_auth_store_find(r->pool, ngx_http_get_module_main_conf(r, ngx_http_realm_auth_module),
+                              anonymous, &consumer);
+    if (rc == RS_FOUND)
+        accept_consumer(r, ctx, REALM_AUTH_ANONYMOUS, &consumer);
+    else
+        settle(ctx, rc == RS_NOT_FOUND ? REALM_AUTH_NO_ANONYMOUS : REALM_AUTH_ERROR);
+}
+
+static void on_asked(ngx_http_request_t *r, int answer, const realm_auth_consumer_t *consumer)
+{
+    realm_auth_ctx_t *ctx = ngx_http_get_module_ctx(r, ngx_http_realm_auth_module);
+
+    ctx->waiting = 0;
+    if (answer == RS_FOUND)
+        accept_consumer(r, ctx, REALM_AUTH_ASKED, consumer);
+    else if (answer == RS_NOT_FOUND || !ctx->was_stale)
+        settle(ctx, REALM_AUTH_UNKNOWN);
+    else
+        settle(ctx, REALM_AUTH_STALE_DENIED);
+}
+
+/* NGX_OK: settled. NGX_DONE: the control plane is being asked. */
+static ngx_int_t look_up(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
+{
+    const realm_auth_loc_conf_t *conf = realm_auth_conf(r);
+    realm_auth_status_t status;
+    realm_auth_consumer_t consumer;
+    int answer = realm_auth_store_look_up(
+        r->pool, ngx_http_get_module_main_conf(r, ngx_http_realm_auth_module), conf->sources,
+        &ctx->key, &consumer);
+
+    if (conf->on_stale == REALM_AUTH_ASK && (answer == RS_NOT_FOUND || answer == RS_STALE)) {
+        ctx->was_stale = answer == RS_STALE;
+        if (realm_auth_ask(r, &ctx->key, on_asked) == NGX_OK) {
+            ctx->waiting = 1;
+            return NGX_DONE;
+        }
+    }
+    if (answer >= 0) {
+        ctx->consumer.age_ms = consumer.age_ms;
+        ctx->answered = 1;
+    }
+    status = judge(conf, answer, &consumer);
+    if (is_accepted(status))
+        accept_consumer(r, ctx, status, &consumer);
+    else
+        settle(ctx, status);
+    return NGX_OK;
+}
+
+/* ---- phases ---- */
+
+static ngx_uint_t is_free_preflight(ngx_http_request_t *r)
+{
+    return r->method == NGX_HTTP_OPTIONS && !realm_auth_conf(r)->run_on_preflight;
+}
+
+/* Finds the key and takes it out of sight. NGX_AGAIN: the body must be read first. */
+static ngx_int_t take_key(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
+{
+    ngx_int_t rc = realm_auth_key_find(r, ctx);
+
+    if (rc == NGX_OK && realm_auth_conf(r)->hide_credentials && ctx->key_name != NULL)
+        rc = realm_auth_key_hide(r, ctx);
+    return rc == NGX_OK ? realm_auth_key_mask(r) : rc;
+}
+
+/* NGX_OK: the request is settled. NGX_DONE: it waits, and the phases are run again. */
+static ngx_int_t identify(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
+{
+    ngx_int_t rc;
+
+    if (is_free_preflight(r)) {
+        settle(ctx, REALM_AUTH_PREFLIGHT);
+        return NGX_OK;
+    }
+    rc = take_key(r, ctx);
+    if (rc == NGX_AGAIN)
+        return realm_auth_body_read(r, ctx);
+    if (rc != NGX_OK)
+        return rc;
+    if (ctx->status == REALM_AUTH_UNDECIDED)
+        return look_up(r, ctx);
+    settle(ctx, ctx->status);
+    return NGX_OK;
+}
+
+static ngx_int_t decide(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
+{
+    if (is_accepted(ctx->status) || ctx->status == REALM_AUTH_ANONYMOUS ||
+        ctx->status == REALM_AUTH_PREFLIGHT)
+        return NGX_OK;
+    return realm_auth_refuse(r, ctx);
+}
+
+/* NGINX has no access phase for subrequests. One that would be let in by `satisfy any` is let be,
+ * since nobody can tell here. */
+static ngx_int_t decide_subrequest(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
+{
+    const ngx_http_core_loc_conf_t *core = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+    ngx_int_t rc;
+
+    if (core->satisfy == NGX_HTTP_SATISFY_ANY)
+        return NGX_DECLINED;
+    rc = decide(r, ctx);
+    return rc == NGX_OK ? NGX_DECLINED : rc;
+}
+
+static ngx_int_t preaccess_handler(ngx_http_request_t *r)
+{
+    realm_auth_ctx_t *ctx;
+    ngx_int_t rc;
+
+    if (!realm_auth_conf(r)->enable)
+        return NGX_DECLINED;
+    ctx = ngx_http_get_module_ctx(r, ngx_http_realm_auth_module);
+    if (ctx == NULL)
+        ctx = begin_pass(r);
+    if (ctx == NULL)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    if (ctx->waiting)
+        return NGX_DONE;
+    rc = ctx->known ? NGX_OK : identify(r, ctx);
+    if (rc == NGX_DONE || rc >= NGX_HTTP_SPECIAL_RESPONSE)
+        return rc;
+    if (rc != NGX_OK)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    stand_in(r, ctx);
+    if (realm_auth_headers_set(r, ctx) != NGX_OK)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    return r == r->main ? NGX_DECLINED : decide_subrequest(r, ctx);
+}
+
+static ngx_int_t access_handler(ngx_http_request_t *r)
+{
+    realm_auth_ctx_t *ctx;
+
+    if (!realm_auth_conf(r)->enable)
+        return NGX_DECLINED;
+    ctx = ngx_http_get_module_ctx(r, ngx_http_realm_auth_module);
+    return ctx != NULL ? decide(r, ctx) : NGX_HTTP_INTERNAL_SERVER_ERROR;
+}
+
+/* What comes this far was let in: `satisfy any` overruled us. */
+static ngx_int_t precontent_handler(ngx_http_request_t *r)
+{
+    realm_auth_ctx_t *ctx = ngx_http_get_module_ctx(r, ngx_http_realm_auth_module);
+
+    if (ctx != NULL)
+        ctx->refused = 0;
+    return NGX_DECLINED;
+}
+
+/* ---- the module ---- */
+
+static ngx_int_t add_handler(ngx_conf_t *cf, ngx_http_phases phase, ngx_http_handler_pt handler)
+{
+    ngx_http_core_main_conf_t *core = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+    ngx_http_handler_pt *h = ngx_array_push(&core->phases[phase].handlers);
+
+    if (h == NULL)
+        return NGX_ERROR;
+    *h = handler;
+    return NGX_OK;
+}
+
+static ngx_int_t postconfiguration(ngx_conf_t *cf)
+{
+    if (add_handler(cf, NGX_HTTP_PREACCESS_PHASE, preaccess_handler) != NGX_OK ||
+        add_handler(cf, NGX_HTTP_ACCESS_PHASE, access_handler) != NGX_OK ||
+        add_handler(cf, NGX_HTTP_PRECONTENT_PHASE, precontent_handler) != NGX_OK)
+        return NGX_ERROR;
+    return realm_auth_init_filters(cf);
+}
+
+static ngx_int_t init_process(ngx_cycle_t *cycle)
+{
+    const realm_auth_main_conf_t *conf;
+
+    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
+        return NGX_OK;
+    conf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_realm_auth_module);
+    if (conf != NULL && conf->store_dir.len > 0)
+        realm_auth_store_init(&conf->store_dir);
+    return NGX_OK;
+}
+
+static void exit_process(ngx_cycle_t *cycle)
+{
+    (void)cycle;
+    realm_auth_store_close();
+}
+
+static ngx_http_module_t module_context = {
+    .preconfiguration = realm_auth_add_variables,
+    .postconfiguration = postconfiguration,
+    .create_main_conf = realm_auth_create_main_conf,
+    .create_loc_conf = realm_auth_create_loc_conf,
+    .merge_loc_conf = realm_auth_merge_loc_conf,
+};
+
+ngx_module_t ngx_http_realm_auth_module = {
+    NGX_MODULE_V1,           .ctx = &module_context,       .commands = realm_auth_commands,
+    .type = NGX_HTTP_MODULE, .init_process = init_process, .exit_process = exit_process,
+};
