@@ -481,7 +481,7 @@ static int find_digests(struct delta *delta, struct repo_scopes *scopes, struct 
     if (wish != NULL && wish->kind == FEED_WISH_DIGESTS)
         return repo_scopes_visible(delta->txn, delta->query->control_plane_id, scopes, err);
     rc = add_touched(delta, scopes, err);
-    if (rc != 0 || !names_scope(wish))
+    if (rc != 0 || wish == NULL || !names_scope(wish))
         return rc;
     rc = repo_scopes_visible(delta->txn, delta->query->control_plane_id, &visible, err);
     if (rc == 0) {
