@@ -196,8 +196,8 @@ int apply_repair(struct apply_job *job, const struct feed_transaction *transacti
             return error_set(&job->err, E_PROTOCOL, "a transaction repairs more than one scope");
         set_hash_mark(&content.buckets, transaction->changes[i].bucket);
     }
-    lists.consumers = calloc(transaction->count, sizeof(*lists.consumers));
-    lists.keys = calloc(transaction->count, sizeof(*lists.keys));
+    lists.consumers = calloc(transaction->count, sizeof(void *));
+    lists.keys = calloc(transaction->count, sizeof(void *));
     job->result.compared.answered = FEED_WISH_CONTENT;
     if (lists.consumers == NULL || lists.keys == NULL) {
         rc = error_set(&job->err, E_NO_MEMORY, "no memory for a repair");

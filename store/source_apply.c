@@ -68,8 +68,10 @@ int source_commit(struct source *source, const struct model_cursor *cursor, int6
     }
     rc = mdb_txn_commit(source->tables.txn);
     source->tables.txn = NULL; /* the handle is gone either way */
-    if (rc != 0)
+    if (rc != 0) {
+        walk_again(&source->walk); /* as if it had been taken back */
         return env_write_error(&source->live.env, err, rc, "commit");
+    }
     source->live.meta = source->pending;
     store_publish(source->store, source->slot, source->region, &source->live);
     /* The commit stands whatever this gives; at worst a reader refuses to open the file until the

@@ -28,7 +28,7 @@ static int make_copy(const struct source *source, const char *dir, struct error 
     return rc;
 }
 
-/* Opening it compares its head with its tables; that it is the very version must be looked at. */
+/* It must be the very version, whole. */
 static int open_copy(const struct source *source, uint32_t number, struct generation *ret,
                      struct error *err)
 {
@@ -39,10 +39,10 @@ static int open_copy(const struct source *source, uint32_t number, struct genera
     if (rc != 0)
         return rc;
     if (uuid_equal(&ret->meta.cursor.epoch, &cursor->epoch) &&
-        ret->meta.cursor.version == cursor->version)
+        ret->meta.cursor.version == cursor->version && generation_counts_fit(ret))
         return 0;
     generation_close(ret);
-    return error_set(err, E_CORRUPT, "the copy is of another version");
+    return error_set(err, E_CORRUPT, "the copy is of another version, or not whole");
 }
 
 int source_compact(struct source *source, struct error *err)

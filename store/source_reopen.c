@@ -18,6 +18,7 @@ int source_reopen(struct source *source, struct error *err)
                                 err);
     if (rc != 0)
         return rc;
+    walk_again(&source->walk);
     store_publish(source->store, source->slot, source->region, &source->live);
     /* What was kept for readers without slots went with the environment, as in a restart. */
     retention_start(source);

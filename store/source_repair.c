@@ -184,8 +184,7 @@ static size_t find_expected(const struct repair *repair, const struct uuid *id)
 
     if (content->n_consumers == 0)
         return 0;
-    found = bsearch(&key, content->consumers, content->n_consumers, sizeof(*content->consumers),
-                    compare_ids);
+    found = bsearch(&key, content->consumers, content->n_consumers, sizeof(void *), compare_ids);
     return found != NULL ? (size_t)(found - content->consumers) : content->n_consumers;
 }
 

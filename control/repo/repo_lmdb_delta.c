@@ -481,7 +481,7 @@ static int find_digests(struct delta *delta, struct repo_scopes *scopes, struct 
     if (wish != NULL && wish->kind == FEED_WISH_DIGESTS)
         return repo_scopes_visible(delta->txn, delta->query->control_plane_id, scopes, err);
     rc = add_touched(delta, scopes, err);
-    if (rc != 0 || !names_scope(wish))
+    if (rc != 0 || wish == NULL || !names_scope(wish))
         return rc;
     rc = repo_scopes_visible(delta->txn, delta->query->control_plane_id, &visible, err);
     if (rc == 0) {
@@ -500,21 +500,22 @@ static int find_digests(struct delta *delta, struct repo_scopes *scopes, struct 
 
 static int emit_digests(struct delta *delta, const struct repo_scopes *scopes, struct error *err)
 {
-    const struct feed_wish *wish = delta->query->wish;
-    bool missing = names_scope(wish) && repo_scopes_find(scopes, wish->scope) == NULL;
+    bool asked = names_scope(delta->query->wish);
+    uint32_t number = asked ? delta->query->wish->scope : 0;
+    bool missing = asked && repo_scopes_find(scopes, number) == NULL;
     int rc = 0;
 
     for (size_t i = 0; rc == 0 && i < scopes->count; i++) {
         const struct repo_numbered_scope *scope = &scopes->items[i];
 
-        if (missing && scope->number > wish->scope) {
-            rc = emit_empty_digest(delta, wish->scope);
+        if (missing && scope->number > number) {
+            rc = emit_empty_digest(delta, number);
             missing = false;
         }
         if (rc == 0)
-            rc = emit_digest(delta, scope, names_scope(wish) && scope->number == wish->scope, err);
+            rc = emit_digest(delta, scope, asked && scope->number == number, err);
     }
-    return rc == 0 && missing ? emit_empty_digest(delta, wish->scope) : rc;
+    return rc == 0 && missing ? emit_empty_digest(delta, number) : rc;
 }
 
 /* ---- the operation ---- */
