@@ -1,18 +1,21 @@
 #!/usr/bin/env bash
-# The whole path on loopback, as an operator walks it: control plane, agent, store, lookup, revocation.
+# The whole path on loopback, as an operator walks it: control plane, agent, store, NGINX, revocation.
 # Every step is checked; exit 0 only if each did what it says. Everything lives in a temporary folder.
 #
 #   packaging/demo.sh BUILD_DIR
 set -euo pipefail
 
-bin=$(cd "${1:?usage: packaging/demo.sh BUILD_DIR}/bin" && pwd)
+build=$(cd "${1:?usage: packaging/demo.sh BUILD_DIR}" && pwd)
+bin=$build/bin
+PATH=$PATH:/usr/sbin # where Debian has nginx
 dir=$(mktemp -d "${TMPDIR:-/tmp}/realmstore-demo.XXXXXX")
-control_pid='' agent_pid=''
+control_pid='' agent_pid='' nginx_pid=''
 control_plane=497f6eca-6276-4993-bfeb-53cbbbba6f08
 
 finish() {
   local status=$?
   trap - EXIT
+  [ -z "$nginx_pid" ] || kill "$nginx_pid" 2>/dev/null || true
   [ -z "$agent_pid" ] || kill "$agent_pid" 2>/dev/null || true
   [ -z "$control_pid" ] || kill "$control_pid" 2>/dev/null || true
   wait
@@ -60,6 +63,61 @@ refused() {
   local status=0
   printf '%s\n' "$1" | realmctl lookup --source "realm:$realm_id" || status=$?
   [ "$status" = 1 ] || fail "$2 (realmctl ended with $status)"
+}
+
+# start_nginx: sets nginx_pid and gateway. A port is tried until one is free; NGINX cannot be asked to pick.
+start_nginx() {
+  local port
+  for _ in 1 2 3 4 5; do
+    port=$((RANDOM % 20000 + 12000))
+    cat >"$dir/nginx.conf" <<CONF
+load_module $build/nginx/ngx_http_realm_auth_module.so;
+user $(id -un) $(id -gn);
+pid $dir/nginx.pid;
+events {}
+http {
+    access_log off;
+    client_body_temp_path $dir/temp-body;
+    proxy_temp_path $dir/temp-proxy;
+    fastcgi_temp_path $dir/temp-fastcgi;
+    uwsgi_temp_path $dir/temp-uwsgi;
+    scgi_temp_path $dir/temp-scgi;
+    realm_store $dir/store;
+    server {
+        listen 127.0.0.1:$port;
+        location / {
+            realm_auth          on;
+            realm_auth_identity realm:us:$realm_id;
+            proxy_pass          http://unix:$dir/upstream.sock;
+        }
+    }
+    server { # in place of a service
+        listen unix:$dir/upstream.sock;
+        return 200 "hello, $1 of $2\n";
+    }
+}
+CONF
+    rm -f "$dir/upstream.sock"
+    nginx -p "$dir/" -c "$dir/nginx.conf" -e "$dir/nginx.log" -g 'daemon off;' &
+    nginx_pid=$!
+    gateway=http://127.0.0.1:$port
+    until nginx_answers; do
+      kill -0 "$nginx_pid" 2>/dev/null || break
+      sleep 0.02
+    done
+    ! kill -0 "$nginx_pid" 2>/dev/null || return 0
+  done
+  fail 'NGINX does not start'
+}
+nginx_answers() { [ -s "$dir/nginx.pid" ] && curl -sS -o /dev/null "$gateway" 2>/dev/null; }
+
+# gateway_answers CODE [CURL_OPTION...]: shows the answer, and checks its status.
+gateway_answers() {
+  local wanted=$1 status
+  shift
+  status=$(curl -sS -o "$dir/answer" -w '%{http_code}' "$@" "$gateway/appointments")
+  printf '%s %s\n' "$status" "$(cat "$dir/answer")"
+  [ "$status" = "$wanted" ] || fail "NGINX answered $status, not $wanted"
 }
 
 step '1. A control plane on its embedded store'
@@ -117,17 +175,33 @@ jq . <<<"$answer"
 [ "$(jq -r .username <<<"$answer")" = Alice ] || fail 'the key did not turn into Alice'
 refused no-such-key 'an unknown key was not refused'
 
-step '7. The control plane goes away; lookups do not notice'
+step '7. In front of a service: NGINX lets the key in, with its consumer, and nobody else'
+# shellcheck disable=SC2016 # NGINX's variables
+start_nginx '$http_x_consumer_username' '$http_x_consumer_groups'
+(umask 077 && printf 'apikey: %s\n' "$(jq -er .secret <<<"$key")" >"$dir/key.header")
+echo "\$ curl -H 'apikey: ...' $gateway/appointments" >&2
+gateway_answers 200 -H @"$dir/key.header"
+grep -q '^hello, Alice of gold, beta$' "$dir/answer" || fail 'the service did not see Alice and her groups'
+echo "\$ curl $gateway/appointments" >&2
+gateway_answers 401
+gateway_answers 401 -H 'apikey: no-such-key'
+
+step '8. The control plane goes away; lookups do not notice'
 kill -STOP "$control_pid"
 jq -er .secret <<<"$key" | realmctl lookup --source "realm:$realm_id" || fail 'no lookup without the control plane'
+gateway_answers 200 -H @"$dir/key.header"
 kill -CONT "$control_pid"
 
-step '8. The operator deletes the key; once the answer is here, no host takes it any more'
+step '9. The operator deletes the key; once the answer is here, no host takes it any more'
 api DELETE "/v1/realms/$realm_id/consumers/$consumer_id/keys/$(jq -er .id <<<"$key")?wait=applied"
 refused "$(jq -er .secret <<<"$key")" 'the deleted key was not refused'
+gateway_answers 401 -H @"$dir/key.header"
 realmctl verify
 
-step '9. Stopping in order'
+step '10. Stopping in order'
+kill "$nginx_pid"
+wait "$nginx_pid" || fail "NGINX ended with exit code $?"
+nginx_pid=''
 kill "$agent_pid"
 wait "$agent_pid" || fail "the agent ended with exit code $?"
 agent_pid=''

@@ -13,7 +13,7 @@ lint=(clang-format clang-tidy cppcheck shellcheck lua-check)
 
 case "${1:-all}" in
   build) wanted=("${build[@]}") ;;
-  demo) wanted=("${build[@]}" curl jq) ;;
+  demo) wanted=("${build[@]}" curl jq nginx) ;;
   test) wanted=("${build[@]}" "${test[@]}") ;;
   bench) wanted=("${build[@]}" "${test[@]}" "${bench[@]}") ;;
   all | lint) wanted=("${build[@]}" "${test[@]}" "${bench[@]}" "${lint[@]}") ;;
