@@ -166,7 +166,8 @@ static enum MHD_Result begin(struct ask_server *server, struct MHD_Connection *c
         return refuse(exchange, MHD_HTTP_NOT_FOUND, "there is nothing but " PATH);
     if (strcmp(method, MHD_HTTP_METHOD_POST) != 0)
         return refuse(exchange, MHD_HTTP_METHOD_NOT_ALLOWED, PATH " takes POST alone");
-    if (length != NULL && strtoull(length, NULL, 10) > ASK_BODY_MAX_BYTES)
+    /* A client that is refused while it sends may see a broken pipe in place of the answer. */
+    if (length != NULL && strtoull(length, NULL, 10) > ASK_BODY_MAX_BYTES + DISCARD_MAX_BYTES)
         return refuse(exchange, MHD_HTTP_CONTENT_TOO_LARGE, "the body is too large");
     return MHD_YES;
 }
