@@ -7,7 +7,7 @@ load nginx_common
 # body_is FORMAT MESSAGE: the answer's body is this, byte for byte, but for the request's id in it.
 body_is() {
   local id
-  id=$(sed -nE 's/^request_id ([0-9a-f]{32})$/\1/p' "$DIR/access.log" | tail -n 1)
+  id=$(logged | sed -nE 's/^request_id ([0-9a-f]{32})$/\1/p')
   case $1 in
     json) printf '{\n  "message":"%s",\n  "request_id":"%s"\n}' "$2" "$id" ;;
     html) printf '<!doctype html>\n<html>\n  <head>\n    <meta charset="utf-8">\n    <title>Error</title>\n  </head>\n  <body>\n    <h1>Error</h1>\n    <p>%s.</p>\n    <p>request_id: %s</p>\n  </body>\n</html>\n' "$2" "$id" ;;

@@ -188,8 +188,10 @@ start_asking() {
   done
   until_true no_connection_to_agent
   expect 200 -H "apikey: $SECRET" /a/x
-  [ "$(grep -c '^499|' "$DIR/access.log")" = 4 ]
+  until_true four_went_away
 }
+
+four_went_away() { [ "$(grep -c '^499|' "$DIR/access.log")" = 4 ]; }
 
 has_questions() { [ "$(questions)" = "$1" ]; }
 

@@ -47,6 +47,7 @@ events { worker_connections 256; }
 http {
     access_log off;
     log_format realm '$NGINX_LOG';
+    log_format agent '\$http_user_agent';
     client_body_temp_path $DIR/temp-body;
     proxy_temp_path $DIR/temp-proxy;
     fastcgi_temp_path $DIR/temp-fastcgi;
@@ -57,6 +58,7 @@ http {
     server {
         listen 127.0.0.1:$NGINX_PORT;
         access_log $DIR/access.log realm;
+        access_log $DIR/agents.log agent;
         $1
     }
 }
@@ -102,9 +104,12 @@ start_nginx() {
 nginx_listens() { [ -s "$DIR/nginx.pid" ] || ! kill -0 "$NGINX_PID" 2>/dev/null; }
 
 # get [CURL_OPTION...] PATH: sets status to the answer's code; body and headers are in $DIR/answer and $DIR/headers.
+# Each request has its own User-Agent, by which logged finds it.
+REQUESTS=0
 get() {
   local path=${!#}
-  status=$(curl -sS -o "$DIR/answer" -D "$DIR/headers" -w '%{http_code}' "${@:1:$#-1}" "$WEB$path") ||
+  REQUESTS=$((REQUESTS + 1))
+  status=$(curl -sS -A "test-$REQUESTS" -o "$DIR/answer" -D "$DIR/headers" -w '%{http_code}' "${@:1:$#-1}" "$WEB$path") ||
     { tail -n 20 "$DIR/error.log" >&2; return 1; }
 }
 
@@ -178,5 +183,8 @@ start_gateway() {
     ${2:-}" "${3:-}"
 }
 
-# The last line of the access log, complete.
-logged() { tail -n 1 "$DIR/access.log"; }
+# logged: the last line of the access log, once the last request that get made is in it: NGINX logs a request after its
+# answer has been sent.
+logged() {
+  until_true grep -qsx "test-$REQUESTS" "$DIR/agents.log" && tail -n 1 "$DIR/access.log"
+}
