@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The whole path on loopback, as an operator walks it: control plane, agent, store, NGINX, revocation.
+# The whole picture on loopback, as an operator walks it: a control plane, two realms, three gateways with an agent, a store
+# and an NGINX each, and four people (packaging/diagram.bash).
 # Every step is checked; exit 0 only if each did what it says. Everything lives in a temporary folder.
 #
 #   packaging/demo.sh BUILD_DIR
@@ -7,21 +8,21 @@ set -euo pipefail
 
 build=$(cd "${1:?usage: packaging/demo.sh BUILD_DIR}" && pwd)
 bin=$build/bin
+# shellcheck source=packaging/diagram.bash
+source "$(dirname "$0")/diagram.bash"
 PATH=$PATH:/usr/sbin # where Debian has nginx
 dir=$(mktemp -d "${TMPDIR:-/tmp}/realmstore-demo.XXXXXX")
-control_pid='' agent_pid='' nginx_pid=''
-control_plane=497f6eca-6276-4993-bfeb-53cbbbba6f08
+nginx_pids=() agent_pids=() control_pid=''
+declare -A gateway
 
 finish() {
   local status=$?
   trap - EXIT
-  [ -z "$nginx_pid" ] || kill "$nginx_pid" 2>/dev/null || true
-  [ -z "$agent_pid" ] || kill "$agent_pid" 2>/dev/null || true
-  [ -z "$control_pid" ] || kill "$control_pid" 2>/dev/null || true
+  kill "${nginx_pids[@]}" "${agent_pids[@]}" ${control_pid:+"$control_pid"} 2>/dev/null || true
   wait
   if [ "$status" != 0 ]; then
     echo "demo: FAILED; the daemons' last words:" >&2
-    tail -n 5 "$dir"/*.log >&2 || true
+    tail -n 5 "$dir"/*.log "$dir"/*/error.log >&2 || true
   fi
   rm -rf "$dir"
   exit "$status"
@@ -53,72 +54,77 @@ api() {
   curl -sS --fail-with-body --globoff -X "$1" -H @"$dir/admin.header" "${body[@]}" "$url$2"
 }
 
+# realmctl STORE ARGUMENT...
 realmctl() {
-  echo "\$ realmctl $*" >&2
-  "$bin/realmctl" --store "$dir/store" "$@"
+  local store=$1
+  shift
+  echo "\$ realmctl --store $store $*" >&2
+  "$bin/realmctl" --store "$dir/$store" "$@"
 }
 
-# refused KEY: realmctl must say "not found" (exit code 1), not fail to tell (2).
-refused() {
-  local status=0
-  printf '%s\n' "$1" | realmctl lookup --source "realm:$realm_id" || status=$?
-  [ "$status" = 1 ] || fail "$2 (realmctl ended with $status)"
+start_agent() { # NAME
+  (umask 077 && api POST /v1/tokens "{\"name\":\"$1\",\"role\":\"data-plane\",\"control_plane_id\":\"${CONTROL_PLANE[$1]}\"}" |
+    jq -er .token >"$dir/$1.token")
+  cat >"$dir/$1.yaml" <<YAML
+store_dir: $dir/$1
+control_plane_id: ${CONTROL_PLANE[$1]}
+host_name: $1
+listen: ""
+sources:
+  - region: us
+    urls: ["$url"]
+    token_file: $dir/$1.token
+log: {level: info, format: text}
+YAML
+  "$bin/realm-agent" --config "$dir/$1.yaml" 2>"$dir/$1.log" &
+  agent_pids+=("$!")
 }
+live() { [ "$("$bin/realmctl" --store "$dir/$1" --json stat | jq -r '.sources[0].state')" = live ]; }
 
-# start_nginx: sets nginx_pid and gateway. A port is tried until one is free; NGINX cannot be asked to pick.
-start_nginx() {
-  local port
+# start_gateway NAME. A port is tried until one is free; NGINX cannot be asked to pick.
+start_gateway() {
+  local files=$dir/gateway-$1 port pid
+  mkdir "$files"
   for _ in 1 2 3 4 5; do
     port=$((RANDOM % 20000 + 12000))
-    cat >"$dir/nginx.conf" <<CONF
-load_module $build/nginx/ngx_http_realm_auth_module.so;
-user $(id -un) $(id -gn);
-pid $dir/nginx.pid;
-events {}
-http {
-    access_log off;
-    client_body_temp_path $dir/temp-body;
-    proxy_temp_path $dir/temp-proxy;
-    fastcgi_temp_path $dir/temp-fastcgi;
-    uwsgi_temp_path $dir/temp-uwsgi;
-    scgi_temp_path $dir/temp-scgi;
-    realm_store $dir/store;
-    server {
-        listen 127.0.0.1:$port;
-        location / {
-            realm_auth          on;
-            realm_auth_identity realm:us:$realm_id;
-            proxy_pass          http://unix:$dir/upstream.sock;
-        }
-    }
-    server { # in place of a service
-        listen unix:$dir/upstream.sock;
-        return 200 "hello, $1 of $2\n";
-    }
-}
-CONF
-    rm -f "$dir/upstream.sock"
-    nginx -p "$dir/" -c "$dir/nginx.conf" -e "$dir/nginx.log" -g 'daemon off;' &
-    nginx_pid=$!
-    gateway=http://127.0.0.1:$port
-    until nginx_answers; do
-      kill -0 "$nginx_pid" 2>/dev/null || break
+    gateway_config "$1" "$port" "$dir/$1" "$files" "$build" >"$files/nginx.conf"
+    rm -f "$files/service.sock"
+    nginx -p "$files/" -c "$files/nginx.conf" -e "$files/error.log" -g 'daemon off;' &
+    pid=$!
+    gateway[$1]=http://127.0.0.1:$port
+    until nginx_answers "$1"; do
+      kill -0 "$pid" 2>/dev/null || break
       sleep 0.02
     done
-    ! kill -0 "$nginx_pid" 2>/dev/null || return 0
+    if kill -0 "$pid" 2>/dev/null; then
+      nginx_pids+=("$pid")
+      return 0
+    fi
   done
   fail 'NGINX does not start'
 }
-nginx_answers() { [ -s "$dir/nginx.pid" ] && curl -sS -o /dev/null "$gateway" 2>/dev/null; }
+nginx_answers() { [ -s "$dir/gateway-$1/nginx.pid" ] && curl -sS -o /dev/null "${gateway[$1]}" 2>/dev/null; }
 
-# gateway_answers CODE [CURL_OPTION...]: shows the answer, and checks its status.
-gateway_answers() {
-  local wanted=$1 status
-  shift
-  status=$(curl -sS -o "$dir/answer" -w '%{http_code}' "$@" "$gateway/appointments")
-  printf '%s %s\n' "$status" "$(cat "$dir/answer")"
-  [ "$status" = "$wanted" ] || fail "NGINX answered $status, not $wanted"
+# asks NAME GATEWAY STATUS: shows the answer, and checks its status.
+asks() {
+  local status
+  status=$(curl -sS -o "$dir/answer" -w '%{http_code}' -H 'Accept: text/plain' ${KEY[$1]:+-H "apikey: ${KEY[$1]}"} "${gateway[$2]}/$2")
+  printf '%-7s at /%-13s %s  %s\n' "$1" "$2" "$status" "$(head -n 1 "$dir/answer")"
+  [ "$status" = "$3" ] || fail "$2 answered $1 with $status, not $3"
 }
+
+# counts NAME GATEWAY COUNT LIMIT: as many requests as fast as they go; at least LIMIT must pass, and not all.
+counts() {
+  local passed
+  statuses "$3" -H "apikey: ${KEY[$1]}" "${gateway[$2]}/$2" >"$dir/statuses"
+  passed=$(sed -n 's/ 200$//p' "$dir/statuses")
+  printf '%s sends %d requests to /%s: %s\n' "$1" "$3" "$2" "$(sed -E 's/(.*) (.*)/\1 times \2/' "$dir/statuses" | paste -sd, | sed 's/,/, /')"
+  { [ "$passed" -ge "$4" ] && grep -q ' 429$' "$dir/statuses"; } || fail "the limit of $4 did not hold"
+}
+
+pushed() { cat "$dir"/gateway-*/nginx.conf | sha256sum; }
+
+diagram
 
 step '1. A control plane on its embedded store'
 (
@@ -133,79 +139,80 @@ until_true grep -q '^listening on' "$dir/control.out"
 cat "$dir/control.out"
 url=$(sed -nE 's/^listening on //p' "$dir/control.out")
 
-step '2. The operator makes a realm for one control plane, and a token for its hosts'
-realm=$(api POST /v1/realms "{\"name\":\"prod\",\"allowed_control_planes\":[\"$control_plane\"],\"ttl\":10,\"negative_ttl\":10,\"consumer_groups\":[\"gold\"]}")
-jq . <<<"$realm"
-realm_id=$(jq -er .id <<<"$realm")
-(umask 077 && api POST /v1/tokens "{\"name\":\"edge-7\",\"role\":\"data-plane\",\"control_plane_id\":\"$control_plane\"}" |
-  jq -er .token >"$dir/edge-7.token")
+step '2. The operator makes two realms: prod for Appointments and Billing, dev for Dev'
+make_realms
 
-step '3. An agent on a data-plane host copies what its control plane may see'
-cat >"$dir/agent.yaml" <<YAML
-store_dir: $dir/store
-control_plane_id: $control_plane
-host_name: edge-7
-listen: ""
-sources:
-  - region: us
-    urls: ["$url"]
-    token_file: $dir/edge-7.token
-log: {level: info, format: text}
-YAML
-cat "$dir/agent.yaml"
-"$bin/realm-agent" --config "$dir/agent.yaml" 2>"$dir/agent.log" &
-agent_pid=$!
-live() { [ "$("$bin/realmctl" --store "$dir/store" --json stat | jq -r '.sources[0].state')" = live ]; }
-until_true live
+step "3. Each gateway's host has an agent, which copies what its control plane may see"
+for name in "${GATEWAYS[@]}"; do start_agent "$name"; done
+for name in "${GATEWAYS[@]}"; do until_true live "$name"; done
+cat "$dir/appointments.yaml"
 
-step '4. A consumer and a key; ?wait=applied answers once every host has them'
-consumer=$(api POST "/v1/realms/$realm_id/consumers" '{"username":"Alice","consumer_groups":["gold","beta"]}')
-jq . <<<"$consumer"
-consumer_id=$(jq -er .id <<<"$consumer")
-key=$(api POST "/v1/realms/$realm_id/consumers/$consumer_id/keys?wait=applied" '{"type":"new"}')
-jq '.secret |= (.[:8] + "... (shown once)")' <<<"$key"
+step '4. Consumers and keys; ?wait=applied answers once every host has them'
+make_people
+api GET "/v1/realms/$PROD/consumers/${ID[Cruz]}" | jq .
 
-step '5. On the host: what the store holds'
-realmctl stat
-realmctl dump --format table
+step '5. On the hosts: no store holds a realm that its control plane may not use'
+realmctl appointments stat
+for name in "${GATEWAYS[@]}"; do realmctl "$name" dump --format table; done
+if "$bin/realmctl" --store "$dir/dev" dump | grep -q "$PROD" || "$bin/realmctl" --store "$dir/billing" dump | grep -q "$DEV"; then
+  fail 'a store holds a realm of others'
+fi
 
-step '6. On the host: the key is a consumer, without the network'
-answer=$(jq -er .secret <<<"$key" | realmctl --json lookup --source "realm:$realm_id")
+step '6. On a host: a key is a consumer, without the network'
+answer=$(printf '%s\n' "${KEY[Cruz]}" | realmctl appointments --json lookup --source "realm:$PROD")
 jq . <<<"$answer"
-[ "$(jq -r .username <<<"$answer")" = Alice ] || fail 'the key did not turn into Alice'
-refused no-such-key 'an unknown key was not refused'
+[ "$(jq -r .username <<<"$answer")" = Cruz ] || fail 'the key did not turn into Cruz'
 
-step '7. In front of a service: NGINX lets the key in, with its consumer, and nobody else'
-# shellcheck disable=SC2016 # NGINX's variables
-start_nginx '$http_x_consumer_username' '$http_x_consumer_groups'
-(umask 077 && printf 'apikey: %s\n' "$(jq -er .secret <<<"$key")" >"$dir/key.header")
-echo "\$ curl -H 'apikey: ...' $gateway/appointments" >&2
-gateway_answers 200 -H @"$dir/key.header"
-grep -q '^hello, Alice of gold, beta$' "$dir/answer" || fail 'the service did not see Alice and her groups'
-echo "\$ curl $gateway/appointments" >&2
-gateway_answers 401
-gateway_answers 401 -H 'apikey: no-such-key'
+step '7. In front of services: NGINX lets in who may come, as whom they are, and nobody else'
+for name in "${GATEWAYS[@]}"; do start_gateway "$name"; done
+sed -n '/location/,/}/p' "$dir/gateway-appointments/nginx.conf"
+before=$(pushed)
+KEY[nobody]=''
+KEY[a guess]=no-such-key
+for name in nobody 'a guess'; do asks "$name" appointments 401; done
+asks Cruz appointments 200
+asks Cruz billing 200
+asks Cruz dev 401
+asks Ira appointments 200
+asks Ira billing 403
+asks Sasha dev 200
+asks Sasha appointments 401
+asks Izumi dev 200
+asks Izumi billing 401
 
-step '8. The control plane goes away; lookups do not notice'
+step '8. Limits follow the groups: gold is 1000 requests a minute at Appointments, silver 10 at Billing'
+counts Cruz appointments 2000 999 # one went before
+counts Cruz billing 40 9
+
+step '9. The operator changes who may what; no gateway is touched'
+api POST "/v1/realms/$DEV/consumers/${ID[Sasha]}/move?wait=applied" "{\"target_realm_id\":\"$PROD\"}" | jq -c .
+asks Sasha dev 401
+asks Sasha appointments 200
+api PATCH "/v1/realms/$PROD/consumers/${ID[Ira]}?wait=applied" '{"consumer_groups":["gold","silver"]}' | jq -c .
+asks Ira billing 200
+api PATCH "/v1/realms/$PROD?wait=applied" "{\"allowed_control_planes\":[\"${CONTROL_PLANE[appointments]}\"]}" | jq -c .
+asks Ira billing 401
+asks Ira appointments 200
+
+step '10. The control plane goes away; requests do not notice'
 kill -STOP "$control_pid"
-jq -er .secret <<<"$key" | realmctl lookup --source "realm:$realm_id" || fail 'no lookup without the control plane'
-gateway_answers 200 -H @"$dir/key.header"
+asks Ira appointments 200
+asks Izumi dev 200
 kill -CONT "$control_pid"
 
-step '9. The operator deletes the key; once the answer is here, no host takes it any more'
-api DELETE "/v1/realms/$realm_id/consumers/$consumer_id/keys/$(jq -er .id <<<"$key")?wait=applied"
-refused "$(jq -er .secret <<<"$key")" 'the deleted key was not refused'
-gateway_answers 401 -H @"$dir/key.header"
-realmctl verify
+step '11. The operator deletes a key; once the answer is here, no host takes it any more'
+api DELETE "/v1/realms/$PROD/consumers/${ID[Ira]}/keys/${KEY_ID[Ira]}?wait=applied"
+asks Ira appointments 401
+status=0
+printf '%s\n' "${KEY[Ira]}" | realmctl appointments lookup --source "realm:$PROD" || status=$?
+[ "$status" = 1 ] || fail "the deleted key was not refused (realmctl ended with $status)"
+for name in "${GATEWAYS[@]}"; do realmctl "$name" verify; done
+[ "$(pushed)" = "$before" ] || fail "a gateway's configuration changed"
 
-step '10. Stopping in order'
-kill "$nginx_pid"
-wait "$nginx_pid" || fail "NGINX ended with exit code $?"
-nginx_pid=''
-kill "$agent_pid"
-wait "$agent_pid" || fail "the agent ended with exit code $?"
-agent_pid=''
-kill "$control_pid"
-wait "$control_pid" || fail "the control plane ended with exit code $?"
-control_pid=''
+step '12. Stopping in order'
+for pid in "${nginx_pids[@]}" "${agent_pids[@]}" "$control_pid"; do
+  kill "$pid"
+  wait "$pid" || fail "process $pid ended with exit code $?"
+done
+nginx_pids=() agent_pids=() control_pid=''
 printf '\ndemo: every step did what it says\n'

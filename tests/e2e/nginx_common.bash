@@ -10,11 +10,11 @@ NGINX_LOG='$status|$realm_auth_status|$realm_consumer_id|$realm_consumer_usernam
 # Workers outlive a master that is killed: masters are asked to go first.
 teardown() {
   local pid complaints
-  for pid in $(cat "$DIR"/nginx.pid* 2>/dev/null); do
+  for pid in $(cat "$DIR"/nginx.pid* "$DIR"/*/nginx.pid 2>/dev/null); do
     kill -TERM "$pid" 2>/dev/null || continue
     until_true gone "$pid"
   done
-  complaints=$(cat "$DIR"/sanitizer.* 2>/dev/null)
+  complaints=$(cat "$DIR"/sanitizer.* "$DIR"/*/sanitizer.* 2>/dev/null)
   stop_all
   echo "$complaints"
   [ -z "$complaints" ]
@@ -78,13 +78,14 @@ preload_sanitizers() {
   export LD_PRELOAD ASAN_OPTIONS=detect_leaks=0:log_path=$DIR/sanitizer
 }
 
-# start_nginx LOCATIONS [HTTP_LINES]: sets NGINX_PORT, WEB and NGINX_PID. $DIR/files/page says "let in".
+# start_nginx LOCATIONS [HTTP_LINES]: sets NGINX_PORT, WEB and NGINX_PID. $DIR/files/page says "let in". With NGINX_CONFIG
+# that function writes the configuration instead, from the same arguments.
 start_nginx() {
   mkdir -p "$DIR/files"
   echo 'let in' >"$DIR/files/page"
   for _ in 1 2 3 4 5; do
     NGINX_PORT=$(free_port)
-    write_nginx_config "$@"
+    "${NGINX_CONFIG:-write_nginx_config}" "$@"
     run_nginx -g 'daemon off;' &
     NGINX_PID=$!
     if until_true nginx_listens && kill -0 "$NGINX_PID" 2>/dev/null; then
