@@ -1,6 +1,7 @@
 /* fill.c - a control plane's embedded store with many consumers, filled below the REST surface.
  *
- *     fill DATA_DIR CONSUMERS     prints the realm's id and, in a line of its own, one of the keys
+ *     fill DATA_DIR CONSUMERS [KEYS]     prints the realm's id and, in a line each, some keys of its
+ *                                        consumers (one unless told), at random
  *
  * Rows are the repository's own, written in the order of their tables through its writer: entities
  * by id as they come, names and secrets sorted and appended. The change log is left out: hosts take
@@ -210,16 +211,25 @@ static void make_realm(struct repo *repo, struct repo_scope *ret)
     arena_finish(&arena);
 }
 
+static void print_keys(uint64_t count, uint64_t consumers)
+{
+    char key[BENCH_KEY_SIZE + 1];
+
+    for (uint64_t i = 0; i < count; i++) {
+        bench_key(bench_mix(i) % consumers, key);
+        (void)puts(key);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const struct repo_options options = {.region = "us", .clock = clock_system};
     struct error err = ERROR_INIT;
-    char key[BENCH_KEY_SIZE + 1];
     struct fill fill;
     struct repo *repo;
 
-    if (argc != 3) {
-        (void)fprintf(stderr, "bench: usage: fill DATA_DIR CONSUMERS\n");
+    if (argc != 3 && argc != 4) {
+        (void)fprintf(stderr, "bench: usage: fill DATA_DIR CONSUMERS [KEYS]\n");
         return 2;
     }
     bench_check("the data directory", repo_lmdb_open(argv[1], &options, &repo, &err), &err);
@@ -238,8 +248,7 @@ int main(int argc, char **argv)
                 &err);
     free(fill.names);
     free(fill.secrets);
-    bench_key(fill.count - 1, key);
-    (void)puts(key);
+    print_keys(argc == 4 ? strtoull(argv[3], NULL, 10) : 1, fill.count);
     repo->ops->close(repo);
     return 0;
 }

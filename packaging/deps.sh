@@ -8,7 +8,7 @@ build=(gcc make pkg-config liblmdb-dev libcurl4-openssl-dev libjansson-dev libuv
   nginx-dev)
 test=(libcmocka-dev bats curl jq openssl ca-certificates procps util-linux man-db g++
   clang libclang-rt-14-dev nginx libnginx-mod-http-lua luajit2 lua-cjson)
-bench=(redis-server libhiredis-dev libsqlite3-dev librocksdb-dev libcdb-dev)
+bench=(redis-server libhiredis-dev libsqlite3-dev librocksdb-dev libcdb-dev wrk lua-nginx-redis)
 lint=(clang-format clang-tidy cppcheck shellcheck lua-check)
 
 case "${1:-all}" in
