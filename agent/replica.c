@@ -158,6 +158,16 @@ static bool on_full(void *context)
     return apply_full(replica->apply);
 }
 
+/* The guard has nothing to say about this epoch any more. */
+static void accept_epoch(struct replica *replica, const struct uuid *epoch, const char *who)
+{
+    apply_accept(replica->apply, epoch);
+    if (replica->metrics.refusing == 0)
+        return;
+    replica_log_accepted(replica, who);
+    session_accept(replica->session);
+}
+
 static bool on_hello(void *context, const struct session_hello *hello)
 {
     struct replica *replica = context;
@@ -167,6 +177,8 @@ static bool on_hello(void *context, const struct session_hello *hello)
     replica->metrics.connects++;
     replica->metrics.source_version = hello->version;
     replica_log_connected(replica, hello);
+    if (hello->accepted)
+        accept_epoch(replica, &hello->epoch, "the control plane's operator");
     set_state(replica, SOURCE_SYNCING);
     publish(replica);
     return !uuid_equal(&cursor.epoch, &hello->epoch) ||
@@ -548,9 +560,7 @@ void replica_accept(struct replica *replica)
 {
     if (replica->metrics.refusing == 0)
         return;
-    replica_log_accepted(replica);
-    apply_accept(replica->apply, &replica->loading_epoch);
-    session_accept(replica->session);
+    accept_epoch(replica, &replica->loading_epoch, "SIGUSR1");
 }
 
 const struct config_source *replica_config(const struct replica *replica)

@@ -45,7 +45,7 @@ void replica_log_mismatch(struct replica *replica, uint32_t scope, const char *f
 void replica_log_repaired(const struct replica *replica, const struct apply_compared *compared);
 void replica_log_mended(struct replica *replica);
 void replica_log_refused(const struct replica *replica, const struct error *err);
-void replica_log_accepted(const struct replica *replica);
+void replica_log_accepted(const struct replica *replica, const char *who);
 void replica_log_reader(struct replica *replica, const struct source_readers *readers);
 void replica_log_room_again(const struct replica *replica);
 void replica_log_upkeep(struct replica *replica, const struct source_upkeep *upkeep,

@@ -182,9 +182,9 @@ void replica_log_refused(const struct replica *replica, const struct error *err)
         err->message);
 }
 
-void replica_log_accepted(const struct replica *replica)
+void replica_log_accepted(const struct replica *replica, const char *who)
 {
-    SAY(replica, LOG_LEVEL_WARNING, NULL, "SIGUSR1: the snapshot that was refused is accepted");
+    SAY(replica, LOG_LEVEL_WARNING, NULL, "%s: the snapshot that was refused is accepted", who);
 }
 
 void replica_log_reader(struct replica *replica, const struct source_readers *readers)

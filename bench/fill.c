@@ -1,7 +1,7 @@
 /* fill.c - a control plane's embedded store with many consumers, filled below the REST surface.
  *
- *     fill DATA_DIR CONSUMERS [KEYS]     prints the realm's id and, in a line each, some keys of its
- *                                        consumers (one unless told), at random
+ *     fill DATA_DIR CONSUMERS [KEYS]     prints the realm's id and, a line each, KEYS (1) of its
+ *                                        consumers' keys at random
  *
  * Rows are the repository's own, written in the order of their tables through its writer: entities
  * by id as they come, names and secrets sorted and appended. The change log is left out: hosts take

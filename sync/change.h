@@ -107,6 +107,7 @@ struct feed_line {
             uint32_t heartbeat_ms;
             const char *region;
             uint8_t digest_key[DIGEST_KEY_BYTES];
+            bool accepted; /* an operator has said that this epoch is meant: no guard is needed */
         } hello;
         struct {
             uint64_t prev;    /* the version that the feed carried before this transaction */

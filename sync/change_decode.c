@@ -287,6 +287,16 @@ static void read_key(struct reader *reader, struct feed_line *line)
     key->tags = take_strings(reader, "tags");
 }
 
+/* False when it is not there. */
+static bool take_flag(struct reader *reader, const char *member)
+{
+    json_t *flag = json_object_get(reader->object, member);
+
+    if (flag != NULL && !json_is_boolean(flag))
+        refuse(reader, member, "is neither true nor false");
+    return json_is_true(flag);
+}
+
 static void read_hello(struct reader *reader, struct feed_line *line)
 {
     line->hello.protocol = take_u32(reader, "protocol", 1);
@@ -296,6 +306,7 @@ static void read_hello(struct reader *reader, struct feed_line *line)
     line->hello.version = take_version(reader, "version");
     line->hello.heartbeat_ms = take_u32(reader, "heartbeat_ms", 1);
     take_digest(reader, "digest_key", line->hello.digest_key);
+    line->hello.accepted = take_flag(reader, "accepted");
 }
 
 static void read_begin(struct reader *reader, struct feed_line *line)
@@ -324,11 +335,7 @@ static void read_digest(struct reader *reader, struct feed_line *line)
 
 static void read_commit(struct reader *reader, struct feed_line *line)
 {
-    json_t *all = json_object_get(reader->object, "all_scopes");
-
-    if (all != NULL && !json_is_boolean(all))
-        refuse(reader, "all_scopes", "is neither true nor false");
-    line->commit.all_scopes = json_is_true(all);
+    line->commit.all_scopes = take_flag(reader, "all_scopes");
     line->commit.version = take_version(reader, "version");
     line->commit.changes = take_version(reader, "changes");
 }

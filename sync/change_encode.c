@@ -205,6 +205,8 @@ static void put_hello(struct writer *writer, const struct feed_line *line)
     put_number(writer, ",\"version\":", line->hello.version);
     put_number(writer, ",\"heartbeat_ms\":", line->hello.heartbeat_ms);
     put_digest(writer, ",\"digest_key\":", line->hello.digest_key);
+    if (line->hello.accepted)
+        put(writer, ",\"accepted\":true");
     put(writer, "}\n");
 }
 

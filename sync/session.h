@@ -48,6 +48,7 @@ struct session_hello {
     struct uuid epoch;
     uint64_t version; /* the source's newest */
     uint32_t heartbeat_ms;
+    bool accepted;             /* an operator accepted this epoch, whatever it drops */
     const uint8_t *digest_key; /* DIGEST_KEY_BYTES; borrowed for the call */
 };
 

@@ -27,6 +27,7 @@ static bool on_hello(void *context, const struct feed_line *line)
         .epoch = line->hello.epoch,
         .version = line->hello.version,
         .heartbeat_ms = line->hello.heartbeat_ms,
+        .accepted = line->hello.accepted,
         .digest_key = line->hello.digest_key,
     };
 

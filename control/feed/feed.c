@@ -213,10 +213,18 @@ static int read_head(struct feed *feed, struct error *err)
     feed->newest = feed->newest > head.version ? feed->newest : head.version;
     feed->examined = feed->newest;
     feed->oldest = head.oldest;
+    feed->accepted = head.accepted_ms != 0;
     memcpy(feed->digest_key, head.digest_key, DIGEST_KEY_BYTES);
     pthread_mutex_unlock(&feed->lock);
     OPENSSL_cleanse(&head, sizeof(head));
     return 0;
+}
+
+void feed_accept(struct feed *feed)
+{
+    pthread_mutex_lock(&feed->lock);
+    feed->accepted = true;
+    pthread_mutex_unlock(&feed->lock);
 }
 
 /* Listens before it looks, so that no commit falls between the two. */

@@ -81,6 +81,9 @@ void feed_follower_destroy(struct follower *follower); /* NULL allowed */
  * time is the caller's matter: look at the credential again after feed_follower_create(). */
 void feed_revoke(struct feed *feed, const struct uuid *credential);
 
+/* The repository's epoch has been accepted: followers that connect from now on are told. */
+void feed_accept(struct feed *feed);
+
 /* ---- snapshots ---- */
 
 /* The file that a resync line has named. `fd` is the caller's to close; the file stays readable

@@ -61,7 +61,8 @@ static void put_hello(struct follower *follower)
                                        .epoch = feed->epoch,
                                        .version = feed->newest,
                                        .heartbeat_ms = feed->heartbeat_ms,
-                                       .region = feed->region}};
+                                       .region = feed->region,
+                                       .accepted = feed->accepted}};
 
     memcpy(line.hello.digest_key, feed->digest_key, DIGEST_KEY_BYTES);
     put_line(follower, &line);

@@ -288,6 +288,7 @@ struct feed {
     const struct log *log;
     struct uuid epoch;
     uint8_t digest_key[DIGEST_KEY_BYTES];
+    bool accepted; /* the epoch, by an operator, for every host */
 
     pthread_mutex_t lock;
     pthread_cond_t work;     /* for the feed thread */

@@ -134,8 +134,9 @@ struct repo_commit {
 
 struct repo_head {
     struct uuid epoch;
-    uint64_t version; /* newest */
-    uint64_t oldest;  /* cursors below this are too old; the log holds (oldest, version] */
+    uint64_t version;    /* newest */
+    uint64_t oldest;     /* cursors below this are too old; the log holds (oldest, version] */
+    int64_t accepted_ms; /* when an operator accepted the epoch for every host; 0: nobody has */
     uint8_t digest_key[DIGEST_KEY_BYTES];
 };
 
@@ -263,6 +264,9 @@ struct repo_ops {
                       struct repo_token *ret, struct error *);
 
     int (*head)(struct repo *, struct repo_head *ret, struct error *);
+    /* Hosts may take this epoch whatever it drops. E_CONFLICT when it is not head's. Once accepted
+     * it stays so. */
+    int (*epoch_accept)(struct repo *, const struct uuid *epoch, struct error *);
     /* Everything that `control_plane_id` may see and that was touched after `from`, in its newest
      * state (docs/protocol.md, "Changes are states"). `from` below head's `oldest` is TOO_OLD,
      * above the newest version FUTURE; a consumer that left a realm and came back is deleted and

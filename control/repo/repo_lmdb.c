@@ -19,17 +19,22 @@ int repo_head(struct repo *base, struct repo_head *ret, struct error *err)
 {
     struct repo_lmdb *repo = repo_lmdb(base);
     struct repo_state state;
+    int64_t accepted_ms = 0;
     struct repo_txn txn;
     int rc = repo_read_begin(repo, &txn, err);
 
     if (rc != 0)
         return rc;
     rc = repo_state_read(&txn, &state, err);
+    if (rc == 0)
+        rc = repo_epoch_accepted(&txn, &accepted_ms, err);
     repo_read_end(&txn);
     if (rc != 0)
         return rc;
-    *ret =
-        (struct repo_head){.epoch = repo->epoch, .version = state.version, .oldest = state.oldest};
+    *ret = (struct repo_head){.epoch = repo->epoch,
+                              .version = state.version,
+                              .oldest = state.oldest,
+                              .accepted_ms = accepted_ms};
     memcpy(ret->digest_key, repo->digest_secret, DIGEST_KEY_BYTES);
     return 0;
 }
@@ -160,6 +165,7 @@ const struct repo_ops repo_lmdb_ops = {
     .token_find = repo_token_find,
 
     .head = repo_head,
+    .epoch_accept = repo_epoch_accept,
     .delta = repo_delta,
     .transaction = repo_transaction,
     .snapshot = repo_snapshot,

@@ -193,6 +193,7 @@ int repo_write(struct repo_lmdb *repo, repo_write_fn run, void *args, enum repo_
 
 struct repo_bytes repo_key_scope(const struct repo_scope *scope);
 struct repo_bytes repo_key_uuid(const struct uuid *id);
+struct repo_bytes repo_meta_key(const char *name);    /* of a row of TABLE_META */
 struct repo_bytes repo_key_version(uint64_t version); /* big-endian: ascending */
 struct repo_bytes repo_key_with(struct repo_bytes key, const void *bytes, size_t size);
 static inline struct repo_bytes repo_key_with_id(struct repo_bytes key, const struct uuid *id)
@@ -336,6 +337,12 @@ int repo_counts_add(const struct repo_txn *txn, const struct repo_scope *scope, 
 /* A UUIDv7 above every one given before, so that order of ids is order of creation even within a
  * millisecond and after the clock was set back. */
 int repo_new_id(struct repo_write *write, struct uuid *ret, struct error *err);
+
+/* ---- the epoch (repo_lmdb_epoch.c) ---- */
+
+int repo_epoch_accept(struct repo *, const struct uuid *epoch, struct error *);
+/* When the store's epoch was accepted; 0: it was not. */
+int repo_epoch_accepted(const struct repo_txn *txn, int64_t *ret_ms, struct error *err);
 
 /* ---- digests (repo_lmdb_digests.c) ---- */
 

@@ -101,14 +101,9 @@ int repo_env_lock(const char *dir, int *ret_fd, struct error *err)
 
 /* ---- meta ---- */
 
-static struct repo_bytes meta_key(const char *name)
-{
-    return repo_key_with((struct repo_bytes){.size = 0}, name, strlen(name));
-}
-
 int repo_state_read(const struct repo_txn *txn, struct repo_state *ret, struct error *err)
 {
-    struct repo_bytes key = meta_key("state");
+    struct repo_bytes key = repo_meta_key("state");
     struct repo_reader reader;
     MDB_val value;
     int rc = repo_get(txn, TABLE_META, &key, &value, err);
@@ -130,7 +125,7 @@ int repo_state_read(const struct repo_txn *txn, struct repo_state *ret, struct e
 
 int repo_state_write(const struct repo_txn *txn, const struct repo_state *state, struct error *err)
 {
-    struct repo_bytes key = meta_key("state");
+    struct repo_bytes key = repo_meta_key("state");
     struct buffer out;
     int rc;
 
@@ -153,7 +148,7 @@ int repo_state_write(const struct repo_txn *txn, const struct repo_state *state,
 /* The identity: format, epoch, digest key. */
 static int identity_put(const struct repo_lmdb *repo, const struct repo_txn *txn, struct error *err)
 {
-    struct repo_bytes key = meta_key("identity");
+    struct repo_bytes key = repo_meta_key("identity");
     struct buffer out;
     int rc;
 
@@ -223,7 +218,7 @@ static int identity_renew(struct repo_lmdb *repo, const struct repo_txn *txn, st
 static int identity_load(struct repo_lmdb *repo, struct repo_txn *txn, bool renew,
                          struct error *err)
 {
-    struct repo_bytes key = meta_key("identity");
+    struct repo_bytes key = repo_meta_key("identity");
     bool old = false;
     MDB_val value;
     int rc = repo_get(txn, TABLE_META, &key, &value, err);

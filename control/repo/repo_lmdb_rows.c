@@ -66,6 +66,11 @@ struct repo_bytes repo_key_uuid(const struct uuid *id)
     return repo_key_with_id((struct repo_bytes){.size = 0}, id);
 }
 
+struct repo_bytes repo_meta_key(const char *name)
+{
+    return repo_key_with((struct repo_bytes){.size = 0}, name, strlen(name));
+}
+
 struct repo_bytes repo_key_version(uint64_t version)
 {
     const uint64_t big = htobe64(version);

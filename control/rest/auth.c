@@ -41,6 +41,7 @@ static const unsigned allowed_roles[AUTH_ACCESSES] = {
     [AUTH_CORE_WRITE] = ADMIN | CP,
     [AUTH_TOKENS] = ADMIN,
     [AUTH_HOSTS] = ADMIN | CP | VIEWER,
+    [AUTH_EPOCH] = ADMIN,
     [AUTH_AUTHENTICATE] = ADMIN | CP | DATA,
     [AUTH_SYNC] = DATA,
 };

@@ -36,6 +36,7 @@ enum auth_access {
     AUTH_CORE_WRITE,
     AUTH_TOKENS,
     AUTH_HOSTS,
+    AUTH_EPOCH, /* what every host may lose */
     AUTH_AUTHENTICATE,
     AUTH_SYNC,
     AUTH_ACCESSES

@@ -63,6 +63,8 @@ static const struct rest_route routes[] = {
     {HTTP_DELETE, "/v1/tokens/{id}", AUTH_TOKENS, 0, rest_token_delete},
 
     {HTTP_GET, "/v1/hosts", AUTH_HOSTS, 0, rest_host_list},
+    {HTTP_GET, "/v1/epoch", AUTH_HOSTS, 0, rest_epoch_get},
+    {HTTP_POST, "/v1/epoch/accept", AUTH_EPOCH, REST_BODY, rest_epoch_accept},
 
     {HTTP_GET, "/v1/sync/feed", AUTH_SYNC, REST_NO_HEAD, sync_http_feed},
     {HTTP_GET, "/v1/sync/snapshots/{hash*}", AUTH_SYNC, 0, sync_http_snapshot},

@@ -54,6 +54,9 @@ int rest_token_list(struct rest_call *call);
 int rest_token_create(struct rest_call *call);
 int rest_token_delete(struct rest_call *call);
 
+int rest_epoch_get(struct rest_call *call);
+int rest_epoch_accept(struct rest_call *call);
+
 int rest_host_list(struct rest_call *call);
 int rest_healthz(struct rest_call *call);
 int rest_readyz(struct rest_call *call);

@@ -2,6 +2,7 @@
 # The guard: a snapshot that takes too much away, unexplained, is refused until an operator accepts it.
 # shellcheck disable=SC2154 # bats sets $status and $output
 
+bats_require_minimum_version 1.5.0
 load common
 
 # Ten consumers, of which the backup in $DIR/backup knows the first $1.
@@ -61,6 +62,51 @@ consumers_are() {
   [ "$status" = 1 ]
   lookup edge "${secrets[3]}" "realm:$realm"
   ctl edge verify
+}
+
+epoch() { api GET /v1/epoch | jq -r .epoch; }
+accept() { api_status POST /v1/epoch/accept "{\"epoch\":\"$1\"}"; }
+
+@test "one request to the control plane accepts for every host, those that come later too, and for this epoch alone" {
+  declare -a secrets
+  make_history 3
+  edge=$AGENT_PID
+  start_agent second "$CP_A"
+  until_true current second
+  kill_program "$AGENT_PID" # away while the others are accepted for
+  AGENT_PID=$edge
+  former=$(epoch)
+  [ "$(api GET /v1/epoch | jq -r .accepted_at)" = null ]
+  restore_backup
+  until_true host_is refusing
+
+  [ "$(accept "$former")" = 409 ]
+  grep -q "$(epoch)" "$DIR/body"
+  host_is refusing
+  [ "$(accept "$(epoch)")" = 200 ]
+  [ "$(jq -r .accepted_at "$DIR/body")" != null ]
+  grep -q "epoch $(epoch) is accepted for every host" "$DIR/control.err"
+  until_true consumers_are 3
+  until_true host_is connected
+  grep -q "control plane's operator: the snapshot that was refused is accepted" "$DIR/edge.err"
+
+  # The acceptance outlives the control plane's process, and a host that has not asked yet is not held up.
+  at=$(api GET /v1/epoch | jq -r .accepted_at)
+  stop_program "$CONTROL_PID"
+  start_control
+  [ "$(api GET /v1/epoch | jq -r .accepted_at)" = "$at" ]
+  data_plane_token "$CP_A" >"$DIR/second.token"
+  run_agent second
+  until_true current second
+  [ "$(ctl second --json stat | jq -r '.sources[0].consumers')" = 3 ]
+
+  run ! grep 'would leave' "$DIR/second.err"
+
+  # Another epoch is another question.
+  stop_program "$CONTROL_PID"
+  touch "$DIR/control/new-epoch"
+  start_control
+  [ "$(api GET /v1/epoch | jq -r .accepted_at)" = null ]
 }
 
 @test "a restored control plane that lost fewer than the limit is taken as it is" {

@@ -267,12 +267,17 @@ static void hello_comes_back_equal(void **state)
     (void)state;
     memset(line.hello.digest_key, 0xa5, DIGEST_KEY_BYTES);
     back = line_round_trip(&line, &arena);
+    assert_false(back.hello.accepted);
+    arena_finish(&arena);
+    line.hello.accepted = true;
+    back = line_round_trip(&line, &arena);
     assert_int_equal(back.hello.protocol, 1);
     assert_uuids_equal(&back.hello.control_plane_id, &line.hello.control_plane_id);
     assert_uuids_equal(&back.hello.epoch, &line.hello.epoch);
     assert_true(back.hello.version == line.hello.version);
     assert_int_equal(back.hello.heartbeat_ms, 2000);
     assert_string_equal(back.hello.region, "eu-west-1");
+    assert_true(back.hello.accepted);
     assert_memory_equal(back.hello.digest_key, line.hello.digest_key, DIGEST_KEY_BYTES);
     arena_finish(&arena);
 }

@@ -116,6 +116,8 @@ static void each_role_may_do_what_the_table_says(void **state)
         {"POST", "/v1/tokens", "{}", {400, 403, 403, 403, 403}},
         {"DELETE", "/v1/tokens/" CP, NULL, {404, 403, 403, 403, 403}},
         {"GET", "/v1/hosts", NULL, {200, 200, 200, 200, 403}},
+        {"GET", "/v1/epoch", NULL, {200, 200, 200, 200, 403}},
+        {"POST", "/v1/epoch/accept", "{}", {400, 403, 403, 403, 403}},
         {"GET", "/v1/sync/snapshots/x", NULL, {403, 403, 403, 403, 404}},
         {"HEAD", "/v1/sync/snapshots/x", NULL, {403, 403, 403, 403, 404}},
         {"GET", "/v1/sync/feed?host=h&control_plane_id=" OTHER_CP, NULL, {403, 403, 403, 403, 403}},
