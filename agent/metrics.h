@@ -60,7 +60,8 @@ struct source_metrics {
     uint64_t map_bytes;
     uint64_t disk_free_bytes;
     uint64_t compactions;
-    uint64_t previous;          /* 1: a generation is kept for a rollback */
+    uint64_t previous; /* 1: a generation is kept for a rollback */
+    uint64_t verified; /* version up to which all was compared, and equal; 0: not known just now */
     uint64_t digests_compared;  /* of scopes, with the source's */
     uint64_t digest_mismatches; /* of these, and what the walk found */
     uint64_t repairs;           /* transactions that brought the content of buckets */

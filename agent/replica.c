@@ -94,6 +94,31 @@ static void take_step(struct replica *replica, enum integrity_step step)
     }
 }
 
+/* What the host holds may not be what it was told, until all of it is compared again. */
+static void doubt(struct replica *replica)
+{
+    replica->whole_compared = false;
+    replica->metrics.verified = 0;
+}
+
+/* Once all scopes were compared and equal, comparing those that a transaction touches keeps it so:
+ * the others change on neither side. */
+static void note_verified(struct replica *replica, const struct apply_result *result)
+{
+    const struct apply_compared *compared = &result->compared;
+    bool touched_unseen = result->changes > 0 && compared->scopes == 0;
+
+    if (compared->mismatches > 0 || touched_unseen) {
+        doubt(replica);
+        return;
+    }
+    replica->whole_compared |= compared->answered == FEED_WISH_DIGESTS;
+    if (!replica->whole_compared)
+        return;
+    replica->metrics.verified = result->cursor.version;
+    source_verified(replica->source, result->cursor.version);
+}
+
 static void note_compared(struct replica *replica, const struct apply_compared *compared)
 {
     struct source_metrics *metrics = &replica->metrics;
@@ -123,6 +148,8 @@ static void on_walked(void *context, const struct source_walked *walked)
     metrics->digest_mismatches += walked->differs;
     if (walked->mended)
         replica_log_mended(replica);
+    if (walked->differs || walked->mended)
+        doubt(replica);
     if (walked->differs) {
         replica_log_mismatch(replica, walked->scope, "checking the file");
         take_step(replica, integrity_suspect(&replica->integrity, walked->scope));
@@ -304,7 +331,8 @@ static void on_applied(void *context, const struct apply_result *result)
     if (clock_boot_ms() - result->received_ms <= REPLICA_FRESH_MS)
         heard(replica);
     tell_visible(replica, &result->cursor);
-    session_ack(replica->session, &result->cursor);
+    note_verified(replica, result);
+    session_ack(replica->session, &result->cursor, replica->metrics.verified);
     note_current(replica);
     publish(replica);
     note_compared(replica, &result->compared);
@@ -319,6 +347,7 @@ static void on_loaded(void *context, const struct apply_result *result)
     if (metrics->refusing != 0)
         session_accept(replica->session);
     metrics->refusing = 0;
+    doubt(replica);
     metrics->commits++;
     metrics->changes += result->changes;
     metrics->commit_time_ms = result->time_ms;

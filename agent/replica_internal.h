@@ -20,6 +20,7 @@ struct replica {
     struct source_metrics metrics;
     struct integrity integrity;
     int64_t compared_ms;       /* boot time of the last comparison of everything */
+    bool whole_compared;       /* since the last doubt, all scopes were compared and equal */
     bool caught_up;            /* a heartbeat has come on this connection */
     int64_t heartbeat_ms;      /* boot time of the last one */
     struct uuid loading_epoch; /* of the last snapshot that began */

@@ -66,6 +66,8 @@ static const struct metric metrics[] = {
     METRIC("disk_free_bytes", GAUGE, disk_free_bytes, "Room on the store's file system."),
     METRIC("previous_generation", GAUGE, previous,
            "1 when the previous generation is kept for `realmctl rollback`."),
+    METRIC("verified_version", GAUGE, verified,
+           "Version at which all was compared with the source, and equal; 0: not known just now."),
     METRIC("digests_compared_total", COUNTER, digests_compared,
            "Digests of scopes that were compared with the source's."),
     METRIC("digest_mismatches_total", COUNTER, digest_mismatches,

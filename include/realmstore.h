@@ -259,6 +259,9 @@ typedef struct rs_source_status {
     uint64_t realms;
     uint64_t consumers;
     uint64_t keys;
+    uint64_t verified_version; /* the newest version of this epoch at which all that the store holds
+                                  was compared with the control plane and equal; 0: none yet */
+    int64_t verified_ms;       /* wall time of that comparison; 0: none yet */
 } rs_source_status;
 
 typedef struct rs_status_info {

@@ -463,6 +463,8 @@ static void fill_status(const struct status *page, unsigned slot, const struct c
     ret->realms = source->realms;
     ret->consumers = source->consumers;
     ret->keys = source->keys;
+    ret->verified_version = source->verified_version;
+    ret->verified_ms = source->verified_ms;
 }
 
 int rs_status(rs_store *store, rs_status_info *ret)

@@ -178,6 +178,11 @@ void source_heard(struct source *source)
     store_publish_heard(source->store, source->slot);
 }
 
+void source_verified(struct source *source, uint64_t version)
+{
+    store_publish_verified(source->store, source->slot, version);
+}
+
 /* ---- readers ---- */
 
 struct reader_scan {

@@ -220,6 +220,9 @@ enum source_state {
 void source_set_state(struct source *source, enum source_state state);
 /* The control plane was heard just now: ages count from here. No LMDB, no system call. */
 void source_heard(struct source *source);
+/* All that the store holds at `version` was compared with the source just now, and equal. Forgotten
+ * with the epoch. Any thread. */
+void source_verified(struct source *source, uint64_t version);
 
 /* Clears the slots of readers that died (mdb_reader_check) and reports the oldest live one; this
  * process is not counted. Gives up what need not be retained any more. */

@@ -110,6 +110,7 @@ void store_publish(struct store *store, unsigned slot, const char *region,
                    const struct generation *live);
 void store_publish_state(struct store *store, unsigned slot, enum source_state state);
 void store_publish_heard(struct store *store, unsigned slot);
+void store_publish_verified(struct store *store, unsigned slot, uint64_t version);
 /* Makes the status page durable. */
 int store_sync_status(struct store *store, struct error *err);
 

@@ -156,6 +156,8 @@ static void read_slot(const struct status *status, unsigned slot, struct status_
     ret->realms = load(status, at + STATUS_AT_REALMS);
     ret->consumers = load(status, at + STATUS_AT_CONSUMERS);
     ret->keys = load(status, at + STATUS_AT_KEYS);
+    ret->verified_version = load(status, at + STATUS_AT_VERIFIED);
+    ret->verified_ms = (int64_t)load(status, at + STATUS_AT_VERIFIED_WALL);
 }
 
 static void read_page(const struct status *status, struct status_info *ret)

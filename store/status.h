@@ -48,6 +48,8 @@ struct status_source {
     uint64_t realms;
     uint64_t consumers;
     uint64_t keys;
+    uint64_t verified_version; /* the newest one that was compared with its source, and equal */
+    int64_t verified_ms;       /* when, wall clock; 0: never in this epoch */
 };
 
 struct status_info {
@@ -144,7 +146,9 @@ enum {
     STATUS_AT_REALMS = 15,
     STATUS_AT_CONSUMERS = 16,
     STATUS_AT_KEYS = 17,
-    STATUS_AT_RETAINED = 18 /* status_retained_word() */
+    STATUS_AT_RETAINED = 18, /* status_retained_word() */
+    STATUS_AT_VERIFIED = 19,
+    STATUS_AT_VERIFIED_WALL = 20
 };
 
 /* Maps the open file after checking size, magic and format; `path` is for messages. */

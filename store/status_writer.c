@@ -66,6 +66,8 @@ static void store_slot(struct status *status, unsigned slot, const struct status
     store(status, at + STATUS_AT_REALMS, source->realms);
     store(status, at + STATUS_AT_CONSUMERS, source->consumers);
     store(status, at + STATUS_AT_KEYS, source->keys);
+    store(status, at + STATUS_AT_VERIFIED, source->verified_version);
+    store(status, at + STATUS_AT_VERIFIED_WALL, (uint64_t)source->verified_ms);
 }
 
 /* A region takes whole words, so that bytes behind its NUL must not differ by accident. */

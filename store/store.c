@@ -199,6 +199,13 @@ void store_give_slot(struct store *store, unsigned slot)
     (void)pthread_mutex_unlock(&store->mutex);
 }
 
+/* Of another epoch a version says nothing. */
+static void forget_verified(struct status_source *source)
+{
+    source->verified_version = 0;
+    source->verified_ms = 0;
+}
+
 void store_publish(struct store *store, unsigned slot, const char *region,
                    const struct generation *live)
 {
@@ -214,6 +221,8 @@ void store_publish(struct store *store, unsigned slot, const char *region,
     else if (source->state == SOURCE_EMPTY)
         source->state = SOURCE_DISCONNECTED;
     source->generation = live->number;
+    if (!uuid_equal(&source->cursor.epoch, &meta->cursor.epoch))
+        forget_verified(source);
     source->cursor = meta->cursor;
     source->commit_time_ms = meta->commit_time_ms;
     source->realms = meta->realms;
@@ -238,6 +247,17 @@ void store_publish_heard(struct store *store, unsigned slot)
     (void)pthread_mutex_lock(&store->mutex);
     source->heard_boot_ms = store->clock.boot_ms(store->clock.context);
     source->heard_wall_ms = store->clock.wall_ms(store->clock.context);
+    status_put_source(&store->status, slot, source);
+    (void)pthread_mutex_unlock(&store->mutex);
+}
+
+void store_publish_verified(struct store *store, unsigned slot, uint64_t version)
+{
+    struct status_source *source = &store->info.slots[slot];
+
+    (void)pthread_mutex_lock(&store->mutex);
+    source->verified_version = version;
+    source->verified_ms = store->clock.wall_ms(store->clock.context);
     status_put_source(&store->status, slot, source);
     (void)pthread_mutex_unlock(&store->mutex);
 }

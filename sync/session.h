@@ -107,8 +107,9 @@ int session_create(const struct session_options *options, const struct session_s
 void session_start(struct session *session);
 /* The sink has room again, or has made durable what it had. */
 void session_resume(struct session *session);
-/* `cursor` is visible to lookups: tells the control plane, newest only, one call at a time. */
-void session_ack(struct session *session, const struct model_cursor *cursor);
+/* `cursor` is visible to lookups, and up to `verified` (0: not known) all of it was compared with
+ * the source and equal: tells the control plane, newest only, one call at a time. */
+void session_ack(struct session *session, const struct model_cursor *cursor, uint64_t verified);
 /* The sink could not use what it was given and has dropped all that was handed over: back off, then
  * go on from the durable cursor, or with a snapshot unless `resync` is SESSION_RESYNC_NONE. */
 void session_reject(struct session *session, const struct error *err, enum session_resync resync);

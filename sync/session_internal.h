@@ -11,6 +11,12 @@
 #include "base/buffer.h"
 #include "sync/session.h"
 
+/* What the control plane is told of the host. */
+struct session_standing {
+    struct model_cursor cursor; /* visible to lookups */
+    uint64_t verified;          /* compared with the source up to here, and equal; 0: not known */
+};
+
 struct session {
     struct session_options options;
     struct session_sink sink;
@@ -61,9 +67,9 @@ struct session {
     bool gap_seen;
     struct model_cursor gap_cursor; /* where */
 
-    struct http_request *ack;       /* the acknowledgement in flight */
-    struct model_cursor ack_wanted; /* newest version to acknowledge */
-    struct model_cursor ack_sent;   /* of the call in flight, or the last that was answered */
+    struct http_request *ack;           /* the acknowledgement in flight */
+    struct session_standing ack_wanted; /* the newest to acknowledge */
+    struct session_standing ack_sent;   /* of the call in flight, or the last that was answered */
 
     void (*closed)(void *context);
     void *closed_context;
@@ -107,7 +113,7 @@ int session_feed_url(const struct session *session, struct buffer *out);
 int session_snapshot_url(const struct session *session, struct buffer *out);
 int session_ack_url(const struct session *session, struct buffer *out);
 /* The acknowledgement's body, NUL-terminated. */
-int session_ack_body(const struct session *session, const struct model_cursor *cursor,
+int session_ack_body(const struct session *session, const struct session_standing *standing,
                      struct buffer *out);
 /* Starts a call; `write_url` is one of the above, `what` says the rest but for credentials and
  * times. */

@@ -94,17 +94,17 @@ int session_ack_url(const struct session *session, struct buffer *out)
     return rc != 0 ? rc : buffer_terminate(out);
 }
 
-int session_ack_body(const struct session *session, const struct model_cursor *cursor,
+int session_ack_body(const struct session *session, const struct session_standing *standing,
                      struct buffer *out)
 {
     char control_plane[UUID_TEXT_SIZE];
     char epoch[UUID_TEXT_SIZE];
     char *text;
-    json_t *body =
-        json_pack("{s:s, s:s, s:s, s:I}", "control_plane_id",
-                  uuid_format(&session->options.control_plane_id, control_plane), "host",
-                  session->options.host_name, "epoch", uuid_format(&cursor->epoch, epoch),
-                  "version", (json_int_t)cursor->version);
+    json_t *body = json_pack(
+        "{s:s, s:s, s:s, s:I, s:I}", "control_plane_id",
+        uuid_format(&session->options.control_plane_id, control_plane), "host",
+        session->options.host_name, "epoch", uuid_format(&standing->cursor.epoch, epoch), "version",
+        (json_int_t)standing->cursor.version, "verified", (json_int_t)standing->verified);
     int rc = E_NO_MEMORY;
 
     text = json_dumps(body, JSON_COMPACT);

@@ -178,7 +178,8 @@ void session_connect(struct session *session)
         session->sink.wish(session->sink.context, &session->wish);
     session->hello_seen = session->hello_refused = false;
     session->resync_seen = SESSION_RESYNC_NONE;
-    session->ack_wanted = session->ack_sent = session->cursor; /* the request says it already */
+    session->ack_wanted.cursor = session->cursor;
+    session->ack_sent = (struct session_standing){session->cursor, 0}; /* the request says it */
     session_advance(session, SESSION_EVENT_DRAINED);
     session_progress_start(&session->progress, (int64_t)uv_now(session->options.loop));
     session_arm(session, session_hello_ms(&session->options.limits, session->failures,
@@ -205,7 +206,7 @@ static void on_ack_done(void *context, const struct http_result *result)
     if (result->err.code == 0)
         session_send_ack(session);
     else /* the next bytes of the feed, a heartbeat at the latest, try again */
-        session->ack_sent = (struct model_cursor){.version = 0};
+        session->ack_sent = (struct session_standing){.verified = 0};
 }
 
 void session_send_ack(struct session *session)
@@ -216,7 +217,8 @@ void session_send_ack(struct session *session)
     struct buffer body;
 
     if (session->state != SESSION_STREAMING || session->ack != NULL ||
-        same_cursor(&session->ack_wanted, &session->ack_sent))
+        (same_cursor(&session->ack_wanted.cursor, &session->ack_sent.cursor) &&
+         session->ack_wanted.verified == session->ack_sent.verified))
         return;
     buffer_init(&body, ACK_BODY_MAX_BYTES);
     if (session_ack_body(session, &session->ack_wanted, &body) == 0) {
@@ -228,8 +230,8 @@ void session_send_ack(struct session *session)
     buffer_finish(&body);
 }
 
-void session_ack(struct session *session, const struct model_cursor *cursor)
+void session_ack(struct session *session, const struct model_cursor *cursor, uint64_t verified)
 {
-    session->ack_wanted = *cursor;
+    session->ack_wanted = (struct session_standing){*cursor, verified};
     session_send_ack(session);
 }

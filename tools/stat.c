@@ -43,16 +43,20 @@ static json_t *source_json(const rs_source_status *source)
 {
     char epoch[UUID_TEXT_SIZE];
     char time[CLOCK_ISO_SIZE];
+    char verified[CLOCK_ISO_SIZE];
 
     return json_pack(
-        "{ss, ss, sI, ss, sI, so, so, sI, sI, sI}", "region", source->region, "state",
+        "{ss, ss, sI, ss, sI, so, so, sI, sI, sI, sI, so}", "region", source->region, "state",
         state_text(source->state), "generation", (json_int_t)source->generation, "epoch",
         uuid_text(source->epoch, epoch), "version", (json_int_t)source->version, "age_ms",
         source->age_ms < 0 ? json_null() : json_integer(source->age_ms), "commit_time",
         tool_json_string(
             source->commit_time_ms != 0 ? clock_format_iso(source->commit_time_ms, time) : NULL),
         "realms", (json_int_t)source->realms, "consumers", (json_int_t)source->consumers, "keys",
-        (json_int_t)source->keys);
+        (json_int_t)source->keys, "verified_version", (json_int_t)source->verified_version,
+        "verified_at",
+        tool_json_string(source->verified_ms != 0 ? clock_format_iso(source->verified_ms, verified)
+                                                  : NULL));
 }
 
 static const char *mode_text(rs_mode mode)
@@ -92,6 +96,11 @@ static void print_source(const rs_source_status *source)
     printf("  version     %llu\n", (unsigned long long)source->version);
     if (source->commit_time_ms != 0)
         printf("  committed   %s\n", clock_format_iso(source->commit_time_ms, time));
+    if (source->verified_ms != 0)
+        printf("  verified    version %llu, %s\n", (unsigned long long)source->verified_version,
+               clock_format_iso(source->verified_ms, time));
+    else
+        printf("  verified    not yet\n");
     printf("  realms      %llu\n", (unsigned long long)source->realms);
     printf("  consumers   %llu\n", (unsigned long long)source->consumers);
     printf("  keys        %llu\n", (unsigned long long)source->keys);
@@ -153,7 +162,8 @@ const struct command command_stat = {
     .summary = "Show how the store and each of its sources stand",
     .help =
         "For each source (region): its state, when its control plane was last heard, the version\n"
-        "that lookups see, and how many realms, consumers and keys it holds.\n\n"
+        "that lookups see, the version at which all that it holds was last compared with the\n"
+        "control plane and equal, and how many realms, consumers and keys it holds.\n\n"
         "States: empty (no complete copy yet), syncing, live, disconnected (the control plane is\n"
         "not heard, the last copy serves), stopped (the agent was stopped, the last copy "
         "serves).\n\n"

@@ -100,17 +100,19 @@ void feed_snapshot_sent(struct feed *feed, uint64_t bytes);
 
 /* ---- acknowledgement ---- */
 
-/* E_NOT_FOUND when no such host is connected. An epoch that is not ours is ignored. */
+/* `verified`: up to which version the host's copy was compared with ours and equal, 0 where it does
+ * not say. E_NOT_FOUND when no such host is connected. An epoch that is not ours is ignored. */
 int feed_ack(struct feed *feed, const struct uuid *control_plane_id, const char *host,
-             const struct model_cursor *applied, struct error *err);
+             const struct model_cursor *applied, uint64_t verified, struct error *err);
 
 struct feed_host {
     const char *host;
     const char *agent; /* NULL: not told */
     struct uuid control_plane_id;
     bool connected;
-    bool refusing;            /* serves its former copy, because it has refused a snapshot */
-    uint64_t applied_version; /* 0: not yet acknowledged */
+    bool refusing;             /* serves its former copy, because it has refused a snapshot */
+    uint64_t applied_version;  /* 0: not yet acknowledged */
+    uint64_t verified_version; /* the host has compared all up to it with ours; 0: not known */
     int64_t lag_ms; /* how long the oldest change it has not applied has been waiting; 0: current.
                        Of a host that is not connected and may have missed something: age_ms */
     int64_t age_ms; /* since its last acknowledgement, connection or disconnection */

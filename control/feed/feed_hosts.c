@@ -111,7 +111,7 @@ void feed_peers_prune(struct feed *feed)
 /* ---- acknowledgement ---- */
 
 int feed_ack(struct feed *feed, const struct uuid *control_plane_id, const char *host,
-             const struct model_cursor *applied, struct error *err)
+             const struct model_cursor *applied, uint64_t verified, struct error *err)
 {
     struct feed_peer *peer;
     bool connected;
@@ -123,6 +123,8 @@ int feed_ack(struct feed *feed, const struct uuid *control_plane_id, const char 
         peer->heard_ms = clock_boot_ms();
         if (uuid_equal(&applied->epoch, &feed->epoch) && applied->version > peer->applied)
             peer->applied = applied->version;
+        if (uuid_equal(&applied->epoch, &feed->epoch))
+            peer->verified = verified;
         if (!TAILQ_EMPTY(&feed->waits))
             pthread_cond_signal(&feed->work);
     }
@@ -168,6 +170,7 @@ static int export_peer(const struct feed *feed, const struct feed_peer *peer, st
                               .connected = peer->follower != NULL,
                               .refusing = peer->refusing,
                               .applied_version = peer->applied,
+                              .verified_version = peer->verified,
                               .lag_ms = lag_of(feed, peer),
                               .age_ms = not_negative(clock_boot_ms() - peer->heard_ms)};
     return ret->host != NULL && (ret->agent != NULL || peer->agent == NULL) ? 0 : E_NO_MEMORY;

@@ -194,9 +194,10 @@ struct feed_peer {
     char *agent;               /* owned; NULL: not told */
     struct follower *follower; /* NULL: not connected */
     uint64_t applied;
-    bool refusing;    /* said so when it last connected */
-    int64_t heard_ms; /* boot clock: last acknowledgement, connection or disconnection */
-    unsigned pins;    /* waits that count it */
+    uint64_t verified; /* 0: not known */
+    bool refusing;     /* said so when it last connected */
+    int64_t heard_ms;  /* boot clock: last acknowledgement, connection or disconnection */
+    unsigned pins;     /* waits that count it */
 };
 
 /* Found or made; NULL when out of memory. */

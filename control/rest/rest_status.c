@@ -16,10 +16,11 @@ static const char *state_of(const struct feed_host *host)
 
 static json_t *host_json(const struct feed_host *host)
 {
-    return json_pack("{s:s, s:o, s:b, s:s, s:I, s:I, s:I, s:s?}", "name", host->host,
+    return json_pack("{s:s, s:o, s:b, s:s, s:I, s:I, s:I, s:I, s:s?}", "name", host->host,
                      "control_plane_id", json_of_uuid(&host->control_plane_id), "connected",
                      (int)host->connected, "state", state_of(host), "applied_version",
-                     (json_int_t)host->applied_version, "lag_ms", (json_int_t)host->lag_ms,
+                     (json_int_t)host->applied_version, "verified_version",
+                     (json_int_t)host->verified_version, "lag_ms", (json_int_t)host->lag_ms,
                      "age_ms", (json_int_t)host->age_ms, "agent", host->agent);
 }
 

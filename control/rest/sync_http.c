@@ -226,6 +226,7 @@ struct ack_form {
     struct uuid control_plane_id;
     const char *host;
     struct model_cursor applied;
+    uint64_t verified;
 };
 
 static const struct form_field ack_fields[] = {
@@ -235,6 +236,7 @@ static const struct form_field ack_fields[] = {
     {"epoch", FORM_UUID, FORM_REQUIRED, 0, offsetof(struct ack_form, applied.epoch), 0, 0, NULL},
     {"version", FORM_UINT64, FORM_REQUIRED, 0, offsetof(struct ack_form, applied.version), 0, 0,
      NULL},
+    {"verified", FORM_UINT64, 0, 0, offsetof(struct ack_form, verified), 0, 0, NULL},
 };
 static const struct form ack_form = {ack_fields, sizeof(ack_fields) / sizeof(ack_fields[0])};
 
@@ -248,8 +250,8 @@ int sync_http_ack(struct rest_call *call)
     if (rc == 0)
         rc = sync_http_check_control_plane(call, &ack.control_plane_id);
     if (rc == 0)
-        rc =
-            feed_ack(call->rest->feed, &ack.control_plane_id, ack.host, &ack.applied, &call->error);
+        rc = feed_ack(call->rest->feed, &ack.control_plane_id, ack.host, &ack.applied, ack.verified,
+                      &call->error);
     if (rc == E_NOT_FOUND)
         return error_set(&call->error, E_CONFLICT,
                          "No feed of this host is connected: nothing to acknowledge against.");

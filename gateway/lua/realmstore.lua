@@ -59,6 +59,7 @@ enum { RS_SOURCES_MAX = 32 };
 typedef struct rs_source_status {
     char region[64]; rs_state state; uint32_t generation; uint8_t epoch[16]; uint64_t version;
     int64_t age_ms; int64_t commit_time_ms; uint64_t realms; uint64_t consumers; uint64_t keys;
+    uint64_t verified_version; int64_t verified_ms;
 } rs_source_status;
 typedef struct rs_status_info {
     uint8_t control_plane_id[16]; int64_t agent_pid; int64_t retention_ms; rs_mode mode;
@@ -335,7 +336,7 @@ end
 --- What the store holds and how old it is: control_plane_id, agent_pid (0: no agent runs),
 -- retention_ms, mode ("slots", "retained"), and sources, a list of region, state ("empty",
 -- "syncing", "live", "disconnected", "stopped"), generation, epoch, version, age_ms (-1: never
--- heard), commit_time_ms, realms, consumers, keys.
+-- heard), commit_time_ms, realms, consumers, keys, verified_version (0: none yet), verified_ms.
 function Store:status()
   local code = with_handle(self, read_status)
   if code < 0 then
@@ -355,6 +356,8 @@ function Store:status()
       realms = tonumber(source.realms),
       consumers = tonumber(source.consumers),
       keys = tonumber(source.keys),
+      verified_version = tonumber(source.verified_version),
+      verified_ms = tonumber(source.verified_ms),
     }
   end
   return {

@@ -35,6 +35,29 @@ load common
   ctl edge verify
 }
 
+verified_at_control() { api GET /v1/hosts | jq -e '.data[0] | .verified_version > 0 and .verified_version == .applied_version' >"$DIR/verdict"; }
+verified_on_host() { ctl "$1" --json stat | jq -e '.sources[0] | .verified_version > 0 and .verified_version == .version and .verified_at != null' >"$DIR/verdict"; }
+
+@test "host and control plane both tell up to which version what the host holds was compared and equal" {
+  start_control
+  start_agent edge "$CP_A"
+  realm=$(make_realm prod "$CP_A")
+  make_key "$realm" "$(make_consumer "$realm" Alice)"
+  until_true verified_on_host edge
+  until_true verified_at_control
+  ctl edge stat | grep -qE "^  verified    version $(ctl edge --json stat | jq .sources[0].version), 20..-..-..T"
+
+  # A restored backup is another epoch, of which nothing was compared before.
+  stop_program "$CONTROL_PID"
+  epoch=$(ctl edge --json stat | jq -r .sources[0].epoch)
+  touch "$DIR/control/new-epoch"
+  start_control
+  until_true has_other_epoch
+  until_true verified_on_host edge
+  until_true verified_at_control
+}
+has_other_epoch() { [ "$(ctl edge --json stat | jq -r .sources[0].epoch)" != "$epoch" ]; }
+
 @test "no secret is in the store, and none in the control plane's files" {
   start_control
   start_agent edge "$CP_A"

@@ -14,6 +14,7 @@ use() {
 # start_region REGION: its control plane, at the same port at later starts.
 start_region() {
   use "$1"
+  : >"$DIR/$1.out" # else what a former process said could be taken for this one's
   "$BUILD/bin/realm-control" --listen "127.0.0.1:$PORT" --data-dir "$DIR/control-$1" --region "$1" \
     --admin-token-file "$DIR/admin.token" --heartbeat-ms 500 >"$DIR/$1.out" 2>>"$DIR/$1.err" 3>&- &
   PLANES[$1]=$!

@@ -275,6 +275,17 @@ static bool is_proven(struct world *world)
            seen(world)->digests_compared > world->wanted;
 }
 
+/* All that the host has was compared, and it says so. */
+static bool is_verified(struct world *world)
+{
+    return is_proven(world) && seen(world)->verified == newest(world);
+}
+
+static bool has_mismatch(struct world *world)
+{
+    return seen(world)->digest_mismatches > 0;
+}
+
 static bool has_walked(struct world *world)
 {
     return seen(world)->walk_rounds >= world->wanted;
@@ -564,7 +575,7 @@ static void assert_all_is_well(struct world *world)
     stop(world);
     start(world);
     world->wanted = 0;
-    run_until(world, is_proven);
+    run_until(world, is_verified);
     world->walking = true;
     world->wanted = 2;
     run_until(world, has_walked);
@@ -646,10 +657,12 @@ static void change_lost_on_the_way_is_found_at_its_commit(void **state)
     arena_init(&arena, 1 << 20);
     consumer = make_consumer(&world, &arena, CONSUMERS);
     world.wanted = seen(&world)->digests_compared;
-    run_until(&world, is_proven);
+    run_until(&world, is_verified);
     before = seen(&world)->received_bytes;
     world.proxy.armed = true;
     (void)make_key(&world, &arena, &consumer.model.id, 4 * CONSUMERS);
+    run_until(&world, has_mismatch);
+    assert_int_equal(seen(&world)->verified, 0);
     world.wanted = 1;
     run_until(&world, is_repaired);
     assert_true(world.proxy.lost);

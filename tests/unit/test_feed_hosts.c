@@ -71,7 +71,7 @@ static int ack(const struct uuid *plane, const char *host, uint64_t version)
 {
     const struct model_cursor cursor = {.epoch = epoch, .version = version};
 
-    return feed_ack(feed, plane, host, &cursor, &err);
+    return feed_ack(feed, plane, host, &cursor, 0, &err);
 }
 
 /* Reads one transaction and acknowledges it. */
@@ -339,7 +339,7 @@ static void hosts_are_listed_with_what_they_applied(void **state)
     (void)state;
     repo_fixture_consumer(f, &scope, "alice");
     apply(&one, &cp, "edge-1");
-    assert_int_equal(feed_ack(feed, &cp, "edge-2", &foreign, &err), 0); /* ignored */
+    assert_int_equal(feed_ack(feed, &cp, "edge-2", &foreign, 0, &err), 0); /* ignored */
     hosts = list(3);
     assert_string_equal(hosts[0].host, "edge-1");
     assert_string_equal(hosts[0].agent, "0.1.0");

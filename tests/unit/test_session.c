@@ -1352,9 +1352,9 @@ static void applied_version_is_acknowledged(void **state)
     (void)state;
     start(&world, always_well, 1);
     run_until(&world, is_current);
-    session_ack(world.session, &world.durable);
+    session_ack(world.session, &world.durable, 0);
     run_until(&world, has_acked_newest);
-    session_ack(world.session, &world.durable);
+    session_ack(world.session, &world.durable, 0);
     assert_int_equal(world.acks, 1);
     finish(&world);
 }
