@@ -17,6 +17,7 @@
 static const uint32_t heartbeat_default_ms = 5000;
 static const size_t transaction_default_bytes = (size_t)16 * 1024 * 1024;
 static const uint64_t snapshots_default_bytes = (uint64_t)16 * 1024 * 1024 * 1024;
+static const int64_t snapshot_verify_default_ms = (int64_t)60 * 1000;
 
 /* ---- the thread ---- */
 
@@ -258,6 +259,8 @@ int feed_create(struct repo *repo, const struct feed_options *options, struct fe
                          options->snapshots_max_bytes != 0 ? options->snapshots_max_bytes
                                                            : snapshots_default_bytes,
                          err);
+    feed->shelf.verify_ms =
+        options->snapshot_verify_ms != 0 ? options->snapshot_verify_ms : snapshot_verify_default_ms;
     if (rc == 0)
         rc = start(feed, err);
     if (rc != 0) {

@@ -42,6 +42,8 @@ struct feed_options {
     const char *snapshot_dir; /* built snapshots are kept here, 0600; created (its parent exists),
                                  emptied at start */
     uint64_t snapshots_max_bytes; /* of all files in it; the newest may be over it; 0: 16 GiB */
+    int64_t snapshot_verify_ms;   /* a file is read through before hosts are told of it, unless that
+                                     was done so lately; 0: a minute, -1: each time */
     const char *region;           /* copied */
     const struct log *log;        /* borrowed */
 };

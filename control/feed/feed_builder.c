@@ -23,6 +23,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "sync/snapshot.h"
 
 enum { REUSE_DIVISOR = 10, FILE_BUFFER_BYTES = 256 * 1024 };
@@ -170,6 +171,50 @@ static int still_serves(struct feed *feed, const struct feed_file *file, bool *r
     return rc;
 }
 
+/* ---- rot ---- */
+
+/* The SHA-256 of what the disk gives. False: it cannot be read. */
+static bool hash_file(const char *path, uint8_t ret[DIGEST_BYTES])
+{
+    FILE *stream = fopen(path, "re");
+    unsigned char *bytes = malloc(FILE_BUFFER_BYTES);
+    struct digest_stream digest;
+    bool complete = false;
+    size_t size;
+
+    digest_stream_init(&digest);
+    if (stream != NULL && bytes != NULL) {
+        while ((size = fread(bytes, 1, FILE_BUFFER_BYTES, stream)) > 0)
+            digest_stream_add(&digest, bytes, size);
+        complete = feof(stream) != 0;
+    }
+    digest_stream_end(&digest, ret);
+    free(bytes);
+    if (stream != NULL)
+        (void)fclose(stream); /* only read from */
+    return complete;
+}
+
+/* Every host would refuse a file whose bytes have changed on the disk, and come for it again. */
+static bool is_intact(struct feed *feed, const struct feed_file *file)
+{
+    struct feed_shelf *shelf = &feed->shelf;
+    uint8_t sha256[DIGEST_BYTES];
+    char path[FEED_PATH_BYTES];
+    bool intact;
+
+    if (shelf->verify_ms > 0 && clock_boot_ms() - file->read_ms < shelf->verify_ms)
+        return true;
+    feed_shelf_path(shelf, file->name.sha256, path);
+    intact = hash_file(path, sha256) && memcmp(sha256, file->name.sha256, DIGEST_BYTES) == 0;
+    feed_shelf_read(shelf, file->name.sha256, intact);
+    if (!intact)
+        log_write(feed->log, LOG_LEVEL_WARNING,
+                  "the snapshot %s is not what was written: it is made again; look at the disk",
+                  path);
+    return intact;
+}
+
 /* ---- orders ---- */
 
 static int fulfil(struct feed *feed, const struct uuid *control_plane_id, struct snapshot_name *ret,
@@ -181,6 +226,8 @@ static int fulfil(struct feed *feed, const struct uuid *control_plane_id, struct
 
     if (feed_shelf_serving(&feed->shelf, control_plane_id, &file))
         rc = still_serves(feed, &file, &serves, err);
+    if (rc == 0 && serves)
+        serves = is_intact(feed, &file);
     if (rc == 0 && !serves)
         return build_file(feed, control_plane_id, ret, err);
     if (rc == 0)

@@ -236,6 +236,7 @@ struct feed_file {
     uint64_t checked; /* newest version at which it was found to serve */
     bool serves;      /* the one that the control plane's hosts are told of */
     int64_t used_ms;  /* boot clock */
+    int64_t read_ms;  /* boot clock: when its bytes were last seen to be what its name says */
 };
 
 struct feed_order;
@@ -250,6 +251,7 @@ struct feed_shelf {
     atomic_bool stopping;
     char *dir; /* owned */
     uint64_t max_bytes;
+    int64_t verify_ms;
     uint64_t bytes; /* of all files */
     uint64_t built;
     uint64_t transfers;
@@ -270,6 +272,8 @@ bool feed_shelf_serving(struct feed_shelf *shelf, const struct uuid *control_pla
                         struct feed_file *ret);
 void feed_shelf_checked(struct feed_shelf *shelf, const uint8_t sha256[DIGEST_BYTES],
                         uint64_t version);
+/* The file's bytes are, or are not any more, what its name says: it is forgotten then. */
+void feed_shelf_read(struct feed_shelf *shelf, const uint8_t sha256[DIGEST_BYTES], bool intact);
 /* Takes the finished file over from the builder's path. */
 int feed_shelf_add(struct feed_shelf *shelf, const struct feed_file *made, struct error *err);
 

@@ -5,8 +5,9 @@
  * Files go when nobody has asked for them for a while, or when all together take too much room;
  * whoever has one open reads on. feed_builder.c makes them.
  *
- * Failure modes: a file that vanished from the disk, or was cut short there, is forgotten, and the
- * next host makes a new one necessary. The directory needs no fsync and is emptied at the start.
+ * Failure modes: a file that vanished from the disk, was cut short there, or whose bytes changed,
+ * is forgotten, and the next host makes a new one necessary. The directory needs no fsync and is
+ * emptied at the start.
  */
 #include "control/feed/feed_internal.h"
 
@@ -186,6 +187,19 @@ void feed_shelf_checked(struct feed_shelf *shelf, const uint8_t sha256[DIGEST_BY
     pthread_mutex_unlock(&shelf->lock);
 }
 
+void feed_shelf_read(struct feed_shelf *shelf, const uint8_t sha256[DIGEST_BYTES], bool intact)
+{
+    struct feed_file *file;
+
+    pthread_mutex_lock(&shelf->lock);
+    file = find(shelf, sha256);
+    if (file != NULL && intact)
+        file->read_ms = clock_boot_ms();
+    else if (file != NULL)
+        forget(shelf, file);
+    pthread_mutex_unlock(&shelf->lock);
+}
+
 static void insert(struct feed_shelf *shelf, struct feed_file *file)
 {
     struct feed_file *same = find(shelf, file->name.sha256);
@@ -202,7 +216,7 @@ static void insert(struct feed_shelf *shelf, struct feed_file *file)
             other->serves = false;
     }
     file->serves = true;
-    file->used_ms = clock_boot_ms();
+    file->used_ms = file->read_ms = clock_boot_ms();
     TAILQ_INSERT_HEAD(&shelf->files, file, in_shelf);
     shelf->bytes += file->name.size;
     shelf->built++;

@@ -36,6 +36,7 @@ static void start_feed(void)
     const struct feed_options options = {.snapshot_dir = dir,
                                          .snapshots_max_bytes = max_bytes,
                                          .transaction_max_bytes = transaction_max_bytes,
+                                         .snapshot_verify_ms = -1,
                                          .region = "us",
                                          .log = &quiet_log};
 
@@ -388,6 +389,26 @@ static void file_that_was_cut_short_on_the_disk_is_made_again(void **state)
     assert_int_equal(built(), 2);
 }
 
+static void file_whose_bytes_changed_on_the_disk_is_made_again(void **state)
+{
+    const struct snapshot_name name = ask();
+    struct snapshot_name again = ask();
+    unsigned char byte;
+    int fd;
+
+    (void)state;
+    assert_int_equal(built(), 1);
+    fd = open(path_of(&name), O_RDWR);
+    assert_int_equal(pread(fd, &byte, 1, (off_t)name.size / 2), 1);
+    byte ^= 0x10;
+    assert_int_equal(pwrite(fd, &byte, 1, (off_t)name.size / 2), 1);
+    close(fd);
+    again = ask();
+    assert_int_equal(built(), 2);
+    assert_memory_equal(&again, &name, sizeof(name));
+    decode(get_named(&again));
+}
+
 static void same_state_has_the_same_name(void **state)
 {
     const struct snapshot_name before = ask();
@@ -467,6 +488,7 @@ int main(void)
         TEST(files_together_stay_within_their_limit),
         TEST(file_that_somebody_removed_is_made_again),
         TEST(file_that_was_cut_short_on_the_disk_is_made_again),
+        TEST(file_whose_bytes_changed_on_the_disk_is_made_again),
         TEST(same_state_has_the_same_name),
         TEST(changes_since_must_fit_into_a_transaction_with_room_to_spare),
         TEST(start_removes_what_an_earlier_run_left),
