@@ -1,7 +1,7 @@
 /* An agent's copy that is not what it should be, against a real control plane: bits flipped, rows
  * deleted and added behind the agent's back while it runs and while it is stopped, a change lost on
  * the way. Each is found and repaired from the differing buckets, without another snapshot; how
- * many bytes that took is printed and bounded. */
+ * many bytes that took is printed and bounded. What no repair puts right is copied anew, once. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -35,7 +35,8 @@ enum {
     STORE_MAP_BYTES = 256 * 1024 * 1024
 };
 
-/* ---- a proxy that loses a change: it makes a new key a deletion of what is not there ---- */
+/* ---- a proxy that loses a change: it makes a new key a deletion of what is not there; and one
+ * that lies about every digest ---- */
 
 struct proxy {
     int listener;
@@ -44,6 +45,7 @@ struct proxy {
     pthread_t acceptor;
     _Atomic bool armed;
     _Atomic bool lost;
+    _Atomic bool lying;
 };
 
 struct pipe_ends {
@@ -74,6 +76,26 @@ static void lose_key(struct proxy *proxy, char *text)
     proxy->lost = true;
 }
 
+/* Another first digit of the scope's digest, and of its first bucket's where those are told. */
+static void lie(char *text)
+{
+    static const char *const members[] = {"\"hash\":\"", "\"buckets\":\""};
+    char *line = text;
+
+    while ((line = strstr(line, "{\"type\":\"digest\"")) != NULL) {
+        char *end = strchr(line, '\n');
+
+        for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
+            char *member = strstr(line, members[i]);
+            char *digit = member != NULL ? member + strlen(members[i]) : NULL;
+
+            if (digit != NULL && end != NULL && digit < end)
+                *digit = *digit == '0' ? '1' : '0';
+        }
+        line++;
+    }
+}
+
 static void *pump(void *argument)
 {
     struct pipe_ends *ends = argument;
@@ -84,6 +106,8 @@ static void *pump(void *argument)
         bytes[count] = 0;
         if (ends->proxy->armed)
             lose_key(ends->proxy, bytes);
+        if (ends->proxy->lying)
+            lie(bytes);
         if (send(ends->to, bytes, (size_t)count, MSG_NOSIGNAL) != count)
             break;
     }
@@ -284,6 +308,16 @@ static bool is_verified(struct world *world)
 static bool has_mismatch(struct world *world)
 {
     return seen(world)->digest_mismatches > 0;
+}
+
+static bool has_given_up(struct world *world)
+{
+    return seen(world)->resyncs[SESSION_RESYNC_DIGEST] > 0;
+}
+
+static bool has_new_copy(struct world *world)
+{
+    return seen(world)->snapshots > 0 && seen(world)->state == SOURCE_LIVE;
 }
 
 static bool has_walked(struct world *world)
@@ -673,6 +707,26 @@ static void change_lost_on_the_way_is_found_at_its_commit(void **state)
     close_world(&world);
 }
 
+static void what_no_repair_puts_right_is_copied_anew_once(void **state)
+{
+    struct world world;
+
+    (void)state;
+    open_world(&world);
+    world.wanted = 0;
+    run_until(&world, is_verified);
+    world.proxy.lying = true;
+    stop(&world);
+    start(&world); /* compares everything */
+    run_until(&world, has_given_up);
+    run_until(&world, has_new_copy);
+    assert_int_equal(seen(&world)->resyncs[SESSION_RESYNC_DIGEST], 1);
+    assert_int_equal(seen(&world)->verified, 0);
+    world.proxy.lying = false;
+    assert_all_is_well(&world);
+    close_world(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -680,6 +734,7 @@ int main(void)
         cmocka_unit_test(rows_deleted_while_it_is_stopped_come_back),
         cmocka_unit_test(rows_added_while_it_runs_go),
         cmocka_unit_test(change_lost_on_the_way_is_found_at_its_commit),
+        cmocka_unit_test(what_no_repair_puts_right_is_copied_anew_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
