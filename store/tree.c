@@ -183,6 +183,7 @@ struct wanted {
     uint64_t hash;
     uint64_t low; /* hashes of the page at hand lie between these two */
     uint64_t high;
+    uint64_t share; /* of the way from low to high at which the hash is, in 2^-32 */
 };
 
 enum { HASH_KEY_BYTES = 1 + 8 };
@@ -218,14 +219,34 @@ static bool is_before(const struct tree *tree, const unsigned char *page, size_t
            (behind && hash == wanted->hash);
 }
 
+enum { SHARE_BITS = 32 };
+
+static void set_share(struct wanted *wanted)
+{
+    uint64_t span = (wanted->high - wanted->low) >> SHARE_BITS;
+    uint64_t at = (wanted->hash - wanted->low) >> SHARE_BITS;
+
+    wanted->share = at >= span ? UINT32_MAX : (at << SHARE_BITS) / span;
+}
+
 /* Where a hash would stand among `count` keys that are spread evenly. */
 static size_t guess(const struct wanted *wanted, size_t count)
 {
-    enum { BITS = 32 };
-    uint64_t span = (wanted->high - wanted->low) >> BITS;
-    uint64_t at = (wanted->hash - wanted->low) >> BITS;
+    return (size_t)(wanted->share * count >> SHARE_BITS);
+}
 
-    return at >= span ? count - 1 : (size_t)(at * count / span);
+/* Asks for the two cache lines that the search of a leaf will most likely begin with, while its
+ * head is still on the way: of a hash's pointer and of its node. A load appends nodes of one size,
+ * from the end of the page to its front, until it is full, and changes leave them in place. */
+static void fetch_guess(const struct tree *tree, const unsigned char *page,
+                        const struct wanted *wanted)
+{
+    enum { NODE_BYTES = (NODE_HEAD_BYTES + HASH_KEY_BYTES + 8 + 1) / 2 * 2 };
+    size_t full = (tree->page_bytes - PAGE_HEAD_BYTES) / (NODE_BYTES + PAGE_POINTER_BYTES);
+    size_t i = guess(wanted, full);
+
+    __builtin_prefetch(page + PAGE_HEAD_BYTES + i * PAGE_POINTER_BYTES);
+    __builtin_prefetch(page + tree->page_bytes - (i + 1) * NODE_BYTES);
 }
 
 /* What is looked for in one page. */
@@ -328,6 +349,7 @@ static int descend(const struct tree *tree, struct path *path, unsigned level,
         (void)hash_of(wanted, &node.key, &wanted->low); /* else what is known stays right */
     if (at + 1 < count && node_at(tree, page, at + 1, &node))
         (void)hash_of(wanted, &node.key, &wanted->high);
+    set_share(wanted);
     return follow(tree, path, level, ret);
 }
 
@@ -367,6 +389,8 @@ static int find(const struct tree *tree, struct wanted *wanted, struct node *ret
         if (rc == 0)
             rc = descend(tree, &path, level, wanted, &number);
     }
+    if (rc == 0 && wanted->key.mv_data == NULL && number < tree->pages)
+        fetch_guess(tree, tree->map + number * tree->page_bytes, wanted);
     if (rc == 0)
         rc = enter(tree, &path, leaf, number);
     if (rc != 0)
@@ -391,8 +415,10 @@ int tree_seek_hash(const struct tree *tree, unsigned char prefix, uint64_t hash,
 {
     struct wanted wanted = {.prefix = prefix, .hash = hash, .high = UINT64_MAX};
     struct node node;
-    int rc = find(tree, &wanted, &node);
+    int rc;
 
+    set_share(&wanted);
+    rc = find(tree, &wanted, &node);
     return rc == 0 ? value_of_pair(tree, &node, ret) : rc;
 }
 
