@@ -162,10 +162,12 @@ static void start(struct host *host, const struct session_options *options)
 static void read_token(const char *path, char token[TOKEN_SIZE])
 {
     FILE *file = fopen(path, "re");
+    bool read = file != NULL && fgets(token, TOKEN_SIZE, file) != NULL;
 
-    if (file == NULL || fgets(token, TOKEN_SIZE, file) == NULL)
+    if (file != NULL)
+        (void)fclose(file); /* nothing was written */
+    if (!read)
         bench_die(path, "cannot be read");
-    (void)fclose(file); /* nothing was written */
     token[strcspn(token, "\n")] = 0;
 }
 
