@@ -199,5 +199,7 @@ int main(int argc, char **argv)
         (void)snprintf(hosts[i].name, NAME_SIZE, "elsewhere-%zu", i);
         start(&hosts[i], &options);
     }
-    return uv_run(&loop, UV_RUN_DEFAULT);
+    (void)uv_run(&loop, UV_RUN_DEFAULT); /* until it is stopped */
+    free(hosts);
+    return 0;
 }
