@@ -199,7 +199,7 @@ void store_give_slot(struct store *store, unsigned slot)
     (void)pthread_mutex_unlock(&store->mutex);
 }
 
-/* Of another epoch a version says nothing. */
+/* Of another epoch a version says nothing, and after a rollback a newer one does not. */
 static void forget_verified(struct status_source *source)
 {
     source->verified_version = 0;
@@ -221,7 +221,8 @@ void store_publish(struct store *store, unsigned slot, const char *region,
     else if (source->state == SOURCE_EMPTY)
         source->state = SOURCE_DISCONNECTED;
     source->generation = live->number;
-    if (!uuid_equal(&source->cursor.epoch, &meta->cursor.epoch))
+    if (!uuid_equal(&source->cursor.epoch, &meta->cursor.epoch) ||
+        meta->cursor.version < source->verified_version)
         forget_verified(source);
     source->cursor = meta->cursor;
     source->commit_time_ms = meta->commit_time_ms;

@@ -111,6 +111,33 @@ static void rollback_goes_back_and_forward_with_each_cursor(void **state)
     assert_int_equal(lookup_bob(), RS_NOT_FOUND);
 }
 
+static uint64_t verified_version(void)
+{
+    rs_status_info status;
+    rs_store *store;
+
+    assert_int_equal(rs_open(&store, f.dir, NULL), 0);
+    assert_int_equal(rs_status(store, &status), 0);
+    rs_close(store);
+    assert_int_equal(status.sources[0].verified_ms == 0, status.sources[0].verified_version == 0);
+    return status.sources[0].verified_version;
+}
+
+static void what_was_verified_of_a_newer_copy_is_forgotten(void **state)
+{
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    assert_int_equal(verified_version(), 0);
+    source_verified(f.source, f.version);
+    assert_int_equal(verified_version(), f.version);
+    fixture_close(&f);
+    fixture_open(&f);
+    assert_int_equal(verified_version(), f.version);
+    assert_int_equal(source_rollback(f.source, &err), 0);
+    assert_int_equal(verified_version(), 0);
+}
+
 static void changes_continue_after_rollback_and_a_load_takes_a_new_number(void **state)
 {
     struct error err = ERROR_INIT;
@@ -331,6 +358,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(previous_generation_is_kept_and_older_ones_go),
         TEST(rollback_goes_back_and_forward_with_each_cursor),
+        TEST(what_was_verified_of_a_newer_copy_is_forgotten),
         TEST(changes_continue_after_rollback_and_a_load_takes_a_new_number),
         TEST(rollback_without_previous_changes_nothing),
         TEST(rollback_to_a_damaged_generation_keeps_what_serves),

@@ -60,6 +60,8 @@ static struct status_source make_source(uint64_t number)
         .realms = number,
         .consumers = number,
         .keys = number,
+        .verified_version = number,
+        .verified_ms = f.wall_ms,
     };
 
     return source;
