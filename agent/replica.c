@@ -94,11 +94,15 @@ static void take_step(struct replica *replica, enum integrity_step step)
     }
 }
 
-/* What the host holds may not be what it was told, until all of it is compared again. */
+/* What the host holds may not be what it was told, until all of it is compared again. The control
+ * plane hears it at once, or when it is connected again. */
 static void doubt(struct replica *replica)
 {
+    struct model_cursor cursor = apply_cursor(replica->apply);
+
     replica->whole_compared = false;
     replica->metrics.verified = 0;
+    session_ack(replica->session, &cursor, 0);
 }
 
 /* Once all scopes were compared and equal, comparing those that a transaction touches keeps it so:

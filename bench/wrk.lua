@@ -5,7 +5,7 @@
 -- A request with each of the first COUNT keys of the file is made before the clock runs. Prints
 --     FIGURES requests microseconds p99 failed closed
 -- where failed counts answers other than 2xx and 3xx, timeouts, and connections that could not be made or written to,
--- and closed those that were closed when the next request was already on its way.
+-- and closed those that ended while a request was on its way: idle ones at a reload, or worse.
 local requests = {}
 
 function init(args)

@@ -18,6 +18,7 @@ declare -A gateway
 finish() {
   local status=$?
   trap - EXIT
+  [ -z "$control_pid" ] || kill -CONT "$control_pid" 2>/dev/null || true # step 10 stops it for a while
   kill "${nginx_pids[@]}" "${agent_pids[@]}" ${control_pid:+"$control_pid"} 2>/dev/null || true
   wait
   if [ "$status" != 0 ]; then
@@ -105,10 +106,13 @@ start_gateway() {
 }
 nginx_answers() { [ -s "$dir/gateway-$1/nginx.pid" ] && curl -sS -o /dev/null "${gateway[$1]}" 2>/dev/null; }
 
+# key_header NAME: for curl's -H @FILE; on a command line everybody on the machine could read the key.
+key_header() { [ -z "${KEY[$1]}" ] || printf 'apikey: %s\n' "${KEY[$1]}"; }
+
 # asks NAME GATEWAY STATUS: shows the answer, and checks its status.
 asks() {
   local status
-  status=$(curl -sS -o "$dir/answer" -w '%{http_code}' -H 'Accept: text/plain' ${KEY[$1]:+-H "apikey: ${KEY[$1]}"} "${gateway[$2]}/$2")
+  status=$(curl -sS -o "$dir/answer" -w '%{http_code}' -H 'Accept: text/plain' -H @<(key_header "$1") "${gateway[$2]}/$2")
   printf '%-7s at /%-13s %s  %s\n' "$1" "$2" "$status" "$(head -n 1 "$dir/answer")"
   [ "$status" = "$3" ] || fail "$2 answered $1 with $status, not $3"
 }
@@ -116,7 +120,7 @@ asks() {
 # counts NAME GATEWAY COUNT LIMIT: as many requests as fast as they go; at least LIMIT must pass, and not all.
 counts() {
   local passed
-  statuses "$3" -H "apikey: ${KEY[$1]}" "${gateway[$2]}/$2" >"$dir/statuses"
+  statuses "$3" -H @<(key_header "$1") "${gateway[$2]}/$2" >"$dir/statuses"
   passed=$(sed -n 's/ 200$//p' "$dir/statuses")
   printf '%s sends %d requests to /%s: %s\n' "$1" "$3" "$2" "$(sed -E 's/(.*) (.*)/\1 times \2/' "$dir/statuses" | paste -sd, | sed 's/,/, /')"
   { [ "$passed" -ge "$4" ] && grep -q ' 429$' "$dir/statuses"; } || fail "the limit of $4 did not hold"

@@ -6,7 +6,7 @@
 #include "control/rest/rest_entities.h"
 #include "control/rest/rest_routes.h"
 
-static int reply_epoch(struct rest_call *call)
+int rest_epoch_get(struct rest_call *call)
 {
     struct repo *repo = call->rest->repo;
     struct repo_head head;
@@ -19,11 +19,6 @@ static int reply_epoch(struct rest_call *call)
         json_pack("{s:o, s:I, s:o}", "epoch", json_of_uuid(&head.epoch), "version",
                   (json_int_t)head.version, "accepted_at",
                   head.accepted_ms != 0 ? json_of_time(head.accepted_ms) : json_null()));
-}
-
-int rest_epoch_get(struct rest_call *call)
-{
-    return reply_epoch(call);
 }
 
 struct accept_form {
@@ -63,5 +58,5 @@ int rest_epoch_accept(struct rest_call *call)
         return rc;
     log_accepted(call, &accept.epoch);
     feed_accept(call->rest->feed);
-    return reply_epoch(call);
+    return rest_epoch_get(call);
 }

@@ -51,6 +51,9 @@ left_behind() { [ "$(curl -sS "$URL/metrics" | sed -nE 's/^realm_control_version
 workers() { pgrep -P "$NGINX_PID" | sort; }
 no_worker_of() { ! comm -12 <(workers) "$1" | grep -q .; }
 
+# The clients would try again on a connection that a crash ended.
+no_worker_died() { ! grep 'exited on signal' "$DIR/error.log" >&2; }
+
 @test "no request fails through changes, a restart of the agent, a reload of NGINX and a resynchronisation" {
   KEEP=1000
   NGINX_WORKERS=2
@@ -87,6 +90,7 @@ no_worker_of() { ! comm -12 <(workers) "$1" | grep -q .; }
   kill -0 "$CHANGES"
   kill "${CLIENTS[@]}"
   wait "${CLIENTS[@]}" || true
+  no_worker_died
   cat "$DIR"/client.?.err
   [ -z "$(cat "$DIR"/client.?.err)" ]
   [ "$(cat "$DIR"/client.? | sort -u)" = 200 ]

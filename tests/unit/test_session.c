@@ -54,6 +54,7 @@ struct world {
     _Atomic unsigned snapshots;
     _Atomic unsigned acks;
     _Atomic uint64_t acked;
+    _Atomic uint64_t verified;
     uint64_t asked;                /* version= of the last feed request; UINT64_MAX: none */
     bool authorized;               /* every request carried the token */
     _Atomic unsigned second_feeds; /* of the feeds, those that were asked of the second URL */
@@ -261,6 +262,7 @@ static void respond(void *context, const struct fake_request *request, struct fa
     } else {
         world->acks++;
         world->acked = number_after(request->body, "\"version\":");
+        world->verified = number_after(request->body, "\"verified\":");
         fake_head(&reply->bytes, "204 No Content", "");
     }
 }
@@ -1368,6 +1370,30 @@ static void applied_version_is_acknowledged(void **state)
     finish(&world);
 }
 
+static bool has_said_verified(const struct world *world)
+{
+    return world->acked == NEWEST && world->verified == NEWEST;
+}
+
+static bool has_taken_it_back(const struct world *world)
+{
+    return world->acked == NEWEST && world->verified == 0;
+}
+
+static void what_was_verified_is_told_and_taken_back_at_the_same_version(void **state)
+{
+    struct world world = {.acked = 0};
+
+    (void)state;
+    start(&world, always_well, 1);
+    run_until(&world, is_current);
+    session_ack(world.session, &world.durable, NEWEST);
+    run_until(&world, has_said_verified);
+    session_ack(world.session, &world.durable, 0);
+    run_until(&world, has_taken_it_back);
+    finish(&world);
+}
+
 static void session_waits_for_a_busy_sink_before_it_connects(void **state)
 {
     struct world world = {.busy = true};
@@ -1495,6 +1521,7 @@ int main(void)
         cmocka_unit_test(full_sink_pauses_the_feed_without_loss),
         cmocka_unit_test(full_sink_pauses_a_snapshot_without_loss),
         cmocka_unit_test(applied_version_is_acknowledged),
+        cmocka_unit_test(what_was_verified_is_told_and_taken_back_at_the_same_version),
         cmocka_unit_test(session_waits_for_a_busy_sink_before_it_connects),
         cmocka_unit_test(rejected_by_the_store_starts_over_with_a_snapshot),
         cmocka_unit_test(refused_snapshot_is_not_fetched_again_until_it_is_accepted),
