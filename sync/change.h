@@ -124,6 +124,7 @@ struct feed_line {
         struct {
             uint64_t version; /* all up to here that this feed may see has been sent */
             int64_t time_ms;
+            bool acknowledge; /* somebody waits: say as soon as all of it is visible */
         } heartbeat;
         struct {
             enum feed_resync_reason reason;

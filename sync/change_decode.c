@@ -342,6 +342,7 @@ static void read_commit(struct reader *reader, struct feed_line *line)
 
 static void read_heartbeat(struct reader *reader, struct feed_line *line)
 {
+    line->heartbeat.acknowledge = take_flag(reader, "acknowledge");
     line->heartbeat.version = take_version(reader, "version");
     line->heartbeat.time_ms = take_integer(reader, "time_ms", 0, INT64_MAX);
 }

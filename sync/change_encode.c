@@ -253,6 +253,8 @@ static void put_line(struct writer *writer, const struct feed_line *line)
     case FEED_LINE_HEARTBEAT:
         put_number(writer, "{\"type\":\"heartbeat\",\"version\":", line->heartbeat.version);
         put_signed(writer, ",\"time_ms\":", line->heartbeat.time_ms);
+        if (line->heartbeat.acknowledge)
+            put(writer, ",\"acknowledge\":true");
         put(writer, "}\n");
         break;
     case FEED_LINE_PREPARING:

@@ -106,6 +106,7 @@ static void end_transfer(struct session *session)
     session->transfer = NULL;
     http_request_cancel(session->ack);
     session->ack = NULL;
+    (void)uv_timer_stop(&session->ack_timer); /* never fails */
     feed_reader_destroy(session->feed);
     session->feed = NULL;
     session->paused = false;
@@ -117,8 +118,7 @@ static void drop_transfer(struct session *session)
     session_snapshot_drop(session);
 }
 
-/* Where the system has no randomness a fixed share of the delay is better than none. */
-static uint32_t random_bits(void)
+uint32_t session_random(void)
 {
     uint32_t bits;
 
@@ -140,7 +140,7 @@ static void back_off(struct session *session, const struct error *err, uint32_t 
         now_ms - session->streaming_ms >= session->options.limits.stable_ms)
         session->failures = 0;
     trouble.failures = failure.failures = ++session->failures;
-    failure.delay_ms = session_delay_ms(&session->options.limits, &trouble, random_bits());
+    failure.delay_ms = session_delay_ms(&session->options.limits, &trouble, session_random());
     session->snapshot_taken = false;
     end_transfer(session);
     session->sink.failed(session->sink.context, &failure);
@@ -161,7 +161,7 @@ static void move_on(struct session *session, const struct error *err, int64_t re
 {
     int64_t now_ms = (int64_t)uv_now(session->options.loop);
     uint32_t alone_ms = session_alone_ms(&session->options.limits, is_final(session, err),
-                                         retry_after_ms, random_bits());
+                                         retry_after_ms, session_random());
     int64_t floor_ms;
     size_t next;
 
@@ -295,8 +295,9 @@ int session_create(const struct session_options *options, const struct session_s
     session->sink = *sink;
     session->resync_wanted = SESSION_RESYNC_NONE;
     buffer_init(&session->held, HELD_MAX_BYTES);
-    (void)uv_timer_init(options->loop, &session->timer); /* never fails */
-    session->timer.data = session;
+    (void)uv_timer_init(options->loop, &session->timer);     /* never fails */
+    (void)uv_timer_init(options->loop, &session->ack_timer); /* never fails */
+    session->timer.data = session->ack_timer.data = session;
     *ret = session;
     return 0;
 }
@@ -320,11 +321,18 @@ static void on_closed(uv_handle_t *handle)
     closed(context);
 }
 
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct session *session = handle->data;
+
+    uv_close((uv_handle_t *)&session->ack_timer, on_closed);
+}
+
 void session_close(struct session *session, void (*closed)(void *context), void *context)
 {
     session->closed = closed;
     session->closed_context = context;
     drop_transfer(session);
     session->state = session_next_state(session->state, SESSION_EVENT_STOP);
-    uv_close((uv_handle_t *)&session->timer, on_closed);
+    uv_close((uv_handle_t *)&session->timer, on_timer_closed);
 }

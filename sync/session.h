@@ -108,7 +108,8 @@ void session_start(struct session *session);
 /* The sink has room again, or has made durable what it had. */
 void session_resume(struct session *session);
 /* `cursor` is visible to lookups, and up to `verified` (0: not known) all of it was compared with
- * the source and equal: tells the control plane, newest only, one call at a time. */
+ * the source and equal: tells the control plane, newest only, one call at a time; at once when
+ * somebody waits for it or the last call was a while ago, else when it was. */
 void session_ack(struct session *session, const struct model_cursor *cursor, uint64_t verified);
 /* The sink could not use what it was given and has dropped all that was handed over: back off, then
  * go on from the durable cursor, or with a snapshot unless `resync` is SESSION_RESYNC_NONE. */

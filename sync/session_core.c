@@ -15,6 +15,7 @@ const struct session_limits session_limits_default = {
     .progress_bytes = 16 * 1024,
     .snapshot_wait_ms = 60 * 1000,
     .ack_ms = 10 * 1000,
+    .ack_interval_max_ms = 5 * 1000,
     .backoff_min_ms = 250,
     .backoff_max_ms = 30 * 1000,
     .retry_after_max_ms = 5 * 60 * 1000,
@@ -22,7 +23,7 @@ const struct session_limits session_limits_default = {
     .max_transaction_bytes = 64 * 1024 * 1024,
 };
 
-enum { HEARTBEATS_OF_SILENCE = 3 };
+enum { HEARTBEATS_OF_SILENCE = 3, ACKS_A_HEARTBEAT = 4 };
 
 /* Failing and stopping are possible wherever there is something to fail or stop. */
 static enum session_state next_in_trouble(enum session_state state, enum session_event event)
@@ -131,6 +132,16 @@ size_t session_pick_url(const int64_t *alone_until_ms, size_t n, size_t url, int
             soonest = next;
     }
     return soonest;
+}
+
+uint32_t session_ack_interval_ms(const struct session_limits *limits, uint32_t heartbeat_ms,
+                                 uint32_t random)
+{
+    uint32_t interval = heartbeat_ms / ACKS_A_HEARTBEAT;
+
+    if (interval > limits->ack_interval_max_ms)
+        interval = limits->ack_interval_max_ms;
+    return interval / 2 + spread(interval, random);
 }
 
 uint32_t session_hello_ms(const struct session_limits *limits, unsigned failures, size_t urls)

@@ -64,7 +64,8 @@ struct session_limits {
     uint32_t
         snapshot_wait_ms; /* from the request to a snapshot's first byte: it may have to be built */
     uint32_t ack_ms;      /* one acknowledgement, all in all */
-    uint32_t backoff_min_ms; /* upper end of the first delay; doubles with each failure */
+    uint32_t ack_interval_max_ms; /* between two that nobody waits for */
+    uint32_t backoff_min_ms;      /* upper end of the first delay; doubles with each failure */
     uint32_t backoff_max_ms;
     uint32_t retry_after_max_ms; /* a longer Retry-After is cut to this */
     uint32_t stable_ms; /* a stream that lived so long makes the next failure a first one */
@@ -75,6 +76,12 @@ extern const struct session_limits session_limits_default;
 
 /* Three heartbeat periods within the limits. */
 uint32_t session_silence_ms(const struct session_limits *limits, uint32_t heartbeat_ms);
+
+/* From an acknowledgement to the next that nobody waits for: a share of the heartbeat period, so
+ * that an operator of very many hosts thins out both at once, and jittered, so that hosts which
+ * heard of the same change do not answer in step. */
+uint32_t session_ack_interval_ms(const struct session_limits *limits, uint32_t heartbeat_ms,
+                                 uint32_t random);
 
 /* How long a hello is waited for: a URL that does not answer must not keep the next ones waiting
  * until every one has had its chance. `failures` in a row so far. */

@@ -27,9 +27,10 @@ struct session {
 
     /* The transfer of the state CONNECTING, STREAMING or SNAPSHOT. */
     struct http_request *transfer;
-    bool paused;          /* sink.full() said so; the timer stands still */
-    uint32_t silence_ms;  /* without a byte */
-    int64_t streaming_ms; /* loop time of the hello */
+    bool paused;           /* sink.full() said so; the timer stands still */
+    uint32_t heartbeat_ms; /* of the last hello */
+    uint32_t silence_ms;   /* without a byte */
+    int64_t streaming_ms;  /* loop time of the hello */
     struct session_progress progress;
 
     struct model_cursor cursor; /* the connection began with it */
@@ -70,6 +71,9 @@ struct session {
     struct http_request *ack;           /* the acknowledgement in flight */
     struct session_standing ack_wanted; /* the newest to acknowledge */
     struct session_standing ack_sent;   /* of the call in flight, or the last that was answered */
+    uint64_t ack_awaited;               /* somebody waits for this version; 0: nobody does */
+    int64_t ack_next_ms;                /* loop time: until then others are not sent one by one, */
+    uv_timer_t ack_timer;               /* and this one sends the newest of them */
 
     void (*closed)(void *context);
     void *closed_context;
@@ -81,6 +85,8 @@ struct session {
 void session_advance(struct session *session, enum session_event event);
 /* (Re)starts the timer; its meaning is the state's. */
 void session_arm(struct session *session, uint32_t delay_ms);
+/* Where the system has no randomness a fixed share of a delay is better than none. */
+uint32_t session_random(void);
 /* Ends what is under way, backs off. retry_after_ms: 0 when not said. */
 void session_fail(struct session *session, const struct error *err, int64_t retry_after_ms);
 /* Ends the transfer of a snapshot, backs off, and goes on from where it was cut. */

@@ -34,6 +34,7 @@ static bool on_hello(void *context, const struct feed_line *line)
     session->hello_seen = true;
     session->epoch = hello.epoch;
     memcpy(session->digest_key, hello.digest_key, DIGEST_KEY_BYTES);
+    session->heartbeat_ms = hello.heartbeat_ms;
     session->silence_ms = session_silence_ms(&session->options.limits, hello.heartbeat_ms);
     /* On false this stream is of no use: the next one asks for a snapshot, and is told where. */
     if (session->sink.hello(session->sink.context, &hello) ||
@@ -52,11 +53,13 @@ static int on_transaction(void *context, struct feed_transaction *transaction, s
     return session->sink.transaction(session->sink.context, transaction, err);
 }
 
-static void on_heartbeat(void *context, uint64_t version)
+static void on_heartbeat(void *context, uint64_t version, bool acknowledge)
 {
     struct session *session = context;
 
     session->snapshot_taken = false;
+    if (acknowledge) /* versions that this feed cannot see are never visible here */
+        session->ack_awaited = feed_reader_cursor(session->feed).version;
     session->sink.heartbeat(session->sink.context, version);
 }
 
@@ -180,6 +183,8 @@ void session_connect(struct session *session)
     session->resync_seen = SESSION_RESYNC_NONE;
     session->ack_wanted.cursor = session->cursor;
     session->ack_sent = (struct session_standing){session->cursor, 0}; /* the request says it */
+    session->ack_awaited = 0;
+    session->ack_next_ms = 0;
     session_advance(session, SESSION_EVENT_DRAINED);
     session_progress_start(&session->progress, (int64_t)uv_now(session->options.loop));
     session_arm(session, session_hello_ms(&session->options.limits, session->failures,
@@ -209,6 +214,32 @@ static void on_ack_done(void *context, const struct http_result *result)
         session->ack_sent = (struct session_standing){.verified = 0};
 }
 
+static void on_ack_timer(uv_timer_t *timer)
+{
+    session_send_ack(timer->data);
+}
+
+/* Whether it may be sent now; else the timer sends it, or one that is newer by then. */
+static bool is_ack_due(struct session *session)
+{
+    const int64_t now_ms = (int64_t)uv_now(session->options.loop);
+    const int64_t rest_ms = session->ack_next_ms - now_ms;
+    const bool awaited =
+        session->ack_awaited != 0 && session->ack_wanted.cursor.version >= session->ack_awaited;
+
+    if (rest_ms > 0 && !awaited) {
+        (void)uv_timer_start(&session->ack_timer, on_ack_timer, (uint64_t)rest_ms,
+                             0); /* fails on a closing one only */
+        return false;
+    }
+    if (awaited)
+        session->ack_awaited = 0;
+    session->ack_next_ms =
+        now_ms +
+        session_ack_interval_ms(&session->options.limits, session->heartbeat_ms, session_random());
+    return true;
+}
+
 void session_send_ack(struct session *session)
 {
     struct http_handler handler = {on_ack_data, on_ack_done, session};
@@ -218,7 +249,8 @@ void session_send_ack(struct session *session)
 
     if (session->state != SESSION_STREAMING || session->ack != NULL ||
         (same_cursor(&session->ack_wanted.cursor, &session->ack_sent.cursor) &&
-         session->ack_wanted.verified == session->ack_sent.verified))
+         session->ack_wanted.verified == session->ack_sent.verified) ||
+        !is_ack_due(session))
         return;
     buffer_init(&body, ACK_BODY_MAX_BYTES);
     if (session_ack_body(session, &session->ack_wanted, &body) == 0) {

@@ -118,11 +118,24 @@ static bool cursor_needs_move(const struct follower *follower)
            (feed->oldest > 0 && behind > 0 && behind >= (feed->newest - feed->oldest) / 4);
 }
 
+/* Somebody waits for a version, all that the host may see of it has been sent, and not all of that
+ * was acknowledged. */
+static bool is_awaited(const struct follower *follower)
+{
+    const struct feed_peer *peer = follower->peer;
+
+    return peer != NULL && peer->awaited > follower->asked && peer->applied < follower->cursor &&
+           feed_channel_reach(follower->channel, follower->position) >= peer->awaited;
+}
+
 static void put_heartbeat(struct follower *follower)
 {
     struct feed_line line = {.kind = FEED_LINE_HEARTBEAT};
 
     follower->position = feed_channel_reach(follower->channel, follower->position);
+    line.heartbeat.acknowledge = is_awaited(follower);
+    if (line.heartbeat.acknowledge)
+        follower->asked = follower->peer->awaited;
     line.heartbeat.version = follower->position;
     line.heartbeat.time_ms = clock_wall_ms();
     if (cursor_needs_move(follower))
@@ -214,7 +227,7 @@ static bool produce_live(struct follower *follower)
         follower->announced = true;
         follower->beat = true;
     }
-    if (follower->beat)
+    if (follower->beat || (!needs_own_delta(follower) && is_awaited(follower)))
         put_heartbeat(follower);
     return follower->line.size > 0;
 }

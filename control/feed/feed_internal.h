@@ -152,6 +152,7 @@ struct follower {
     bool pinned;                    /* the feed thread uses it without the lock */
     bool announced;                 /* the heartbeat of having caught up was given */
     bool beat;                      /* a heartbeat is due */
+    uint64_t asked;                 /* up to here it was asked to acknowledge at once */
     uint64_t cursor;                /* where the last transaction led, or the host's own cursor */
     uint64_t position;              /* in sync with this version; at or above cursor */
     int64_t line_ms;                /* boot clock: when it was last given something */
@@ -194,6 +195,7 @@ struct feed_peer {
     char *agent;               /* owned; NULL: not told */
     struct follower *follower; /* NULL: not connected */
     uint64_t applied;
+    uint64_t awaited;  /* the newest version that somebody waits for */
     uint64_t verified; /* 0: not known */
     bool refusing;     /* said so when it last connected */
     int64_t heard_ms;  /* boot clock: last acknowledgement, connection or disconnection */
@@ -214,6 +216,7 @@ struct feed_waiter {
     TAILQ_ENTRY(feed_waiter) in_feed;
     uint64_t version;
     int64_t deadline_ms; /* boot clock */
+    bool asked;          /* the hosts that are not done know that somebody waits */
     void (*done)(void *context, const struct feed_wait_result *result);
     void *context;
     size_t next; /* peers before it have applied the version */

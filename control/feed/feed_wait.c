@@ -61,6 +61,21 @@ static void finish(struct feed *feed, struct feed_waiter *waiter)
     waiter_free(waiter);
 }
 
+/* Hosts that keep up acknowledge now and then; those that a caller waits for shall do it at once.
+ * Only when all channels have looked at the version: what is sent of it goes before the wish. */
+static void ask(struct feed_waiter *waiter)
+{
+    waiter->asked = true;
+    for (size_t i = waiter->next; i < waiter->count; i++) {
+        struct feed_peer *peer = waiter->peers[i];
+
+        if (peer->awaited < waiter->version)
+            peer->awaited = waiter->version;
+        if (peer->follower != NULL)
+            feed_wake(peer->follower);
+    }
+}
+
 void feed_waits_run(struct feed *feed)
 {
     struct feed_waiter *waiter = TAILQ_FIRST(&feed->waits);
@@ -72,6 +87,8 @@ void feed_waits_run(struct feed *feed)
             TAILQ_REMOVE(&feed->waits, waiter, in_feed);
             finish(feed, waiter);
             next = TAILQ_FIRST(&feed->waits); /* the list may be another after the call */
+        } else if (!waiter->asked && feed->examined >= waiter->version) {
+            ask(waiter);
         }
         waiter = next;
     }

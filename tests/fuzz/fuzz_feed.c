@@ -33,9 +33,10 @@ static int on_transaction(void *context, struct feed_transaction *transaction, s
     return 0;
 }
 
-static void on_heartbeat(void *context, uint64_t version)
+static void on_heartbeat(void *context, uint64_t version, bool acknowledge)
 {
     (void)version;
+    (void)acknowledge;
     FUZZ_REQUIRE(((struct world *)context)->greeted);
 }
 

@@ -187,7 +187,8 @@ static void answer_feed(const struct fake_plane *plane, uint64_t asked, struct f
                                         .version = plane->version,
                                         .heartbeat_ms = HEARTBEAT_MS,
                                         .region = "us"}};
-    struct feed_line heartbeat = {.kind = FEED_LINE_HEARTBEAT, .heartbeat = {plane->version, 1}};
+    struct feed_line heartbeat = {.kind = FEED_LINE_HEARTBEAT,
+                                  .heartbeat = {plane->version, 1, false}};
     struct feed_line resync = {.kind = FEED_LINE_RESYNC};
 
     secret_key(hello.hello.digest_key);

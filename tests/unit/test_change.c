@@ -286,7 +286,7 @@ static void framing_lines_come_back_equal(void **state)
 {
     struct feed_line begin = {.kind = FEED_LINE_BEGIN, .begin = {0, 812, 1795507377123}};
     struct feed_line commit = {.kind = FEED_LINE_COMMIT, .commit = {812, 6}};
-    struct feed_line heartbeat = {.kind = FEED_LINE_HEARTBEAT, .heartbeat = {815, 0}};
+    struct feed_line heartbeat = {.kind = FEED_LINE_HEARTBEAT, .heartbeat = {815, 0, true}};
     struct feed_line preparing = {.kind = FEED_LINE_PREPARING};
     struct feed_line resync = {.kind = FEED_LINE_RESYNC,
                                .resync.snapshot = {{0xab, 0xcd}, 1234567, {{{1, 2}}, 812}}};

@@ -309,6 +309,58 @@ static void many_waits_end_with_their_own_versions(void **state)
     }
 }
 
+/* Heartbeats are a minute apart here: one that comes was sent for the wait. */
+static void hosts_that_somebody_waits_for_are_asked_to_acknowledge(void **state)
+{
+    struct feed_line line;
+    struct wait wait;
+
+    (void)state;
+    repo_fixture_consumer(f, &scope, "alice");
+    start_wait(&wait, repo_fixture_version(f), LONG_MS);
+    (void)feed_client_skip_to(&one, FEED_LINE_COMMIT);
+    line = feed_client_expect(&one, FEED_LINE_HEARTBEAT);
+    assert_true(line.heartbeat.acknowledge);
+    assert_int_equal(line.heartbeat.version, repo_fixture_version(f));
+    assert_int_equal(ack(&cp, "edge-1", line.heartbeat.version), 0);
+    apply(&two, &cp, "edge-2");
+    assert_ends(&wait, 2, 2, "");
+}
+
+static void host_that_comes_back_without_the_version_is_asked_too(void **state)
+{
+    const uint64_t before = repo_fixture_version(f);
+    struct feed_line line;
+    struct wait wait;
+
+    (void)state;
+    repo_fixture_consumer(f, &scope, "alice");
+    apply(&one, &cp, "edge-1");
+    start_wait(&wait, repo_fixture_version(f), LONG_MS);
+    feed_client_disconnect(&two);
+    feed_client_connect(&two, feed, &cp, "edge-2", &epoch, before);
+    do /* the first one may be that of a host that came before it was missed */
+        line = feed_client_skip_to(&two, FEED_LINE_HEARTBEAT);
+    while (!line.heartbeat.acknowledge);
+    assert_int_equal(ack(&cp, "edge-2", line.heartbeat.version), 0);
+    assert_ends(&wait, 2, 2, "");
+}
+
+static void host_that_has_acknowledged_is_not_asked(void **state)
+{
+    struct wait wait;
+
+    (void)state;
+    repo_fixture_consumer(f, &scope, "alice");
+    apply(&one, &cp, "edge-1");
+    start_wait(&wait, repo_fixture_version(f), LONG_MS);
+    (void)feed_client_skip_to(&two, FEED_LINE_HEARTBEAT); /* has been asked */
+    repo_fixture_consumer(f, &scope, "bob");
+    (void)feed_client_expect(&one, FEED_LINE_BEGIN);
+    apply(&two, &cp, "edge-2");
+    assert_ends(&wait, 2, 2, "");
+}
+
 /* ---- acknowledging and listing ---- */
 
 static void only_connected_hosts_can_acknowledge(void **state)
@@ -399,6 +451,9 @@ int main(void)
         TEST(stop_ends_every_wait_and_refuses_new_ones),
         TEST(visibility_change_concerns_both_sides),
         TEST(many_waits_end_with_their_own_versions),
+        TEST(hosts_that_somebody_waits_for_are_asked_to_acknowledge),
+        TEST(host_that_comes_back_without_the_version_is_asked_too),
+        TEST(host_that_has_acknowledged_is_not_asked),
         TEST(only_connected_hosts_can_acknowledge),
         TEST(hosts_are_listed_with_what_they_applied),
         TEST(host_that_left_stays_listed),

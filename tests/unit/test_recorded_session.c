@@ -162,10 +162,11 @@ static int on_transaction(void *context, struct feed_transaction *transaction, s
     return 0;
 }
 
-static void on_heartbeat(void *context, uint64_t version)
+static void on_heartbeat(void *context, uint64_t version, bool acknowledge)
 {
     (void)context;
     (void)version;
+    (void)acknowledge;
 }
 
 static void on_resync(void *context, enum feed_resync_reason reason,

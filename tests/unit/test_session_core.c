@@ -12,6 +12,7 @@
 
 static const struct session_limits limits = {
     .silence_min_ms = 200,
+    .ack_interval_max_ms = 1000,
     .silence_max_ms = 60000,
     .backoff_min_ms = 250,
     .backoff_max_ms = 30000,
@@ -63,6 +64,16 @@ static void every_state_has_a_name(void **state)
     (void)state;
     for (int i = 0; i < SESSION_STATES; i++)
         assert_true(strlen(session_state_text(i)) > 0);
+}
+
+static void acknowledgements_keep_a_share_of_the_heartbeat_period_apart(void **state)
+{
+    (void)state;
+    assert_int_equal(session_ack_interval_ms(&limits, 2000, 0), 250);
+    assert_int_equal(session_ack_interval_ms(&limits, 2000, UINT32_MAX), 750);
+    assert_int_equal(session_ack_interval_ms(&limits, 0, UINT32_MAX), 0);
+    assert_int_equal(session_ack_interval_ms(&limits, UINT32_MAX, 0), 500);
+    assert_int_equal(session_ack_interval_ms(&limits, UINT32_MAX, UINT32_MAX), 1500);
 }
 
 static void silence_is_three_heartbeats_within_bounds(void **state)
@@ -230,6 +241,7 @@ int main(void)
         cmocka_unit_test(every_state_fails_to_backoff_and_stops_to_idle),
         cmocka_unit_test(the_good_way_is_the_only_way),
         cmocka_unit_test(every_state_has_a_name),
+        cmocka_unit_test(acknowledgements_keep_a_share_of_the_heartbeat_period_apart),
         cmocka_unit_test(silence_is_three_heartbeats_within_bounds),
         cmocka_unit_test(delay_doubles_up_to_its_limit_with_full_jitter),
         cmocka_unit_test(each_url_is_tried_before_the_delay_grows),
