@@ -77,9 +77,10 @@ struct realm_entry {
     struct record_realm realm;
 };
 
-enum { ENTRY_CACHE_SLOTS = 4096 };
+enum { ENTRY_CACHE_BITS = 12, ENTRY_CACHE_SLOTS = 1 << ENTRY_CACHE_BITS };
 
-/* Where an entry of `lookup` was found; right while the transaction id is the same. */
+/* Where an entry of `lookup` was found; right while the transaction id is the same. Slots stand in
+ * the order of hashes, so that one says where others of its place most likely are. */
 struct entry_slot {
     uint64_t hash;
     const unsigned char *entry; /* borrowed from the map */

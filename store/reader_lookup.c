@@ -14,6 +14,7 @@
 
 enum {
     MINUTE_MS = 60 * 1000,
+    HASH_BITS = 64,
     DEFAULT_NEGATIVE_TTL_MIN = 10 /* of a realm that the store does not hold; Konnect's default */
 };
 
@@ -170,8 +171,9 @@ struct wanted {
 static int find_entry(rs_snapshot *snapshot, unsigned source, const struct wanted *wanted,
                       struct entry *ret)
 {
+    const struct tree *lookups = &snapshot->lookups[source];
     uint64_t hash = entry_hash(wanted->name);
-    struct entry_slot *slot = &snapshot->entries[hash % ENTRY_CACHE_SLOTS];
+    struct entry_slot *slot = &snapshot->entries[hash >> (HASH_BITS - ENTRY_CACHE_BITS)];
     const unsigned char *found = slot->entry;
     size_t room = slot->room;
     bool damaged = false;
@@ -180,7 +182,8 @@ static int find_entry(rs_snapshot *snapshot, unsigned source, const struct wante
 
     if (slot->hash != hash || slot->epoch != snapshot->epochs[source] ||
         !entry_is(found, wanted->name, wanted->scope, wanted->consumer)) {
-        rc = tree_seek_hash(&snapshot->lookups[source], BUCKET_KEY_FIRST_BYTE, hash, &value);
+        tree_fetch(lookups, tree_guess(lookups, hash, slot->hash, found));
+        rc = tree_seek_hash(lookups, BUCKET_KEY_FIRST_BYTE, hash, &value);
         if (rc != 0)
             return rc == E_NOT_FOUND ? RS_NOT_FOUND : rc;
         found = bucket_find(value.mv_data, value.mv_size, wanted->name, wanted->scope,

@@ -55,6 +55,7 @@ static int read_table(const struct tree *in, const unsigned char *table, struct 
     struct tree tree = *in;
 
     tree.root = get_u64(table + TABLE_AT_ROOT);
+    tree.spread = get_u64(table + TABLE_AT_LEAVES) + get_u64(table + TABLE_AT_OVERFLOW);
     tree.depth = get_u16(table + TABLE_AT_DEPTH);
     tree.integer_keys = (get_u16(table + TABLE_AT_FLAGS) & TABLE_INTEGER_KEYS) != 0;
     if (tree.depth > MAX_DEPTH || (tree.root == UINT64_MAX) != (tree.depth == 0))
@@ -420,6 +421,35 @@ int tree_seek_hash(const struct tree *tree, unsigned char prefix, uint64_t hash,
     set_share(&wanted);
     rc = find(tree, &wanted, &node);
     return rc == 0 ? value_of_pair(tree, &node, ret) : rc;
+}
+
+/* How many of the table's pages lie between two hashes; the lower halves count for nothing. */
+static int64_t pages_between(const struct tree *tree, uint64_t from, uint64_t to)
+{
+    const int64_t distance = (int64_t)(to >> SHARE_BITS) - (int64_t)(from >> SHARE_BITS);
+
+    return distance * (int64_t)(tree->spread & INT32_MAX) >> SHARE_BITS;
+}
+
+uint64_t tree_guess(const struct tree *tree, uint64_t hash, uint64_t known, const void *at)
+{
+    const uint64_t offset = (uintptr_t)at - (uintptr_t)tree->map;
+    const uint64_t former = offset / tree->page_bytes;
+    const uint64_t page = former + (uint64_t)pages_between(tree, known, hash);
+
+    return former < tree->pages && page < tree->pages ? page : 0;
+}
+
+void tree_fetch(const struct tree *tree, uint64_t page)
+{
+    enum { LINE_BYTES = 64, PAGES = 2, LINES = 2 };
+
+    if (page == 0 || page + PAGES > tree->pages)
+        return;
+    for (size_t i = 0; i < PAGES; i++) {
+        for (size_t j = 0; j < LINES; j++)
+            __builtin_prefetch(tree->map + (page + i) * tree->page_bytes + j * LINE_BYTES);
+    }
 }
 
 int tree_seek(const struct tree *tree, MDB_val key, MDB_val *ret_key, MDB_val *ret)

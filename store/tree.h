@@ -24,6 +24,7 @@ struct tree {
     size_t page_bytes;
     uint64_t pages; /* of the file, in that transaction */
     uint64_t root;
+    uint64_t spread; /* pages of the table's leaves and of values that have pages of their own */
     unsigned depth;
     bool integer_keys; /* u32 in host order */
 };
@@ -47,5 +48,15 @@ int tree_seek(const struct tree *tree, MDB_val key, MDB_val *ret_key, MDB_val *r
 /* The value of the first key at or behind that of `prefix` and `hash`, big-endian. Of keys that
  * begin with `prefix` all have this form. */
 int tree_seek_hash(const struct tree *tree, unsigned char prefix, uint64_t hash, MDB_val *ret);
+
+/* The page at which the value of `hash` most likely begins, or the one before; 0: nothing is known.
+ * A load writes values that have pages of their own in the order of their hashes, page after page,
+ * and a change moves only those that it touches; so the value is most likely as far from that of
+ * another hash, `known`, as the two are apart. `at` is in that one, in this version of the file or
+ * an earlier one, and is not followed; NULL, or what is not of this map, tells nothing. */
+uint64_t tree_guess(const struct tree *tree, uint64_t hash, uint64_t known, const void *at);
+/* Asks for the cache lines with which that value begins, before it is searched for: its address
+ * translation and its first lines are the longest waits of a search. */
+void tree_fetch(const struct tree *tree, uint64_t page);
 
 #endif

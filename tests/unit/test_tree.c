@@ -251,6 +251,87 @@ static void empty_table_has_nothing(void **state)
     mdb_txn_abort(txn);
 }
 
+/* ---- guesses ---- */
+
+enum { LOADED = 2048 };
+
+static uint64_t loaded_hash(uint64_t i)
+{
+    return i << 53; /* even */
+}
+
+/* Values of a page each, appended in order; then a transaction that reads them. */
+static MDB_txn *load(struct tree *ret)
+{
+    unsigned char value[4000] = {0};
+    MDB_txn *txn;
+
+    make(0);
+    assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
+    for (uint64_t i = 0; i < LOADED; i++) {
+        unsigned char bytes[HASH_KEY_BYTES];
+        MDB_val key = val(bytes, sizeof(bytes));
+        MDB_val data = val(value, sizeof(value));
+
+        hash_key(loaded_hash(i), bytes);
+        assert_int_equal(mdb_put(txn, unnamed, &key, &data, MDB_APPEND), 0);
+    }
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    txn = begin();
+    *ret = open_tree(txn);
+    return txn;
+}
+
+static uint64_t page_of(const struct tree *tree, uint64_t hash, const unsigned char **ret)
+{
+    MDB_val value;
+
+    assert_int_equal(tree_seek_hash(tree, PREFIX, hash, &value), 0);
+    *ret = value.mv_data;
+    return (uint64_t)(*ret - tree->map) / tree->page_bytes;
+}
+
+static void loaded_values_are_where_others_let_expect(void **state)
+{
+    struct tree tree;
+    MDB_txn *txn = load(&tree);
+    const unsigned char *at;
+
+    (void)state;
+    for (uint64_t i = 0; i < LOADED; i++) {
+        const uint64_t known = mix(i) % LOADED;
+        const uint64_t page = page_of(&tree, loaded_hash(i), &at);
+        uint64_t guess;
+
+        (void)page_of(&tree, loaded_hash(known), &at);
+        guess = tree_guess(&tree, loaded_hash(i), loaded_hash(known), at);
+        assert_in_range(guess, page - 2, page + 1); /* a page of leaves may stand between */
+    }
+    mdb_txn_abort(txn);
+}
+
+static void guess_is_a_page_of_the_file_or_none(void **state)
+{
+    struct tree tree;
+    MDB_txn *txn = load(&tree);
+
+    (void)state;
+    assert_int_equal(tree_guess(&tree, 1, 0, NULL), 0);
+    assert_int_equal(tree_guess(&tree, 1, 0, tree.map - 1), 0);
+    assert_int_equal(tree_guess(&tree, 1, 0, tree.map + tree.pages * tree.page_bytes), 0);
+    for (uint64_t i = 0; i < 10000; i++) {
+        const unsigned char *at = tree.map + mix(i) % (tree.pages * tree.page_bytes);
+        uint64_t guess = tree_guess(&tree, mix(i << 20), mix(i << 40), at);
+
+        assert_true(guess < tree.pages);
+        tree_fetch(&tree, guess);
+    }
+    tree.spread = UINT64_MAX; /* of a damaged page */
+    assert_true(tree_guess(&tree, UINT64_MAX, 0, tree.map + tree.page_bytes) < tree.pages);
+    assert_true(tree_guess(&tree, 0, UINT64_MAX, tree.map + tree.page_bytes) < tree.pages);
+    mdb_txn_abort(txn);
+}
+
 /* ---- which transaction ---- */
 
 static void commit_something(uint32_t what)
@@ -410,6 +491,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(uneven_hashes_are_found_too, setup, teardown),
         cmocka_unit_test_setup_teardown(named_table_with_integer_keys, setup, teardown),
         cmocka_unit_test_setup_teardown(empty_table_has_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(loaded_values_are_where_others_let_expect, setup, teardown),
+        cmocka_unit_test_setup_teardown(guess_is_a_page_of_the_file_or_none, setup, teardown),
         cmocka_unit_test_setup_teardown(later_commits_are_told, setup, teardown),
         cmocka_unit_test_setup_teardown(flipped_bits_of_pages_stay_inside_the_file, setup,
                                         teardown),
