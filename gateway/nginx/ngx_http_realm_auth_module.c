@@ -321,6 +321,7 @@ static ngx_int_t postconfiguration(ngx_conf_t *cf)
         add_handler(cf, NGX_HTTP_ACCESS_PHASE, access_handler) != NGX_OK ||
         add_handler(cf, NGX_HTTP_PRECONTENT_PHASE, precontent_handler) != NGX_OK)
         return NGX_ERROR;
+    realm_auth_init_headers();
     return realm_auth_init_filters(cf);
 }
 

@@ -187,6 +187,9 @@ ngx_uint_t realm_auth_key_is_header(const ngx_str_t *header, const ngx_str_t *na
 
 /* ---- realm_auth_headers.c ---- */
 
+/* Once, before requests. */
+void realm_auth_init_headers(void);
+
 /* Gives the request headers that say who it is, to the upstream: whatever the client sent under
  * their names goes, and so does the key's header when it is to be hidden. */
 ngx_int_t realm_auth_headers_set(ngx_http_request_t *r, const realm_auth_ctx_t *ctx);

@@ -18,17 +18,25 @@ typedef enum {
     HEADERS /* how many there are */
 } header_t;
 
-static const struct {
+static struct {
     ngx_str_t name;
     ngx_str_t lowcase;
+    ngx_uint_t hash; /* of the latter; realm_auth_init_headers() */
 } identity_headers[HEADERS] = {
-    {ngx_string("X-Consumer-ID"), ngx_string("x-consumer-id")},
-    {ngx_string("X-Consumer-Username"), ngx_string("x-consumer-username")},
-    {ngx_string("X-Consumer-Custom-ID"), ngx_string("x-consumer-custom-id")},
-    {ngx_string("X-Credential-Identifier"), ngx_string("x-credential-identifier")},
-    {ngx_string("X-Anonymous-Consumer"), ngx_string("x-anonymous-consumer")},
-    {ngx_string("X-Consumer-Groups"), ngx_string("x-consumer-groups")},
+    {ngx_string("X-Consumer-ID"), ngx_string("x-consumer-id"), 0},
+    {ngx_string("X-Consumer-Username"), ngx_string("x-consumer-username"), 0},
+    {ngx_string("X-Consumer-Custom-ID"), ngx_string("x-consumer-custom-id"), 0},
+    {ngx_string("X-Credential-Identifier"), ngx_string("x-credential-identifier"), 0},
+    {ngx_string("X-Anonymous-Consumer"), ngx_string("x-anonymous-consumer"), 0},
+    {ngx_string("X-Consumer-Groups"), ngx_string("x-consumer-groups"), 0},
 };
+
+void realm_auth_init_headers(void)
+{
+    for (ngx_uint_t i = 0; i < HEADERS; i++)
+        identity_headers[i].hash =
+            ngx_hash_key(identity_headers[i].lowcase.data, identity_headers[i].lowcase.len);
+}
 
 /* As CGI does, but with everything that may become an underscore. */
 static ngx_uint_t folds_to(const ngx_str_t *name, const ngx_str_t *lowcase)
@@ -108,7 +116,7 @@ static ngx_int_t add_header(ngx_pool_t *pool, ngx_list_t *list, header_t header,
     ngx_memzero(h, sizeof(*h));
     h->key = identity_headers[header].name;
     h->lowcase_key = identity_headers[header].lowcase.data;
-    h->hash = ngx_hash_key(h->lowcase_key, h->key.len);
+    h->hash = identity_headers[header].hash;
     return escape(pool, value, &h->value);
 }
 
