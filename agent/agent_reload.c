@@ -106,6 +106,8 @@ static int want_source(struct agent *agent, const struct config_source *source, 
         return start_source(agent, slot, source, err);
     if (slot->closing || !config_source_equal(replica_config(slot->replica), source))
         close_slot(slot, true);
+    else
+        replica_set_guard(slot->replica, agent->config->guard_percent);
     return 0;
 }
 
@@ -157,21 +159,17 @@ static void keep_fixed_settings(struct agent *agent, struct config *next)
     if (!same_text(now->store_dir, next->store_dir) ||
         !same_text(now->reader_group, next->reader_group) ||
         !same_text(now->host_name, next->host_name) || now->retention_ms != next->retention_ms ||
-        now->guard_percent != next->guard_percent ||
         !uuid_equal(&now->control_plane_id, &next->control_plane_id))
         log_warning(&agent->log,
-                    "store_dir, reader_group, control_plane_id, host_name, retention_ms and "
-                    "guard_percent change at the agent's next start only; the rest of the new "
-                    "configuration is used");
+                    "store_dir, reader_group, control_plane_id, host_name and retention_ms change "
+                    "at the agent's next start only; the rest of the new configuration is used");
 #define SWAP(member) (text = now->member, now->member = next->member, next->member = text)
     SWAP(store_dir);
     SWAP(reader_group);
     SWAP(host_name);
     SWAP(retention);
-    SWAP(guard);
 #undef SWAP
     next->retention_ms = now->retention_ms;
-    next->guard_percent = now->guard_percent;
     next->control_plane_id = now->control_plane_id;
 }
 

@@ -589,6 +589,16 @@ void replica_walk(struct replica *replica)
     apply_walk(replica->apply);
 }
 
+void replica_set_guard(struct replica *replica, unsigned percent)
+{
+    const bool higher = percent > replica->options.guard_percent;
+
+    replica->options.guard_percent = percent;
+    apply_set_guard(replica->apply, percent);
+    if (higher && replica->metrics.refusing != 0)
+        session_accept(replica->session);
+}
+
 void replica_accept(struct replica *replica)
 {
     if (replica->metrics.refusing == 0)

@@ -64,6 +64,9 @@ void replica_check_readers(struct replica *replica);
 void replica_walk(struct replica *replica);
 /* A snapshot that the guard refused is welcome after all. */
 void replica_accept(struct replica *replica);
+/* Another guard_percent. A snapshot that was refused is fetched and judged again if it is higher.
+ */
+void replica_set_guard(struct replica *replica, unsigned percent);
 
 const struct config_source *replica_config(const struct replica *replica);
 

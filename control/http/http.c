@@ -61,9 +61,10 @@ static void raise_fd_limit(const struct http_options *options)
     }
     if (limit.rlim_cur < wanted)
         log_warning(options->log,
-                    "only %llu files may be open, fewer than the %u connections asked for need; "
-                    "raise the hard limit (LimitNOFILE=)",
-                    (unsigned long long)limit.rlim_cur, options->max_connections);
+                    "%llu files may be open, but %u connections need %llu: raise the hard limit "
+                    "(LimitNOFILE=) or lower max_connections",
+                    (unsigned long long)limit.rlim_cur, options->max_connections,
+                    (unsigned long long)wanted);
 }
 
 void http_cond_init(pthread_cond_t *cond)

@@ -64,6 +64,28 @@ consumers_are() {
   ctl edge verify
 }
 
+set_guard() { # PERCENT
+  sed -i '/^guard_percent:/d' "$DIR/edge.yaml"
+  echo "guard_percent: $1" >>"$DIR/edge.yaml"
+  kill -HUP "$AGENT_PID"
+}
+refused_times() { [ "$(grep -c 'would leave 3 of 10 consumers .*no deletes explain' "$DIR/edge.err")" = "$1" ]; }
+
+@test "a reload with a higher guard_percent judges the refused snapshot again" {
+  declare -a secrets
+  make_history 3
+  restore_backup
+  until_true refused_times 1
+
+  set_guard 69 # seven of ten are 70 %
+  until_true refused_times 2
+  consumers_are 10
+  lookup edge "${secrets[10]}" "realm:$realm"
+  set_guard 70
+  until_true consumers_are 3
+  until_true host_is connected
+}
+
 epoch() { api GET /v1/epoch | jq -r .epoch; }
 accept() { api_status POST /v1/epoch/accept "{\"epoch\":\"$1\"}"; }
 
