@@ -210,7 +210,7 @@ int env_open_writer(const char *dir, size_t map_bytes, gid_t gid, struct env *re
 {
     int rc = env_check_file(dir, err);
 
-    return rc != 0 ? rc : open_for_writing(dir, map_bytes, gid, 0, 0, ret, err);
+    return rc != 0 ? rc : open_for_writing(dir, map_bytes, gid, MDB_NOMETASYNC, 0, ret, err);
 }
 
 static int open_for_reading(const char *dir, unsigned flags, struct env *ret, uint64_t *ret_txn_id,
@@ -289,8 +289,17 @@ int env_make_durable(struct env *env, struct error *err)
     int rc = mdb_env_set_flags(env->mdb, MDB_NOSYNC, 0);
 
     if (rc == 0)
+        rc = mdb_env_set_flags(env->mdb, MDB_NOMETASYNC, 1);
+    if (rc == 0)
         rc = mdb_env_sync(env->mdb, 1);
     return rc == 0 ? 0 : env_error(err, rc, "sync the new generation");
+}
+
+int env_sync(struct env *env, struct error *err)
+{
+    int rc = mdb_env_sync(env->mdb, 1);
+
+    return rc == 0 ? 0 : env_error(err, rc, "sync the commit");
 }
 
 int env_cover_file(struct env *env, struct error *err)

@@ -36,7 +36,9 @@ const char *env_table_name(enum table table);
  * load with env_make_durable(). `map_bytes` is address space; less is taken where the process may
  * not have it. */
 int env_create(const char *dir, size_t map_bytes, gid_t gid, struct env *ret, struct error *err);
-/* Opens an existing one for writing, each commit synced. */
+/* Opens an existing one for writing. A commit syncs its pages before its meta page is written, and
+ * env_sync() the meta page: whatever a power loss leaves is that commit or the one before, whole
+ * (lmdb.h, MDB_NOMETASYNC), and readers need not wait for the second sync. */
 int env_open_writer(const char *dir, size_t map_bytes, gid_t gid, struct env *ret,
                     struct error *err);
 /* Opens an existing one for reading through slots. E_NOT_FOUND: it is gone (the agent removed it).
@@ -52,8 +54,10 @@ void env_close(struct env *env); /* a closed one: no effect */
 /* Reader slots carry our pid. */
 bool env_has_own_slots(const struct env *env);
 
-/* Syncs what was written and makes later commits synced. */
+/* Syncs what was written and makes later commits like those of env_open_writer(). */
 int env_make_durable(struct env *env, struct error *err);
+/* Makes the last commit durable. */
+int env_sync(struct env *env, struct error *err);
 /* Extends data.mdb to the last page its meta page names. LMDB leaves it shorter when the last pages
  * of a commit were taken and dropped again, which env_check_file() could not tell from a
  * truncation. */

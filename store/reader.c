@@ -351,9 +351,9 @@ static int begin_source_txn(rs_snapshot *snapshot, unsigned source, size_t *ret_
 
 /* Begins the source's transaction and finds its table `lookup`.
  *
- * While a commit is being synced its meta page is there, but LMDB still begins with the version
- * before. What was read of that one's meta page is known to be whole when the next transaction
- * begins with it too: the commit that will overwrite it waits for the one that is being synced. */
+ * While a commit ends its meta page is there, but LMDB still begins with the version before. What
+ * was read of that one's meta page is known to be whole when the next transaction begins with it
+ * too: the commit that will overwrite it waits for the one that ends. */
 static int begin_source(rs_snapshot *snapshot, unsigned source)
 {
     enum { ATTEMPTS = 8 };

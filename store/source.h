@@ -107,8 +107,10 @@ int source_delete_consumer(struct source *source, uint32_t scope, const struct u
                            struct error *err);
 int source_delete_key(struct source *source, uint32_t scope, const struct uuid *consumer_id,
                       const struct uuid *key_id, struct error *err);
-/* Makes the changes, the cursor and the commit time durable in one step and visible to readers. On
- * failure nothing of it is visible and the transaction is over. */
+/* Makes the changes, the cursor and the commit time visible to readers in one step, and then
+ * durable: revocations do not wait for the second sync. The transaction is over either way. On
+ * failure nothing of it is visible, but when that last sync fails: then it is, source_cursor() says
+ * so, and a power loss may take it back. */
 int source_commit(struct source *source, const struct model_cursor *cursor, int64_t time_ms,
                   struct error *err);
 void source_abort(struct source *source); /* no transaction open: no effect */

@@ -77,7 +77,7 @@ int source_commit(struct source *source, const struct model_cursor *cursor, int6
     /* The commit stands whatever this gives; at worst a reader refuses to open the file until the
      * next one. */
     (void)env_cover_file(&source->live.env, NULL);
-    return 0;
+    return env_sync(&source->live.env, err);
 }
 
 /* ---- digests ---- */
