@@ -208,10 +208,13 @@ static void on_ack_done(void *context, const struct http_result *result)
     struct session *session = context;
 
     session->ack = NULL;
-    if (result->err.code == 0)
+    if (result->err.code == 0) {
         session_send_ack(session);
-    else /* the next bytes of the feed, a heartbeat at the latest, try again */
-        session->ack_sent = (struct session_standing){.verified = 0};
+        return;
+    }
+    /* The next bytes of the feed, a heartbeat at the latest, try again, and do not wait longer. */
+    session->ack_sent = (struct session_standing){.verified = 0};
+    session->ack_next_ms = 0;
 }
 
 static void on_ack_timer(uv_timer_t *timer)
