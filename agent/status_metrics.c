@@ -328,8 +328,8 @@ int status_metrics(const struct board_copy *board, int64_t boot_ms, struct buffe
     if (rc == 0)
         rc = put_histogram(
             board, "propagation_seconds",
-            "Time from the source's commit to visible here, by both hosts' clocks; the "
-            "oldest transaction of each commit.",
+            "Time from the source's commit to visible and synced here, by both hosts' clocks; "
+            "the oldest transaction of each commit.",
             offsetof(struct source_metrics, propagation), out);
     if (rc == 0)
         rc = put_ask(board, out);

@@ -110,7 +110,7 @@ int source_delete_key(struct source *source, uint32_t scope, const struct uuid *
 /* Makes the changes, the cursor and the commit time visible to readers in one step, and then
  * durable: revocations do not wait for the second sync. The transaction is over either way. On
  * failure nothing of it is visible, but when that last sync fails: then it is, source_cursor() says
- * so, and a power loss may take it back. */
+ * so, a power loss may take it back, and source_begin() tries to sync it before anything else. */
 int source_commit(struct source *source, const struct model_cursor *cursor, int64_t time_ms,
                   struct error *err);
 void source_abort(struct source *source); /* no transaction open: no effect */

@@ -46,6 +46,7 @@ struct source {
     struct retention retention; /* of `live` */
     struct tables tables;       /* the open live transaction */
     struct layout_meta pending; /* live.meta as it will be after it */
+    bool unsynced;              /* the last commit is visible, but its last sync failed */
     struct index index;         /* of that transaction */
     struct buffer record;       /* scratch */
     struct buffer consumer;     /* scratch */

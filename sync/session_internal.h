@@ -85,7 +85,8 @@ struct session {
 void session_advance(struct session *session, enum session_event event);
 /* (Re)starts the timer; its meaning is the state's. */
 void session_arm(struct session *session, uint32_t delay_ms);
-/* Where the system has no randomness a fixed share of a delay is better than none. */
+/* 32 random bits, or half of their range: where the system has no randomness a fixed share of a
+ * delay is better than none. */
 uint32_t session_random(void);
 /* Ends what is under way, backs off. retry_after_ms: 0 when not said. */
 void session_fail(struct session *session, const struct error *err, int64_t retry_after_ms);

@@ -25,13 +25,19 @@ void source_put(struct buffer *out, const char *format, ...)
     assert_int_equal(buffer_append_string(out, text), 0);
 }
 
-void source_put_hello(struct buffer *out, const char *control_plane, const char *epoch,
-                      unsigned protocol)
+static void put_hello(struct buffer *out, const char *control_plane, const char *epoch,
+                      unsigned protocol, uint32_t heartbeat_ms)
 {
     source_put(out,
                "{\"type\":\"hello\",\"protocol\":%u,\"region\":\"us\",\"control_plane_id\":\"%s\","
-               "\"epoch\":\"%s\",\"version\":%d,\"heartbeat_ms\":200,\"digest_key\":\"%s\"}\n",
-               protocol, control_plane, epoch, NEWEST, KEY_HEX);
+               "\"epoch\":\"%s\",\"version\":%d,\"heartbeat_ms\":%u,\"digest_key\":\"%s\"}\n",
+               protocol, control_plane, epoch, NEWEST, heartbeat_ms, KEY_HEX);
+}
+
+void source_put_hello(struct buffer *out, const char *control_plane, const char *epoch,
+                      unsigned protocol)
+{
+    put_hello(out, control_plane, epoch, protocol, HEARTBEAT_MS);
 }
 
 void source_put_transaction(struct buffer *out, uint64_t prev, uint64_t version)
@@ -44,9 +50,20 @@ void source_put_transaction(struct buffer *out, uint64_t prev, uint64_t version)
     source_put(out, "{\"type\":\"commit\",\"version\":%" PRIu64 ",\"changes\":2}\n", version);
 }
 
+static void put_heartbeat(struct buffer *out, bool acknowledge)
+{
+    source_put(out, "{\"type\":\"heartbeat\",\"version\":%d,\"time_ms\":1%s}\n", NEWEST,
+               acknowledge ? ",\"acknowledge\":true" : "");
+}
+
 void source_put_heartbeat(struct buffer *out)
 {
-    source_put(out, "{\"type\":\"heartbeat\",\"version\":%d,\"time_ms\":1}\n", NEWEST);
+    put_heartbeat(out, false);
+}
+
+static uint32_t heartbeat_ms(const struct session_world *world)
+{
+    return world->heartbeat_ms != 0 ? world->heartbeat_ms : HEARTBEAT_MS;
 }
 
 void source_put_ok(struct buffer *out)
@@ -101,7 +118,7 @@ void source_put_resync(struct buffer *out, const char *epoch, const char *reason
 void source_answer_well(struct session_world *world, struct fake_reply *reply)
 {
     source_put_ok(&reply->bytes);
-    source_put_hello(&reply->bytes, CONTROL_PLANE, world->epoch, 1);
+    put_hello(&reply->bytes, CONTROL_PLANE, world->epoch, 1, heartbeat_ms(world));
     reply->then = FAKE_HOLD;
     if (world->asked == UINT64_MAX) {
         source_put_resync(&reply->bytes, world->epoch, "no_cursor");
@@ -110,7 +127,7 @@ void source_answer_well(struct session_world *world, struct fake_reply *reply)
     }
     for (uint64_t version = world->asked + 1; version <= NEWEST; version++)
         source_put_transaction(&reply->bytes, version - 1, version);
-    source_put_heartbeat(&reply->bytes);
+    put_heartbeat(&reply->bytes, world->awaited);
 }
 
 static uint64_t number_after(const char *text, const char *name)
@@ -206,7 +223,7 @@ static bool sink_hello(void *context, const struct session_hello *hello)
     struct session_world *world = context;
 
     world->hellos++;
-    assert_int_equal(hello->heartbeat_ms, world->heartbeat_ms != 0 ? world->heartbeat_ms : 200);
+    assert_int_equal(hello->heartbeat_ms, heartbeat_ms(world));
     assert_int_equal(hello->digest_key[1], 0x11);
     return !world->refuse_key;
 }

@@ -23,6 +23,7 @@
 enum {
     NEWEST = 3,
     GUARD_MS = 20 * 1000,
+    HEARTBEAT_MS = 200, /* as hellos say, unless told otherwise */
     SNAPSHOT_KEYS = 2000,
     SNAPSHOT_MAX_BYTES = 8 * 1024 * 1024
 };
@@ -45,8 +46,8 @@ struct session_world {
 
     /* The source; written by its threads under the fake's lock, read by the loop. */
     feed_script script;
-    uint32_t heartbeat_ms; /* what a hello should say; 0: 200 */
-    bool awaited;          /* for scripts */
+    uint32_t heartbeat_ms; /* what a good source's hello says; 0: HEARTBEAT_MS */
+    bool awaited;          /* its heartbeat asks for an acknowledgement */
     const char *epoch;
     _Atomic unsigned feeds;
     _Atomic unsigned snapshots;
