@@ -41,7 +41,7 @@ LIBS_control := -lmicrohttpd -lgnutls -ljansson -lzstd -llmdb -lcrypto -lcyaml -
 LIBS_tools   := $(LIBS_store) -ljansson
 
 FOLDERS := base store sync agent control tools
-src = $(wildcard $(1)/*.c $(1)/*/*.c)
+src = $(wildcard $(1)/*.c $(1)/*/*.c $(1)/*/*/*.c)
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
 # Program entry points stand apart, so that tests can link everything else.
@@ -89,7 +89,7 @@ FORCE:
 define archive_rule
 $(call archive,$(1)): $(call obj,$(call parts,$(1)))
 	@rm -f $$@
-	$(Q)ar rcs $$@ $$^
+	$(Q)ar qcs $$@ $$^
 endef
 $(foreach f,$(FOLDERS),$(eval $(call archive_rule,$(f))))
 

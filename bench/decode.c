@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 
 #include "bench/lib/bench.h"
-#include "control/repo/repo_lmdb.h"
+#include "control/repo/lmdb/repo_lmdb.h"
 #include "sync/change.h"
 #include "sync/snapshot.h"
 

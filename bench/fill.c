@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "bench/lib/bench.h"
-#include "control/repo/repo_lmdb.h"
+#include "control/repo/lmdb/repo_lmdb.h"
 
 enum { BATCH = 50000, NAME_SIZE = 32 };
 

@@ -2,7 +2,7 @@
  *
  * Shared by both ends: realm-control encodes with change_encode(), the agent's session decodes with
  * change_decode(). docs/protocol.md gives the lines. A value that was encoded and decoded again is
- * equal to the first (tests/unit/test_change.c holds that).
+ * equal to the first (tests/unit/sync/test_change.c holds that).
  */
 #ifndef RS_SYNC_CHANGE_H
 #define RS_SYNC_CHANGE_H

@@ -1,7 +1,7 @@
-# Tests: tests/unit/test_*.c are cmocka programs, tests/e2e/*.bats drive the real programs.
+# Tests: tests/unit/FOLDER/test_*.c are cmocka programs, one folder for each of the source, tests/e2e/*.bats drive the real programs.
 
-UNIT_SRC  := $(wildcard tests/unit/test_*.c)
-UNIT_BIN  := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_SRC))
+UNIT_SRC  := $(wildcard tests/unit/*/test_*.c)
+UNIT_BIN  := $(patsubst %.c,$(BUILD)/tests/%,$(notdir $(UNIT_SRC)))
 TESTLIB_SRC := $(wildcard tests/lib/*.c)
 HELPER_SRC := $(wildcard tests/helpers/*.c)
 HELPER_BIN := $(patsubst tests/helpers/%.c,$(BUILD)/tests/%,$(HELPER_SRC))
@@ -13,10 +13,13 @@ $(BUILD)/obj/libtestlib.a: $(call obj,$(TESTLIB_SRC))
 	$(Q)ar rcs $@ $^
 
 # Each test and helper program links whatever it uses of the project.
-$(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/obj/libtestlib.a $(call archives,agent control tools sync store base)
-	@mkdir -p $(@D)
-	$(call SAY,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS)
+define unit_rule
+$(BUILD)/tests/$(basename $(notdir $(1))): $(BUILD)/obj/$(1:.c=.o) $(BUILD)/obj/libtestlib.a $(call archives,agent control tools sync store base)
+	@mkdir -p $$(@D)
+	$$(call SAY,LD,$$@)
+	$$(Q)$$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ $$(TEST_LIBS)
+endef
+$(foreach source,$(UNIT_SRC),$(eval $(call unit_rule,$(source))))
 
 $(BUILD)/tests/%: $(BUILD)/obj/tests/helpers/%.o $(BUILD)/obj/libtestlib.a $(call archives,agent control tools sync store base)
 	@mkdir -p $(@D)
@@ -65,9 +68,9 @@ tsan:
 
 # ---- lint ----
 
-C_FILES := $(wildcard base/*.[ch] store/*.[ch] sync/*.[ch] agent/*.[ch] control/*.[ch] control/*/*.[ch] tools/*.[ch] \
+C_FILES := $(wildcard base/*.[ch] store/*.[ch] sync/*.[ch] agent/*.[ch] control/*.[ch] control/*/*.[ch] control/*/*/*.[ch] tools/*.[ch] \
              gateway/nginx/*.[ch] \
-             include/*.h docs/examples/*.c bench/*.[ch] bench/lib/*.[ch] tests/unit/*.[ch] tests/lib/*.[ch] tests/interpose/*.[ch] tests/helpers/*.[ch] tests/fuzz/*.[ch])
+             include/*.h docs/examples/*.c bench/*.[ch] bench/lib/*.[ch] tests/unit/*/*.[ch] tests/lib/*.[ch] tests/interpose/*.[ch] tests/helpers/*.[ch] tests/fuzz/*.[ch])
 
 lint:
 	@packaging/deps.sh lint

@@ -1,6 +1,6 @@
 /* repo.h - the repository: all durable state of a control plane, behind one interface.
  *
- * Two implementations are foreseen: LMDB in the data directory (repo_lmdb.c, the default) and
+ * Two implementations are foreseen: LMDB in the data directory (lmdb/, the default) and
  * PostgreSQL. Everything above this line (REST, feed) knows only what stands here.
  *
  * Each write is one transaction: the entity, the indexes that keep names and secrets unique, and

@@ -1,4 +1,4 @@
-/* repo_lmdb_txn.c - thin layer over LMDB: transactions, single rows, walks, error codes.
+/* txn.c - thin layer over LMDB: transactions, single rows, walks, error codes.
  *
  * Read transactions are pooled: a reset one keeps its reader slot and holds no page, and renewing
  * it is far cheaper than beginning another. MDB_NOTLS lets any thread take any of them.
@@ -6,7 +6,7 @@
  * Failure modes: every LMDB code passes repo_lmdb_error(). "No such row" and "row exists" come back
  * without a message, because only the caller knows what it was looking for.
  */
-#include "control/repo/repo_lmdb.h"
+#include "control/repo/lmdb/repo_lmdb.h"
 
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* repo_lmdb_touched.c - what one control plane has to hear about a range of versions.
+/* touched.c - what one control plane has to hear about a range of versions.
  *
  * Two walks over the log. The first takes realms alone: the earliest entry of a realm in the range
  * says who could see it at the start, its row who can see it now. The second takes consumers and
@@ -7,7 +7,7 @@
  *
  * Both collections have a ceiling, after which a snapshot is cheaper (E_TOO_LARGE).
  */
-#include "control/repo/repo_lmdb.h"
+#include "control/repo/lmdb/repo_lmdb.h"
 
 #include <stdlib.h>
 #include <string.h>

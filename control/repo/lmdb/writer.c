@@ -1,4 +1,4 @@
-/* repo_lmdb_writer.c - the one thread that writes, and its group commit.
+/* writer.c - the one thread that writes, and its group commit.
  *
  * LMDB has one writer and ties its transaction to a thread, and a synced commit costs about half a
  * millisecond however little it carries. So callers queue their writes and sleep; the thread takes
@@ -11,7 +11,7 @@
  * Failure modes: a write that fails aborts its child alone. A commit that fails fails every write
  * of the batch, and the in-memory state goes back to what is on disk.
  */
-#include "control/repo/repo_lmdb.h"
+#include "control/repo/lmdb/repo_lmdb.h"
 
 #include <string.h>
 

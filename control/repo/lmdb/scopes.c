@@ -1,6 +1,6 @@
-/* repo_lmdb_scopes.c - the scopes that one control plane may see: its own and the realms that allow
+/* scopes.c - the scopes that one control plane may see: its own and the realms that allow
  * it. */
-#include "control/repo/repo_lmdb.h"
+#include "control/repo/lmdb/repo_lmdb.h"
 
 #include <stdlib.h>
 

@@ -1,10 +1,10 @@
-/* repo_lmdb_snapshot.c - all that one control plane may see, at one version, in snapshot order.
+/* snapshot.c - all that one control plane may see, at one version, in snapshot order.
  *
  * One read transaction. Realms by number, then consumers by (scope number, id), each with its keys
  * by id. Records go out as they are stored. The header's counts come from the counters of each
  * scope.
  */
-#include "control/repo/repo_lmdb.h"
+#include "control/repo/lmdb/repo_lmdb.h"
 
 struct snapshot {
     const struct repo_txn *txn;

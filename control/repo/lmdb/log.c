@@ -1,15 +1,15 @@
-/* repo_lmdb_log.c - the change log: which entities each version touched, never what they held.
+/* log.c - the change log: which entities each version touched, never what they held.
  *
  *     version (big-endian) -> commit time, then one entry for each touched entity
  *
  * A realm's entry says who could see it before the transaction; who can see it after is what the
  * next entry of that realm says, or its row. That is all a feed needs to turn "touched" into
- * "appeared", "changed" and "vanished" for any control plane (repo_lmdb_delta.c).
+ * "appeared", "changed" and "vanished" for any control plane (delta.c).
  *
  * The log holds the versions in (state.oldest, state.version]. Trimming takes a bounded number of
  * old entries along with each commit, so writers never stop for it.
  */
-#include "control/repo/repo_lmdb.h"
+#include "control/repo/lmdb/repo_lmdb.h"
 
 static int append_touch(struct buffer *out, const struct repo_touch *touch)
 {

@@ -1,4 +1,4 @@
-/* repo_lmdb_env.c - the data directory: its lock, the LMDB environment, what meta says.
+/* env.c - the data directory: its lock, the LMDB environment, what meta says.
  *
  *     <dir>/lock                    flock by the one process that uses the directory; holds its pid
  *     <dir>/control.mdb/data.mdb    the environment
@@ -8,7 +8,7 @@
  * Failure modes: a second process is refused (E_LOCKED), a file of another format is refused
  * (E_FORMAT) and left as it is.
  */
-#include "control/repo/repo_lmdb.h"
+#include "control/repo/lmdb/repo_lmdb.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,9 +1,9 @@
-/* repo_lmdb_tokens.c - access tokens of the control plane's own API.
+/* tokens.c - access tokens of the control plane's own API.
  *
  * Only the SHA-256 of a token is kept (a token has 256 random bits, so a plain hash cannot be
  * searched); it stands in "names" and leads to the row. These writes spend no version.
  */
-#include "control/repo/repo_lmdb.h"
+#include "control/repo/lmdb/repo_lmdb.h"
 
 #include <string.h>
 

@@ -1,10 +1,10 @@
-/* repo_lmdb_realms.c - realms: rows by id, unique names, numbers that are given once.
+/* realms.c - realms: rows by id, unique names, numbers that are given once.
  *
  * Every change of a realm logs who could see it before, because "may see" decides what a feed
  * sends. Deleting a realm takes the ranges of its scope out of each table in one transaction,
  * alone.
  */
-#include "control/repo/repo_lmdb.h"
+#include "control/repo/lmdb/repo_lmdb.h"
 
 #include <string.h>
 

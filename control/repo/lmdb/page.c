@@ -1,11 +1,11 @@
-/* repo_lmdb_page.c - pages of rows by ascending id.
+/* page.c - pages of rows by ascending id.
  *
  * A page is first found (where it starts, how many rows, whether there are others on either side),
  * then its rows are decoded, so that the caller's array has exactly their number. A page that goes
  * backward from an id walks `size` rows back and is then read forward like any other. Bounds are
  * ids, not positions: rows may come and go between two pages.
  */
-#include "control/repo/repo_lmdb.h"
+#include "control/repo/lmdb/repo_lmdb.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
-/* repo_lmdb_delta.c - one transaction of the feed: all that changed since a cursor, as it is now.
+/* delta.c - one transaction of the feed: all that changed since a cursor, as it is now.
  *
- * repo_lmdb_touched.c says what was touched and who saw it; here each entity is given in its
+ * touched.c says what was touched and who saw it; here each entity is given in its
  * present state, in one pass for each kind of change, so that the lines come in the order of
  * docs/protocol.md:
  *
@@ -16,7 +16,7 @@
  * A consumer that left a realm and came back within the range is deleted first: a key that it lost
  * elsewhere would otherwise live on.
  */
-#include "control/repo/repo_lmdb.h"
+#include "control/repo/lmdb/repo_lmdb.h"
 
 #include <string.h>
 

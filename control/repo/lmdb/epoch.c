@@ -1,11 +1,11 @@
-/* repo_lmdb_epoch.c - the epoch as its operator sees it: is what hosts may lose with it meant?
+/* epoch.c - the epoch as its operator sees it: is what hosts may lose with it meant?
  *
  * The acceptance names the epoch that it was given for, in a meta row, so that a later epoch is not
  * accepted by it, nor a former one that comes back with a backup.
  */
 #include <string.h>
 
-#include "control/repo/repo_lmdb.h"
+#include "control/repo/lmdb/repo_lmdb.h"
 
 static const char *const accepted_row = "accepted";
 

@@ -1,4 +1,4 @@
-/* repo_lmdb_digests.c - the set hash of each scope's records (base/set_hash.h), kept with every
+/* digests.c - the set hash of each scope's records (base/set_hash.h), kept with every
  * write: what a host holds of the scope must have the same.
  *
  *     scope            -> hash of the scope, the sum of its buckets
@@ -7,7 +7,7 @@
  * A row that would be zero is left out, so that a small scope costs a row for each consumer and
  * an empty one nothing. Reading a scope's hash is one look, changing a record four small ones.
  */
-#include "control/repo/repo_lmdb.h"
+#include "control/repo/lmdb/repo_lmdb.h"
 
 static struct repo_bytes key_of(const struct repo_scope *scope, const unsigned *bucket)
 {

@@ -1,11 +1,11 @@
-/* repo_lmdb_concerns.c - did one version touch anything that a control plane may see?
+/* concerns.c - did one version touch anything that a control plane may see?
  *
  * A touched realm counts when it was visible before the version or after it; a touched consumer or
  * key when its scope was visible at the version. "At the version" is what the realm's next entry in
  * the log calls "before", or, without one, its row. Callers ask right after the commit, so that the
  * walk is short.
  */
-#include "control/repo/repo_lmdb.h"
+#include "control/repo/lmdb/repo_lmdb.h"
 
 struct question {
     const struct repo_txn *txn;

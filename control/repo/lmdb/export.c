@@ -1,11 +1,11 @@
-/* repo_lmdb_export.c - records as entities: borrowed from the transaction, or copied for a caller.
+/* export.c - records as entities: borrowed from the transaction, or copied for a caller.
  *
  * Borrowing allocates nothing: strings stay where LMDB has them, and only the lists of pointers to
  * them stand in the caller's struct repo_labels. Exporting copies such an entity into an arena.
  *
  * Failure modes: a record that is not what its table says is E_CORRUPT.
  */
-#include "control/repo/repo_lmdb.h"
+#include "control/repo/lmdb/repo_lmdb.h"
 
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* repo_lmdb_keys.c - API keys: by consumer, and by digest.
+/* keys.c - API keys: by consumer, and by digest.
  *
  * "secrets" holds a scope's key records by their digests, for authentication; "keys" lists a
  * consumer's keys, with the record once more: a snapshot reads all of them in this order, and
@@ -8,7 +8,7 @@
  * Failure modes: a secret that another key of the scope has is E_CONFLICT; messages never hold a
  * secret or a digest.
  */
-#include "control/repo/repo_lmdb.h"
+#include "control/repo/lmdb/repo_lmdb.h"
 
 #include <string.h>
 

@@ -1,10 +1,10 @@
-/* repo_lmdb_consumers.c - consumers of realms and of control planes.
+/* consumers.c - consumers of realms and of control planes.
  *
  * Rows by (scope, id); usernames and custom ids unique within the scope. Moving takes the row, its
  * names and its keys to another realm in one transaction: a feed that sees both realms gets one
  * step, a feed that sees one of them gets an appearance or a disappearance.
  */
-#include "control/repo/repo_lmdb.h"
+#include "control/repo/lmdb/repo_lmdb.h"
 
 #include <string.h>
 

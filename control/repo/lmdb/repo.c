@@ -1,13 +1,13 @@
-/* repo_lmdb.c - the embedded repository: one LMDB environment, one writer thread, many readers.
+/* repo.c - the embedded repository: one LMDB environment, one writer thread, many readers.
  *
  * Opening takes the directory's lock, opens or creates the environment, and starts the writer.
- * Reads run in the caller's thread on a consistent view; writes go through repo_lmdb_writer.c.
+ * Reads run in the caller's thread on a consistent view; writes go through writer.c.
  * docs/control-store.md describes the tables.
  *
  * Failure modes: opening either gives a working repository or leaves nothing behind but the
  * directory and its lock file. Closing waits for the writes that were queued.
  */
-#include "control/repo/repo_lmdb.h"
+#include "control/repo/lmdb/repo_lmdb.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* repo_lmdb_names.c - what must be unique, how much there is, and identifiers.
+/* names.c - what must be unique, how much there is, and identifiers.
  *
  * One table holds every unique name: namespace (a scope, or the organisation), kind, SHA-256 of the
  * text -> id of the owner. The hash keeps keys short and evenly spread; two texts with one hash
@@ -7,7 +7,7 @@
  * Failure modes: a taken name is E_CONFLICT with its field; the message gives the owner's id, never
  * the text (a custom id can be personal data).
  */
-#include "control/repo/repo_lmdb.h"
+#include "control/repo/lmdb/repo_lmdb.h"
 
 #include <string.h>
 

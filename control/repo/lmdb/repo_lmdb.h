@@ -1,17 +1,17 @@
-/* repo_lmdb.h - inside of the embedded repository; only repo_lmdb*.c include it.
+/* repo_lmdb.h - inside of the embedded repository; only this folder includes it.
  *
- *   repo_lmdb.c            open, close, the table of operations
- *   repo_lmdb_env.c        lock file, LMDB environment, tables
- *   repo_lmdb_txn.c        read transactions, get/put/delete, the one translation of LMDB codes
- *   repo_lmdb_writer.c     the writer thread and its group commit
- *   repo_lmdb_rows.c       keys and values as bytes, and back
- *   repo_lmdb_export.c     records as entities
- *   repo_lmdb_names.c      unique names, counters per scope, identifiers
- *   repo_lmdb_page.c       pages of rows
- *   repo_lmdb_digests.c    set hashes of each scope's records
- *   repo_lmdb_realms.c, _consumers.c, _keys.c, _groups.c, _tokens.c    the entities
- *   repo_lmdb_log.c        the change log and who could see what
- *   repo_lmdb_scopes.c, _touched.c, _delta.c, _concerns.c, _snapshot.c    the feed's view
+ *   repo.c       open, close, the table of operations
+ *   env.c        lock file, LMDB environment, tables
+ *   txn.c        read transactions, get/put/delete, the one translation of LMDB codes
+ *   writer.c     the writer thread and its group commit
+ *   rows.c       keys and values as bytes, and back
+ *   export.c     records as entities
+ *   names.c      unique names, counters per scope, identifiers
+ *   page.c       pages of rows
+ *   digests.c    set hashes of each scope's records
+ *   realms.c, consumers.c, keys.c, groups.c, tokens.c    the entities
+ *   log.c        the change log and who could see what
+ *   scopes.c, touched.c, delta.c, concerns.c, snapshot.c    the feed's view
  *
  * docs/control-store.md gives the layout of the tables.
  */
@@ -108,7 +108,7 @@ static inline struct repo_lmdb *repo_lmdb(struct repo *repo)
     return (struct repo_lmdb *)repo;
 }
 
-/* ---- environment (repo_lmdb_env.c) ---- */
+/* ---- environment (env.c) ---- */
 
 /* Takes `dir`/lock. E_LOCKED names the holder. */
 int repo_env_lock(const char *dir, int *ret_fd, struct error *err);
@@ -116,7 +116,7 @@ int repo_env_lock(const char *dir, int *ret_fd, struct error *err);
 int repo_env_open(struct repo_lmdb *repo, const char *dir, struct error *err);
 void repo_env_close(struct repo_lmdb *repo);
 
-/* ---- transactions (repo_lmdb_txn.c) ---- */
+/* ---- transactions (txn.c) ---- */
 
 struct repo_txn {
     struct repo_lmdb *repo;
@@ -165,7 +165,7 @@ int repo_walk(const struct repo_txn *txn, enum repo_table table, const struct re
 int repo_del_prefix(const struct repo_txn *txn, enum repo_table table,
                     const struct repo_bytes *prefix, struct error *err);
 
-/* ---- writing (repo_lmdb_writer.c) ---- */
+/* ---- writing (writer.c) ---- */
 
 /* One caller's write, run by the writer thread inside its own (nested) transaction. */
 struct repo_write {
@@ -189,7 +189,7 @@ void repo_writer_stop(struct repo_lmdb *repo);
 int repo_write(struct repo_lmdb *repo, repo_write_fn run, void *args, enum repo_write_mode mode,
                struct repo_commit *commit, struct error *err);
 
-/* ---- keys and values as bytes (repo_lmdb_rows.c) ---- */
+/* ---- keys and values as bytes (rows.c) ---- */
 
 struct repo_bytes repo_key_scope(const struct repo_scope *scope);
 struct repo_bytes repo_key_uuid(const struct uuid *id);
@@ -294,7 +294,7 @@ int repo_encode_error(int code, const char *what, struct error *err);
 /* `field` names the part of the path; the message names the entity and its id. */
 int repo_not_found(const char *field, const char *what, const struct uuid *id, struct error *err);
 
-/* ---- names, counters, identifiers (repo_lmdb_names.c) ---- */
+/* ---- names, counters, identifiers (names.c) ---- */
 
 enum repo_name_kind {
     REPO_NAME_USERNAME = 'u',
@@ -338,13 +338,13 @@ int repo_counts_add(const struct repo_txn *txn, const struct repo_scope *scope, 
  * millisecond and after the clock was set back. */
 int repo_new_id(struct repo_write *write, struct uuid *ret, struct error *err);
 
-/* ---- the epoch (repo_lmdb_epoch.c) ---- */
+/* ---- the epoch (epoch.c) ---- */
 
 int repo_epoch_accept(struct repo *, const struct uuid *epoch, struct error *);
 /* When the store's epoch was accepted; 0: it was not. */
 int repo_epoch_accepted(const struct repo_txn *txn, int64_t *ret_ms, struct error *err);
 
-/* ---- digests (repo_lmdb_digests.c) ---- */
+/* ---- digests (digests.c) ---- */
 
 /* A record comes (`former` NULL), changes, or goes (`next` NULL). Before the rows are written,
  * which ends the loan of `former`. */
@@ -358,7 +358,7 @@ int repo_digest_buckets(const struct repo_txn *txn, const struct repo_scope *sco
 /* All of them anew, from the records. */
 int repo_digests_rebuild(struct repo_txn *txn, struct error *err);
 
-/* ---- pages (repo_lmdb_page.c) ---- */
+/* ---- pages (page.c) ---- */
 
 /* Turns one row into the caller's entity, `row_size` bytes at `ret`. */
 typedef int (*repo_decode_fn)(const struct repo_txn *txn, void *context, const struct uuid *id,
@@ -405,7 +405,7 @@ int repo_keys_move(const struct repo_txn *txn, const struct repo_scope *from,
                    const struct repo_scope *to, const struct uuid *consumer_id, size_t *ret_count,
                    struct error *err);
 
-extern const struct repo_ops repo_lmdb_ops; /* repo_lmdb.c */
+extern const struct repo_ops repo_lmdb_ops; /* repo.c */
 
 int repo_realm_list(struct repo *, const struct repo_page *, struct arena *, struct repo_realm **,
                     size_t *, struct repo_page_info *, struct error *);
@@ -466,7 +466,7 @@ int repo_token_delete(struct repo *, const struct uuid *, struct error *);
 int repo_token_find(struct repo *, const uint8_t hash[DIGEST_BYTES], struct arena *,
                     struct repo_token *, struct error *);
 
-/* ---- change log (repo_lmdb_log.c) ---- */
+/* ---- change log (log.c) ---- */
 
 enum repo_touch_kind {
     REPO_TOUCH_REALM = 1,
@@ -503,7 +503,7 @@ int repo_log_walk(const struct repo_txn *txn, uint64_t from, uint64_t to, repo_t
 int repo_state_read(const struct repo_txn *txn, struct repo_state *ret, struct error *err);
 int repo_state_write(const struct repo_txn *txn, const struct repo_state *state, struct error *err);
 
-/* ---- the scopes that a control plane sees (repo_lmdb_scopes.c) ---- */
+/* ---- the scopes that a control plane sees (scopes.c) ---- */
 
 struct repo_numbered_scope {
     struct repo_scope id;
@@ -528,7 +528,7 @@ int repo_scopes_visible(const struct repo_txn *txn, const struct uuid *control_p
                         struct repo_scopes *ret, struct error *err);
 void repo_scopes_finish(struct repo_scopes *scopes);
 
-/* ---- what a delta is made from (repo_lmdb_touched.c) ---- */
+/* ---- what a delta is made from (touched.c) ---- */
 
 /* A realm that was touched in the range. */
 struct repo_touched_realm {

@@ -1,9 +1,9 @@
-/* repo_lmdb_groups.c - a control plane's consumer groups: names with tags.
+/* groups.c - a control plane's consumer groups: names with tags.
  *
  * Rows by (control plane, id); names unique within the control plane. Feeds carry group names
  * inside consumers and realms only, so these writes spend no version.
  */
-#include "control/repo/repo_lmdb.h"
+#include "control/repo/lmdb/repo_lmdb.h"
 
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* repo_lmdb_rows.c - keys and values of the embedded store as bytes, and back.
+/* rows.c - keys and values of the embedded store as bytes, and back.
  *
  * Values are a short head of our own (times, visibility) followed by the record of store/record.h,
  * byte for byte as hosts store it, so that a snapshot copies and never encodes. Integers are
@@ -7,7 +7,7 @@
  * Failure modes: whatever was read from disk may be wrong; the reader checks bounds and its users
  * answer E_CORRUPT.
  */
-#include "control/repo/repo_lmdb.h"
+#include "control/repo/lmdb/repo_lmdb.h"
 
 #include <assert.h>
 #include <endian.h>
