@@ -68,6 +68,7 @@ help:
 	@echo 'make lint       warnings as errors, format, static analysis, folder rules, exports, shell'
 	@echo 'make install    PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo 'make deps       install the Debian packages that are missing'
+	@echo 'make states     print docs/states.md from the tables of the state machines'
 	@echo 'make format     lay the code out with clang-format'
 	@echo 'make clean'
 

@@ -1,3 +1,4 @@
+/* session_core.c - see session_core.h: the table of states, and every delay of a session. */
 #include "sync/session_core.h"
 
 #include <assert.h>
@@ -25,53 +26,66 @@ const struct session_limits session_limits_default = {
 
 enum { HEARTBEATS_OF_SILENCE = 3, ACKS_A_HEARTBEAT = 4 };
 
-/* Failing and stopping are possible wherever there is something to fail or stop. */
-static enum session_state next_in_trouble(enum session_state state, enum session_event event)
-{
-    if (event == SESSION_EVENT_STOP)
-        return SESSION_IDLE;
-    if (event == SESSION_EVENT_FAILED && state != SESSION_IDLE)
-        return SESSION_BACKOFF;
-    return SESSION_STATES;
-}
+static const char *const state_texts[SESSION_STATES] = {
+    [SESSION_IDLE] = "idle",
+    [SESSION_DRAINING] = "draining",
+    [SESSION_CONNECTING] = "connecting",
+    [SESSION_STREAMING] = "streaming",
+    [SESSION_SNAPSHOT] = "snapshot",
+    [SESSION_BACKOFF] = "backoff",
+};
+
+static const char *const event_texts[SESSION_EVENTS] = {
+    [SESSION_EVENT_START] = "start",       [SESSION_EVENT_DRAINED] = "drained",
+    [SESSION_EVENT_HELLO] = "hello",       [SESSION_EVENT_RESYNC] = "resync",
+    [SESSION_EVENT_RECEIVED] = "received", [SESSION_EVENT_RECONNECT] = "reconnect",
+    [SESSION_EVENT_FAILED] = "failed",     [SESSION_EVENT_TIMER] = "timer",
+    [SESSION_EVENT_RETRY] = "retry",       [SESSION_EVENT_STOP] = "stop",
+};
+
+static const struct states_way ways[] = {
+    {SESSION_IDLE, SESSION_EVENT_START, SESSION_DRAINING,
+     "waits for what was handed over before: a connection begins with the durable cursor"},
+    {SESSION_DRAINING, SESSION_EVENT_DRAINED, SESSION_CONNECTING, "asks the next URL for its feed"},
+    {SESSION_CONNECTING, SESSION_EVENT_HELLO, SESSION_STREAMING,
+     "the hello is the right control plane's; silence is watched from now on"},
+    {SESSION_STREAMING, SESSION_EVENT_RESYNC, SESSION_SNAPSHOT,
+     "the cursor cannot be served; the named snapshot is asked for"},
+    {SESSION_STREAMING, SESSION_EVENT_RECONNECT, SESSION_DRAINING,
+     "the sink wishes for what only a new connection gives"},
+    {SESSION_SNAPSHOT, SESSION_EVENT_RECEIVED, SESSION_DRAINING,
+     "the load is published, then the feed goes on from its version"},
+    {SESSION_BACKOFF, SESSION_EVENT_TIMER, SESSION_DRAINING, "the next URL's turn"},
+    {SESSION_BACKOFF, SESSION_EVENT_RETRY, SESSION_SNAPSHOT,
+     "a snapshot was cut: its rest is asked for"},
+    {SESSION_IDLE, SESSION_EVENT_FAILED, STATES_NONE, "nothing is under way"},
+    {STATES_ANY, SESSION_EVENT_FAILED, SESSION_BACKOFF, "drops what is under way, and waits"},
+    {STATES_ANY, SESSION_EVENT_STOP, SESSION_IDLE, "drops what is under way"},
+};
+
+const struct states_machine session_machine = {
+    .name = "A session: one source's feed, as the host follows it",
+    .source = "sync/session_core.c",
+    .states = state_texts,
+    .n_states = SESSION_STATES,
+    .events = event_texts,
+    .n_events = SESSION_EVENTS,
+    .ways = ways,
+    .n_ways = sizeof(ways) / sizeof(ways[0]),
+    .first = SESSION_IDLE,
+};
 
 enum session_state session_next_state(enum session_state state, enum session_event event)
 {
-    static const struct {
-        enum session_state state;
-        enum session_event event;
-        enum session_state next;
-    } ways[] = {
-        {SESSION_IDLE, SESSION_EVENT_START, SESSION_DRAINING},
-        {SESSION_DRAINING, SESSION_EVENT_DRAINED, SESSION_CONNECTING},
-        {SESSION_CONNECTING, SESSION_EVENT_HELLO, SESSION_STREAMING},
-        {SESSION_STREAMING, SESSION_EVENT_RESYNC, SESSION_SNAPSHOT},
-        {SESSION_STREAMING, SESSION_EVENT_RECONNECT, SESSION_DRAINING},
-        {SESSION_SNAPSHOT, SESSION_EVENT_RECEIVED, SESSION_DRAINING},
-        {SESSION_BACKOFF, SESSION_EVENT_TIMER, SESSION_DRAINING},
-        {SESSION_BACKOFF, SESSION_EVENT_RETRY, SESSION_SNAPSHOT},
-    };
+    const int next = states_next(&session_machine, (int)state, (int)event);
 
-    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
-        if (ways[i].state == state && ways[i].event == event)
-            return ways[i].next;
-    }
-    return next_in_trouble(state, event);
+    return next < 0 ? SESSION_STATES : (enum session_state)next;
 }
 
 const char *session_state_text(enum session_state state)
 {
-    static const char *const texts[SESSION_STATES] = {
-        [SESSION_IDLE] = "idle",
-        [SESSION_DRAINING] = "draining",
-        [SESSION_CONNECTING] = "connecting",
-        [SESSION_STREAMING] = "streaming",
-        [SESSION_SNAPSHOT] = "snapshot",
-        [SESSION_BACKOFF] = "backoff",
-    };
-
     assert((unsigned)state < SESSION_STATES);
-    return texts[state];
+    return state_texts[state];
 }
 
 uint32_t session_silence_ms(const struct session_limits *limits, uint32_t heartbeat_ms)

@@ -1,15 +1,7 @@
 /* session_core.h - what a session decides, without I/O: states, delays, limits. Pure functions.
  *
- *            start               drained              hello
- *     IDLE ---------> DRAINING ----------> CONNECTING -------> STREAMING
- *                      ^  ^  ^                 |  ^               |   |
- *                      |  |  +--timer-- BACKOFF|  |            failed |resync
- *                      |  |                ^   |failed            |   v
- *                      |  |                +---+<-----------------+  SNAPSHOT
- *                      |  |                +<------------failed----------+|
- *                      |  +------------------------received---------------+
- *     any state: stop --> IDLE               BACKOFF ----------retry---> SNAPSHOT
- *                                            STREAMING: reconnect --> DRAINING
+ * The states and what leads from one to the next are a table (session_machine); docs/states.md has
+ * its picture, printed from it.
  *
  * DRAINING: wants to connect, but what was handed over is still being made durable; the cursor that
  * a connection begins with is always the durable one.
@@ -22,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/states.h"
 
 enum session_state {
     SESSION_IDLE,       /* not started, or stopped */
@@ -47,6 +40,8 @@ enum session_event {
     SESSION_EVENTS
 };
 
+/* Its states are enum session_state, its events enum session_event. */
+extern const struct states_machine session_machine;
 /* The state after `event`; SESSION_STATES when the event cannot happen in `state` (our own
  * mistake). */
 enum session_state session_next_state(enum session_state state, enum session_event event);

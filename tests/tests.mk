@@ -48,6 +48,11 @@ test:
 	@$(FUZZ_MAKE)
 	@TEST_JOBS=$(TEST_JOBS) tests/run $(BUILD) '$(T)'
 
+# docs/states.md, printed from the state machines' own tables; a test compares the two.
+.PHONY: states
+states: $(BUILD)/tests/print_states
+	$(BUILD)/tests/print_states > docs/states.md
+
 # What `make test` takes samples of: lives of a store with random faults under readers, for SOAK_SECONDS; every bit that
 # may flip; every write at which power or the process may be lost.
 soak: $(BUILD)/tests/test_soak $(BUILD)/tests/test_damage $(BUILD)/tests/test_power_loss
