@@ -67,7 +67,7 @@ static void prune(struct feed *feed)
 {
     if (clock_boot_ms() < feed->prune_ms)
         return;
-    feed_peers_prune(feed);
+    feed_hosts_prune(feed);
     feed_shelf_prune(&feed->shelf);
     feed->prune_ms = clock_boot_ms() + FEED_PRUNE_MS;
 }
@@ -135,10 +135,10 @@ static void init_lists(struct feed *feed)
 {
     for (size_t i = 0; i < FEED_BUCKETS; i++) {
         LIST_INIT(&feed->channel_buckets[i]);
-        LIST_INIT(&feed->peer_buckets[i]);
+        LIST_INIT(&feed->host_buckets[i]);
     }
     TAILQ_INIT(&feed->channels);
-    TAILQ_INIT(&feed->peers);
+    TAILQ_INIT(&feed->hosts);
     TAILQ_INIT(&feed->timers);
     TAILQ_INIT(&feed->todo);
     TAILQ_INIT(&feed->wakes);
@@ -165,8 +165,8 @@ static void init_locks(struct feed *feed)
 static void feed_free(struct feed *feed)
 {
     feed_shelf_close(&feed->shelf);
-    while (!TAILQ_EMPTY(&feed->peers))
-        feed_peer_free(feed, TAILQ_FIRST(&feed->peers));
+    while (!TAILQ_EMPTY(&feed->hosts))
+        feed_host_free(feed, TAILQ_FIRST(&feed->hosts));
     while (!TAILQ_EMPTY(&feed->channels))
         feed_channel_free(feed, TAILQ_FIRST(&feed->channels));
     pthread_cond_destroy(&feed->shelf.ordered);

@@ -107,7 +107,7 @@ void feed_snapshot_sent(struct feed *feed, uint64_t bytes);
 int feed_ack(struct feed *feed, const struct uuid *control_plane_id, const char *host,
              const struct model_cursor *applied, uint64_t verified, struct error *err);
 
-struct feed_host {
+struct feed_host_info {
     const char *host;
     const char *agent; /* NULL: not told */
     struct uuid control_plane_id;
@@ -120,8 +120,8 @@ struct feed_host {
     int64_t age_ms; /* since its last acknowledgement, connection or disconnection */
 };
 /* Hosts that are connected, and those that were in the last 24 hours, by control plane and name. */
-int feed_hosts(struct feed *feed, struct arena *arena, struct feed_host **ret, size_t *ret_count,
-               struct error *err);
+int feed_hosts(struct feed *feed, struct arena *arena, struct feed_host_info **ret,
+               size_t *ret_count, struct error *err);
 
 /* Waits, without blocking the caller, until every connected host that may see `version` has applied
  * it, or the time is over. done() is called exactly once, from the feed thread or at once, unless

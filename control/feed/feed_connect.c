@@ -18,17 +18,17 @@ static void judge_cursor(struct follower *follower, const struct model_cursor *c
 }
 
 /* The host's former follower, if it has one, ends. */
-static void replace(struct feed_peer *peer, struct follower *follower)
+static void replace(struct feed_host *host, struct follower *follower)
 {
-    if (peer->follower != NULL) {
-        peer->follower->peer = NULL;
-        feed_follower_end(peer->follower);
+    if (host->follower != NULL) {
+        host->follower->host = NULL;
+        feed_follower_end(host->follower);
     }
-    peer->follower = follower;
-    follower->peer = peer;
+    host->follower = follower;
+    follower->host = host;
     /* A durable cursor is what the host's lookups see; one ahead of us is of no history of ours. */
-    peer->applied = follower->cursor <= follower->feed->newest ? follower->cursor : 0;
-    peer->heard_ms = clock_boot_ms();
+    host->applied = follower->cursor <= follower->feed->newest ? follower->cursor : 0;
+    host->heard_ms = clock_boot_ms();
 }
 
 static void enter(struct follower *follower, struct feed_channel *channel)
@@ -50,18 +50,18 @@ static int connect_follower(struct follower *follower, const struct follower_opt
 {
     struct feed *feed = follower->feed;
     struct feed_channel *channel;
-    struct feed_peer *peer;
+    struct feed_host *host;
 
     if (feed->stopping)
         return E_CANCELED;
     channel = feed_channel_open(feed, &options->control_plane_id);
-    peer = channel != NULL ? feed_peer_open(feed, channel, options->host) : NULL;
-    if (peer == NULL || feed_peer_set_agent(peer, options->agent) != 0)
+    host = channel != NULL ? feed_host_open(feed, channel, options->host) : NULL;
+    if (host == NULL || feed_host_set_agent(host, options->agent) != 0)
         return E_NO_MEMORY;
     judge_cursor(follower, &options->cursor);
     enter(follower, channel);
-    replace(peer, follower);
-    peer->refusing = options->refusing;
+    replace(host, follower);
+    host->refusing = options->refusing;
     return 0;
 }
 
@@ -119,9 +119,9 @@ void feed_follower_destroy(struct follower *follower)
     while (follower->pinned)
         pthread_cond_wait(&feed->unpinned, &feed->lock);
     leave(follower);
-    if (follower->peer != NULL) {
-        follower->peer->follower = NULL;
-        follower->peer->heard_ms = clock_boot_ms();
+    if (follower->host != NULL) {
+        follower->host->follower = NULL;
+        follower->host->heard_ms = clock_boot_ms();
     }
     pthread_mutex_unlock(&feed->lock);
     buffer_finish(&follower->line);

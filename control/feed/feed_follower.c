@@ -122,10 +122,10 @@ static bool cursor_needs_move(const struct follower *follower)
  * was acknowledged. */
 static bool is_awaited(const struct follower *follower)
 {
-    const struct feed_peer *peer = follower->peer;
+    const struct feed_host *host = follower->host;
 
-    return peer != NULL && peer->awaited > follower->asked && peer->applied < follower->cursor &&
-           feed_channel_reach(follower->channel, follower->position) >= peer->awaited;
+    return host != NULL && host->awaited > follower->asked && host->applied < follower->cursor &&
+           feed_channel_reach(follower->channel, follower->position) >= host->awaited;
 }
 
 static void put_heartbeat(struct follower *follower)
@@ -135,7 +135,7 @@ static void put_heartbeat(struct follower *follower)
     follower->position = feed_channel_reach(follower->channel, follower->position);
     line.heartbeat.acknowledge = is_awaited(follower);
     if (line.heartbeat.acknowledge)
-        follower->asked = follower->peer->awaited;
+        follower->asked = follower->host->awaited;
     line.heartbeat.version = follower->position;
     line.heartbeat.time_ms = clock_wall_ms();
     if (cursor_needs_move(follower))

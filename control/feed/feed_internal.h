@@ -14,7 +14,7 @@
  * One lock guards everything but the snapshot files, which have their own. It is never held during
  * a call of the repository, of wake() or of done(). What the feed thread uses meanwhile is pinned
  * (followers), checked by its generation (channels), or freed by that thread alone (channels,
- * peers).
+ * hosts).
  */
 #ifndef RS_CONTROL_FEED_INTERNAL_H
 #define RS_CONTROL_FEED_INTERNAL_H
@@ -80,7 +80,7 @@ struct feed_channel {
     struct uuid control_plane_id;
     TAILQ_HEAD(follower_list, follower) followers;
     size_t n_followers;
-    size_t n_peers;
+    size_t n_hosts;
     /* Nothing visible happened in (low, covered]; `low` is where the last segment led. */
     uint64_t low;
     uint64_t covered;
@@ -128,12 +128,12 @@ enum follower_refusal {
     REFUSAL_NAMED  /* the snapshot is there: the resync line can be written */
 };
 
-struct feed_peer;
+struct feed_host;
 
 struct follower {
     struct feed *feed;
     struct feed_channel *channel;
-    struct feed_peer *peer; /* NULL: replaced */
+    struct feed_host *host; /* NULL: replaced */
     TAILQ_ENTRY(follower) in_channel;
     TAILQ_ENTRY(follower) in_timers;
     TAILQ_ENTRY(follower) in_todo;  /* when `queued` */
@@ -187,11 +187,11 @@ void feed_timers_run(struct feed *feed);
 
 /* ---- hosts ---- */
 
-struct feed_peer {
-    LIST_ENTRY(feed_peer) in_bucket;
-    TAILQ_ENTRY(feed_peer) in_feed;
+struct feed_host {
+    LIST_ENTRY(feed_host) in_bucket;
+    TAILQ_ENTRY(feed_host) in_feed;
     struct feed_channel *channel;
-    char *host;                /* owned */
+    char *name;                /* owned */
     char *agent;               /* owned; NULL: not told */
     struct follower *follower; /* NULL: not connected */
     uint64_t applied;
@@ -203,12 +203,12 @@ struct feed_peer {
 };
 
 /* Found or made; NULL when out of memory. */
-struct feed_peer *feed_peer_open(struct feed *feed, struct feed_channel *channel, const char *host);
-int feed_peer_set_agent(struct feed_peer *peer, const char *agent);
-uint64_t feed_peer_applied(const struct feed_peer *peer);
-void feed_peer_free(struct feed *feed, struct feed_peer *peer);
+struct feed_host *feed_host_open(struct feed *feed, struct feed_channel *channel, const char *name);
+int feed_host_set_agent(struct feed_host *host, const char *agent);
+uint64_t feed_host_applied(const struct feed_host *host);
+void feed_host_free(struct feed *feed, struct feed_host *host);
 /* Feed thread, lock held: forgets hosts that did not come back, and channels without any. */
-void feed_peers_prune(struct feed *feed);
+void feed_hosts_prune(struct feed *feed);
 
 /* ---- waits ---- */
 
@@ -219,9 +219,9 @@ struct feed_waiter {
     bool asked;          /* the hosts that are not done know that somebody waits */
     void (*done)(void *context, const struct feed_wait_result *result);
     void *context;
-    size_t next; /* peers before it have applied the version */
+    size_t next; /* hosts before it have applied the version */
     size_t count;
-    struct feed_peer **peers; /* owned; pinned */
+    struct feed_host **hosts; /* owned; pinned */
 };
 
 /* Feed thread, lock held (and released in between): ends the waits that are over; all at stop. */
@@ -311,13 +311,13 @@ struct feed {
     int64_t prune_ms;  /* boot clock: next pruning */
     LIST_HEAD(feed_channel_bucket, feed_channel) channel_buckets[FEED_BUCKETS];
     TAILQ_HEAD(feed_channel_list, feed_channel) channels;
-    LIST_HEAD(feed_peer_bucket, feed_peer) peer_buckets[FEED_BUCKETS];
-    TAILQ_HEAD(feed_peer_list, feed_peer) peers;
+    LIST_HEAD(feed_host_bucket, feed_host) host_buckets[FEED_BUCKETS];
+    TAILQ_HEAD(feed_host_list, feed_host) hosts;
     TAILQ_HEAD(feed_timer_list, follower) timers; /* by line_ms */
     TAILQ_HEAD(feed_todo_list, follower) todo;
     TAILQ_HEAD(feed_wake_list, follower) wakes;
     TAILQ_HEAD(feed_waiter_list, feed_waiter) waits;
-    size_t n_peers;
+    size_t n_hosts;
     struct feed_stats stats;
     struct feed_shelf shelf;
 };

@@ -18,33 +18,33 @@
 static void waiter_free(struct feed_waiter *waiter)
 {
     for (size_t i = 0; i < waiter->count; i++)
-        waiter->peers[i]->pins--;
-    free(waiter->peers);
+        waiter->hosts[i]->pins--;
+    free(waiter->hosts);
     free(waiter);
 }
 
 static bool is_complete(struct feed_waiter *waiter)
 {
     while (waiter->next < waiter->count &&
-           feed_peer_applied(waiter->peers[waiter->next]) >= waiter->version)
+           feed_host_applied(waiter->hosts[waiter->next]) >= waiter->version)
         waiter->next++;
     return waiter->next == waiter->count;
 }
 
-/* Fills `late` (room for all) and says how many. Peers before the mark were done. */
+/* Fills `late` (room for all) and says how many. Hosts before the mark were done. */
 static size_t find_late(const struct feed_waiter *waiter, const char **late)
 {
     size_t count = 0;
 
     for (size_t i = waiter->next; i < waiter->count; i++) {
-        if (feed_peer_applied(waiter->peers[i]) < waiter->version)
-            late[count++] = waiter->peers[i]->host;
+        if (feed_host_applied(waiter->hosts[i]) < waiter->version)
+            late[count++] = waiter->hosts[i]->name;
     }
     return count;
 }
 
 /* Lock held, and released during done(); the waiter is in no list and is freed. Names are borrowed
- * from the peers, which stay pinned. Without memory for the list the caller gets counts alone. */
+ * from the hosts, which stay pinned. Without memory for the list the caller gets counts alone. */
 static void finish(struct feed *feed, struct feed_waiter *waiter)
 {
     const char **late = calloc(waiter->count + 1, sizeof(*late));
@@ -67,12 +67,12 @@ static void ask(struct feed_waiter *waiter)
 {
     waiter->asked = true;
     for (size_t i = waiter->next; i < waiter->count; i++) {
-        struct feed_peer *peer = waiter->peers[i];
+        struct feed_host *host = waiter->hosts[i];
 
-        if (peer->awaited < waiter->version)
-            peer->awaited = waiter->version;
-        if (peer->follower != NULL)
-            feed_wake(peer->follower);
+        if (host->awaited < waiter->version)
+            host->awaited = waiter->version;
+        if (host->follower != NULL)
+            feed_wake(host->follower);
     }
 }
 
@@ -149,7 +149,7 @@ static int filter_ids(struct feed *feed, uint64_t version, struct uuid *ids, siz
     return 0;
 }
 
-static size_t count_peers(struct feed *feed, const struct uuid *ids, size_t n_ids)
+static size_t count_hosts(struct feed *feed, const struct uuid *ids, size_t n_ids)
 {
     size_t count = 0;
 
@@ -161,7 +161,7 @@ static size_t count_peers(struct feed *feed, const struct uuid *ids, size_t n_id
     return count;
 }
 
-static void pin_peers(struct feed *feed, struct feed_waiter *waiter, const struct uuid *ids,
+static void pin_hosts(struct feed *feed, struct feed_waiter *waiter, const struct uuid *ids,
                       size_t n_ids)
 {
     for (size_t i = 0; i < n_ids; i++) {
@@ -172,10 +172,10 @@ static void pin_peers(struct feed *feed, struct feed_waiter *waiter, const struc
             continue;
         for (follower = TAILQ_FIRST(&channel->followers); follower != NULL;
              follower = TAILQ_NEXT(follower, in_channel)) {
-            if (follower->peer == NULL)
+            if (follower->host == NULL)
                 continue; /* replaced; its successor counts */
-            follower->peer->pins++;
-            waiter->peers[waiter->count++] = follower->peer;
+            follower->host->pins++;
+            waiter->hosts[waiter->count++] = follower->host;
         }
     }
 }
@@ -187,12 +187,12 @@ static struct feed_waiter *waiter_new(struct feed *feed, const struct uuid *ids,
 
     if (waiter == NULL)
         return NULL;
-    waiter->peers = calloc(count_peers(feed, ids, n_ids) + 1, sizeof(struct feed_peer *));
-    if (waiter->peers == NULL) {
+    waiter->hosts = calloc(count_hosts(feed, ids, n_ids) + 1, sizeof(struct feed_host *));
+    if (waiter->hosts == NULL) {
         free(waiter);
         return NULL;
     }
-    pin_peers(feed, waiter, ids, n_ids);
+    pin_hosts(feed, waiter, ids, n_ids);
     return waiter;
 }
 

@@ -7,14 +7,14 @@
 enum { METRICS_MAX_BYTES = 4 * 1024 * 1024 };
 
 /* A host that refuses comes and goes; what it refuses is what an operator must know. */
-static const char *state_of(const struct feed_host *host)
+static const char *state_of(const struct feed_host_info *host)
 {
     if (host->refusing)
         return "refusing";
     return host->connected ? "connected" : "disconnected";
 }
 
-static json_t *host_json(const struct feed_host *host)
+static json_t *host_json(const struct feed_host_info *host)
 {
     return json_pack("{s:s, s:o, s:b, s:s, s:I, s:I, s:I, s:I, s:s?}", "name", host->host,
                      "control_plane_id", json_of_uuid(&host->control_plane_id), "connected",
@@ -27,7 +27,7 @@ static json_t *host_json(const struct feed_host *host)
 int rest_host_list(struct rest_call *call)
 {
     const struct auth_identity *caller = &call->identity;
-    struct feed_host *hosts = NULL;
+    struct feed_host_info *hosts = NULL;
     size_t count = 0;
     json_t *data;
     int rc = feed_hosts(call->rest->feed, call->arena, &hosts, &count, &call->error);

@@ -373,9 +373,9 @@ static void only_connected_hosts_can_acknowledge(void **state)
     assert_int_equal(ack(&cp, "edge-1", 0), 0);
 }
 
-static struct feed_host *list(size_t expected)
+static struct feed_host_info *list(size_t expected)
 {
-    struct feed_host *hosts;
+    struct feed_host_info *hosts;
     size_t count;
 
     assert_int_equal(feed_hosts(feed, &f->arena, &hosts, &count, &err), 0);
@@ -386,7 +386,7 @@ static struct feed_host *list(size_t expected)
 static void hosts_are_listed_with_what_they_applied(void **state)
 {
     const struct model_cursor foreign = {.epoch = repo_fixture_uuid(9), .version = 1};
-    struct feed_host *hosts;
+    struct feed_host_info *hosts;
 
     (void)state;
     repo_fixture_consumer(f, &scope, "alice");
@@ -408,7 +408,7 @@ static void hosts_are_listed_with_what_they_applied(void **state)
 
 static void host_that_left_stays_listed(void **state)
 {
-    struct feed_host *hosts;
+    struct feed_host_info *hosts;
 
     (void)state;
     feed_client_disconnect(&two);
