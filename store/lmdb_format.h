@@ -10,6 +10,7 @@ enum {
     PAGE_AT_NUMBER = 0, /* u64 */
     PAGE_AT_FLAGS = 10, /* u16 */
     PAGE_AT_LOWER = 12, /* u16: where the pointers to nodes, u16 each, end */
+    PAGE_AT_UPPER = 14, /* u16: where the nodes, which fill the rest, begin */
     PAGE_HEAD_BYTES = 16,
     PAGE_BRANCH = 0x01,
     PAGE_LEAF = 0x02,

@@ -4,36 +4,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#include "base/error.h"
-#include "store/bytes.h"
-#include "store/lmdb_format.h"
-
-enum { MAX_DEPTH = 32 };
-
-static unsigned get_u16(const unsigned char *bytes)
-{
-    uint16_t value;
-
-    memcpy(&value, bytes, sizeof(value));
-    BYTES_READ_ONCE(value);
-    return value;
-}
-
-static uint32_t get_u32(const unsigned char *bytes)
-{
-    uint32_t value = bytes_get_u32(bytes);
-
-    BYTES_READ_ONCE(value);
-    return value;
-}
-
-static uint64_t get_u64(const unsigned char *bytes)
-{
-    uint64_t value = bytes_get_u64(bytes);
-
-    BYTES_READ_ONCE(value);
-    return value;
-}
+#include "store/tree_page.h"
 
 /* ---- where it begins ---- */
 
@@ -42,7 +13,7 @@ const unsigned char *tree_map_of(const void *value, size_t page_bytes)
     const unsigned char *bytes = value;
     const unsigned char *page = bytes - ((uintptr_t)bytes & (page_bytes - 1));
 
-    return page - get_u64(page + PAGE_AT_NUMBER) * page_bytes;
+    return page - tree_get_u64(page + PAGE_AT_NUMBER) * page_bytes;
 }
 
 static uint64_t txn_of_meta(const unsigned char *meta)
@@ -54,11 +25,11 @@ static int read_table(const struct tree *in, const unsigned char *table, struct 
 {
     struct tree tree = *in;
 
-    tree.root = get_u64(table + TABLE_AT_ROOT);
-    tree.spread = get_u64(table + TABLE_AT_LEAVES) + get_u64(table + TABLE_AT_OVERFLOW);
-    tree.depth = get_u16(table + TABLE_AT_DEPTH);
-    tree.integer_keys = (get_u16(table + TABLE_AT_FLAGS) & TABLE_INTEGER_KEYS) != 0;
-    if (tree.depth > MAX_DEPTH || (tree.root == UINT64_MAX) != (tree.depth == 0))
+    tree.root = tree_get_u64(table + TABLE_AT_ROOT);
+    tree.spread = tree_get_u64(table + TABLE_AT_LEAVES) + tree_get_u64(table + TABLE_AT_OVERFLOW);
+    tree.depth = tree_get_u16(table + TABLE_AT_DEPTH);
+    tree.integer_keys = (tree_get_u16(table + TABLE_AT_FLAGS) & TABLE_INTEGER_KEYS) != 0;
+    if (tree.depth > TREE_MAX_DEPTH || (tree.root == UINT64_MAX) != (tree.depth == 0))
         return E_CORRUPT;
     *ret = tree;
     return 0;
@@ -76,7 +47,7 @@ int tree_open(const unsigned char *map, size_t page_bytes, uint64_t txn_id, stru
 
     if (txn_of_meta(meta) != txn_id)
         return E_OVERTAKEN;
-    tree.pages = get_u64(meta + META_AT_LAST_PAGE) + 1;
+    tree.pages = tree_get_u64(meta + META_AT_LAST_PAGE) + 1;
     rc = read_table(&tree, meta + META_AT_UNNAMED, &tree);
     atomic_thread_fence(memory_order_acquire);
     if (txn_of_meta(meta) != txn_id)
@@ -86,96 +57,7 @@ int tree_open(const unsigned char *map, size_t page_bytes, uint64_t txn_id, stru
     return *ret_certain ? rc : 0;
 }
 
-/* ---- pages and nodes ---- */
-
-/* NULL: there is no such page, or it is of another kind. */
-static const unsigned char *page_at(const struct tree *tree, uint64_t number, unsigned kind)
-{
-    const unsigned char *page;
-
-    if (number < META_PAGES || number >= tree->pages)
-        return NULL;
-    page = tree->map + number * tree->page_bytes;
-    return (get_u16(page + PAGE_AT_FLAGS) & PAGE_KINDS) == kind ? page : NULL;
-}
-
-/* How many nodes the page has; 0: it is damaged, or the root of an empty table. */
-static size_t count_of(const struct tree *tree, const unsigned char *page)
-{
-    size_t lower = get_u16(page + PAGE_AT_LOWER);
-
-    if (lower < PAGE_HEAD_BYTES || lower > tree->page_bytes)
-        return 0;
-    return (lower - PAGE_HEAD_BYTES) / PAGE_POINTER_BYTES;
-}
-
-struct node {
-    const unsigned char *head;
-    MDB_val key;
-    size_t room; /* bytes of the page behind the key */
-};
-
-/* The i-th node of a page that has that many. */
-static bool node_at(const struct tree *tree, const unsigned char *page, size_t i, struct node *ret)
-{
-    size_t at = get_u16(page + PAGE_HEAD_BYTES + i * PAGE_POINTER_BYTES);
-    size_t key_size;
-
-    if (at > tree->page_bytes - NODE_HEAD_BYTES)
-        return false;
-    ret->head = page + at;
-    key_size = get_u16(ret->head + NODE_AT_KEY_SIZE);
-    if (key_size > tree->page_bytes - NODE_HEAD_BYTES - at)
-        return false;
-    ret->key = (MDB_val){key_size, (void *)(uintptr_t)(ret->head + NODE_HEAD_BYTES)};
-    ret->room = tree->page_bytes - NODE_HEAD_BYTES - at - key_size;
-    return true;
-}
-
-static uint64_t child_of(const struct node *node)
-{
-    return get_u32(node->head + NODE_AT_SIZE) | (uint64_t)get_u16(node->head + NODE_AT_FLAGS) << 32;
-}
-
-static int value_of(const struct tree *tree, const struct node *node, unsigned kind, MDB_val *ret)
-{
-    const unsigned char *bytes = (const unsigned char *)node->key.mv_data + node->key.mv_size;
-    size_t size = get_u32(node->head + NODE_AT_SIZE);
-    const unsigned char *page;
-    uint64_t number;
-
-    if (get_u16(node->head + NODE_AT_FLAGS) != kind)
-        return E_CORRUPT;
-    if (kind != NODE_OVERFLOW) {
-        *ret = (MDB_val){size, (void *)(uintptr_t)bytes};
-        return size <= node->room ? 0 : E_CORRUPT;
-    }
-    if (node->room < sizeof(number))
-        return E_CORRUPT;
-    number = get_u64(bytes);
-    page = page_at(tree, number, PAGE_OVERFLOW);
-    if (page == NULL || size > (tree->pages - number) * tree->page_bytes - PAGE_HEAD_BYTES)
-        return E_CORRUPT;
-    *ret = (MDB_val){size, (void *)(uintptr_t)(page + PAGE_HEAD_BYTES)};
-    return 0;
-}
-
 /* ---- searching a page ---- */
-
-static int order_of(const struct tree *tree, const MDB_val *a, const MDB_val *b)
-{
-    size_t size = a->mv_size < b->mv_size ? a->mv_size : b->mv_size;
-    int order;
-
-    if (tree->integer_keys && size >= sizeof(uint32_t)) {
-        uint32_t x = get_u32(a->mv_data);
-        uint32_t y = get_u32(b->mv_data);
-
-        return (x > y) - (x < y);
-    }
-    order = memcmp(a->mv_data, b->mv_data, size);
-    return order != 0 ? order : (a->mv_size > b->mv_size) - (a->mv_size < b->mv_size);
-}
 
 /* What is looked for: a key, or a hash behind a prefix. */
 struct wanted {
@@ -204,16 +86,16 @@ static bool hash_of(const struct wanted *wanted, const MDB_val *key, uint64_t *r
 static bool is_before(const struct tree *tree, const unsigned char *page, size_t i,
                       const struct wanted *wanted, bool behind, bool *ret_damaged)
 {
-    struct node node;
+    struct tree_node node;
     uint64_t hash;
     int order;
 
-    if (!node_at(tree, page, i, &node)) {
+    if (!tree_node_at(tree, page, i, &node)) {
         *ret_damaged = true;
         return false;
     }
     if (wanted->key.mv_data != NULL) {
-        order = order_of(tree, &node.key, &wanted->key);
+        order = tree_order(tree, &node.key, &wanted->key);
         return order < 0 || (behind && order == 0);
     }
     return !hash_of(wanted, &node.key, &hash) || hash < wanted->hash ||
@@ -305,30 +187,30 @@ static size_t search_page(const struct tree *tree, const unsigned char *page, si
 
 /* The way down to a leaf. */
 struct path {
-    const unsigned char *pages[MAX_DEPTH];
-    size_t at[MAX_DEPTH];
-    size_t counts[MAX_DEPTH];
+    const unsigned char *pages[TREE_MAX_DEPTH];
+    size_t at[TREE_MAX_DEPTH];
+    size_t counts[TREE_MAX_DEPTH];
 };
 
 static int enter(const struct tree *tree, struct path *path, unsigned level, uint64_t number)
 {
     bool leaf = level + 1 == tree->depth;
 
-    path->pages[level] = page_at(tree, number, leaf ? PAGE_LEAF : PAGE_BRANCH);
+    path->pages[level] = tree_page_at(tree, number, leaf ? PAGE_LEAF : PAGE_BRANCH);
     if (path->pages[level] == NULL)
         return E_CORRUPT;
-    path->counts[level] = count_of(tree, path->pages[level]);
+    path->counts[level] = tree_page_count(tree, path->pages[level]);
     return path->counts[level] > 0 ? 0 : E_CORRUPT;
 }
 
 /* The child that path->at[level] says. */
 static int follow(const struct tree *tree, const struct path *path, unsigned level, uint64_t *ret)
 {
-    struct node node;
+    struct tree_node node;
 
-    if (!node_at(tree, path->pages[level], path->at[level], &node))
+    if (!tree_node_at(tree, path->pages[level], path->at[level], &node))
         return E_CORRUPT;
-    *ret = child_of(&node);
+    *ret = tree_node_child(&node);
     return 0;
 }
 
@@ -341,14 +223,14 @@ static int descend(const struct tree *tree, struct path *path, unsigned level,
     size_t count = path->counts[level];
     bool damaged = false;
     size_t at = search_page(tree, page, 1, count, wanted, true, &damaged) - 1;
-    struct node node;
+    struct tree_node node;
 
     if (damaged)
         return E_CORRUPT;
     path->at[level] = at;
-    if (at > 0 && node_at(tree, page, at, &node))
+    if (at > 0 && tree_node_at(tree, page, at, &node))
         (void)hash_of(wanted, &node.key, &wanted->low); /* else what is known stays right */
-    if (at + 1 < count && node_at(tree, page, at + 1, &node))
+    if (at + 1 < count && tree_node_at(tree, page, at + 1, &node))
         (void)hash_of(wanted, &node.key, &wanted->high);
     set_share(wanted);
     return follow(tree, path, level, ret);
@@ -377,7 +259,7 @@ static int next_leaf(const struct tree *tree, struct path *path)
 }
 
 /* The first node at or behind what is wanted. */
-static int find(const struct tree *tree, struct wanted *wanted, struct node *ret)
+static int find(const struct tree *tree, struct wanted *wanted, struct tree_node *ret)
 {
     unsigned leaf = tree->depth - 1;
     uint64_t number = tree->root;
@@ -402,25 +284,22 @@ static int find(const struct tree *tree, struct wanted *wanted, struct node *ret
         rc = next_leaf(tree, &path);
     if (rc != 0)
         return rc;
-    return !damaged && node_at(tree, path.pages[leaf], path.at[leaf], ret) ? 0 : E_CORRUPT;
-}
-
-static int value_of_pair(const struct tree *tree, const struct node *node, MDB_val *ret)
-{
-    unsigned kind = get_u16(node->head + NODE_AT_FLAGS);
-
-    return kind <= NODE_OVERFLOW ? value_of(tree, node, kind, ret) : E_CORRUPT;
+    /* A leaf that is not where it belongs must not lead back. */
+    return !is_before(tree, path.pages[leaf], path.at[leaf], wanted, false, &damaged) && !damaged &&
+                   tree_node_at(tree, path.pages[leaf], path.at[leaf], ret)
+               ? 0
+               : E_CORRUPT;
 }
 
 int tree_seek_hash(const struct tree *tree, unsigned char prefix, uint64_t hash, MDB_val *ret)
 {
     struct wanted wanted = {.prefix = prefix, .hash = hash, .high = UINT64_MAX};
-    struct node node;
+    struct tree_node node;
     int rc;
 
     set_share(&wanted);
     rc = find(tree, &wanted, &node);
-    return rc == 0 ? value_of_pair(tree, &node, ret) : rc;
+    return rc == 0 ? tree_node_pair(tree, &node, ret) : rc;
 }
 
 /* How many of the table's pages lie between two hashes; the lower halves count for nothing. */
@@ -455,41 +334,41 @@ void tree_fetch(const struct tree *tree, uint64_t page)
 int tree_seek(const struct tree *tree, MDB_val key, MDB_val *ret_key, MDB_val *ret)
 {
     struct wanted wanted = {.key = key};
-    struct node node;
+    struct tree_node node;
     int rc = find(tree, &wanted, &node);
 
     if (rc == 0)
-        rc = value_of_pair(tree, &node, ret);
+        rc = tree_node_pair(tree, &node, ret);
     if (rc == 0)
         *ret_key = node.key;
     return rc;
 }
 
-static int find_exactly(const struct tree *tree, const MDB_val *key, struct node *ret)
+static int find_exactly(const struct tree *tree, const MDB_val *key, struct tree_node *ret)
 {
     struct wanted wanted = {.key = *key};
     int rc = find(tree, &wanted, ret);
 
-    return rc == 0 && order_of(tree, &ret->key, key) != 0 ? E_NOT_FOUND : rc;
+    return rc == 0 && tree_order(tree, &ret->key, key) != 0 ? E_NOT_FOUND : rc;
 }
 
 int tree_get(const struct tree *tree, MDB_val key, MDB_val *ret)
 {
-    struct node node;
+    struct tree_node node;
     int rc = find_exactly(tree, &key, &node);
 
-    return rc == 0 ? value_of_pair(tree, &node, ret) : rc;
+    return rc == 0 ? tree_node_pair(tree, &node, ret) : rc;
 }
 
 int tree_open_named(const struct tree *unnamed, const char *name, struct tree *ret)
 {
     const MDB_val key = {strlen(name), (void *)(uintptr_t)name};
-    struct node node;
+    struct tree_node node;
     MDB_val table;
     int rc = find_exactly(unnamed, &key, &node);
 
     if (rc == 0)
-        rc = value_of(unnamed, &node, NODE_TABLE, &table);
+        rc = tree_node_value(unnamed, &node, NODE_TABLE, &table);
     if (rc != 0)
         return rc;
     return table.mv_size == TABLE_BYTES ? read_table(unnamed, table.mv_data, ret) : E_CORRUPT;

@@ -9,6 +9,32 @@
  * The pages are those of LMDB's data format 1 (lmdb 0.9: mdb.c, "Page Headers", "Nodes"), which
  * env_check_file() has made sure of. LMDB's transaction keeps them as they are; what a transaction
  * means stays its matter. All reading, no locks, no memory; any thread.
+ *
+ * Two ways through a table:
+ *
+ *   - tree_get(), tree_seek(): one descent, as little as a lookup needs. A pair that was found is
+ *     where the search led, at or behind the key that was asked for; whether it is the right one
+ *     its contents must tell (a checksum, an id). "Not found" proves nothing: a flipped bit may
+ *     have led elsewhere.
+ *   - struct tree_walk: pair after pair. Each page on the way is checked in whole (its number, its
+ *     kind, nodes without gaps, keys in order and between those of the pages above), and each key
+ *     is greater than the one before. So no damage makes a walk go in circles, and one flipped bit
+ *     makes it leave no pair out: it ends with E_CORRUPT, or shows another key or value in the
+ *     pair's place. What a whole walk did not show, while all that it did show was right, is not
+ *     there.
+ *
+ *         struct tree_walk walk;
+ *         int rc;
+ *
+ *         for (rc = tree_walk_begin(&walk, &tree, from); rc == 0; rc = tree_walk_next(&walk))
+ *             use(walk.key, walk.value);
+ *         return rc == E_NOT_FOUND ? 0 : rc;
+ *
+ * Whoever does the steps by himself (a walk over many transactions) begins anew behind the last
+ * key that he saw: tree_walk_begin() from that key, then tree_walk_next() if it is there still.
+ *
+ * Only what is committed stands in the map: within a write transaction this is the version that it
+ * began with.
  */
 #ifndef RS_STORE_TREE_H
 #define RS_STORE_TREE_H
@@ -29,6 +55,21 @@ struct tree {
     bool integer_keys; /* u32 in host order */
 };
 
+enum { TREE_MAX_DEPTH = 32, TREE_KEY_MAX_BYTES = 511 };
+
+/* A place in a table; key and value are borrowed from the map. */
+struct tree_walk {
+    MDB_val key;
+    MDB_val value;
+
+    struct tree tree; /* from here on the walk's own */
+    const unsigned char *pages[TREE_MAX_DEPTH];
+    size_t at[TREE_MAX_DEPTH];
+    size_t counts[TREE_MAX_DEPTH];
+    unsigned char former[TREE_KEY_MAX_BYTES]; /* a copy of `key`, which its page may lose */
+    size_t former_size;
+};
+
 /* Where LMDB's map begins, from a small value in it and the size of its pages. */
 const unsigned char *tree_map_of(const void *value, size_t page_bytes);
 
@@ -45,6 +86,13 @@ int tree_open_named(const struct tree *unnamed, const char *name, struct tree *r
 int tree_get(const struct tree *tree, MDB_val key, MDB_val *ret);
 /* The first pair at or behind `key`. */
 int tree_seek(const struct tree *tree, MDB_val key, MDB_val *ret_key, MDB_val *ret);
+/* The first pair at or behind `from`; an empty key is before all. E_NOT_FOUND: there is none.
+ * E_CORRUPT: the table cannot be read from here on. Pairs that are tables themselves have those
+ * bytes as value. */
+int tree_walk_begin(struct tree_walk *walk, const struct tree *tree, MDB_val from);
+/* The next pair; codes as above, after which the walk has ended. */
+int tree_walk_next(struct tree_walk *walk);
+
 /* The value of the first key at or behind that of `prefix` and `hash`, big-endian. Of keys that
  * begin with `prefix` all have this form. */
 int tree_seek_hash(const struct tree *tree, unsigned char prefix, uint64_t hash, MDB_val *ret);

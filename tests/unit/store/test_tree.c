@@ -251,6 +251,97 @@ static void empty_table_has_nothing(void **state)
     mdb_txn_abort(txn);
 }
 
+/* ---- walking ---- */
+
+/* From `from` to the end, beside LMDB's own cursor. */
+static void walk_as_lmdb(const struct tree *tree, MDB_cursor *cursor, MDB_val from)
+{
+    struct tree_walk walk;
+    MDB_val key = from;
+    MDB_val value;
+    int theirs = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    int ours = tree_walk_begin(&walk, tree, from);
+
+    while (theirs == 0) {
+        assert_int_equal(ours, 0);
+        assert_int_equal(walk.key.mv_size, key.mv_size);
+        assert_memory_equal(walk.key.mv_data, key.mv_data, key.mv_size);
+        assert_int_equal(walk.value.mv_size, value.mv_size);
+        assert_memory_equal(walk.value.mv_data, value.mv_data, value.mv_size);
+        theirs = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+        ours = tree_walk_next(&walk);
+    }
+    assert_int_equal(theirs, MDB_NOTFOUND);
+    assert_int_equal(ours, E_NOT_FOUND);
+}
+
+static void walk_shows_what_lmdb_shows(void **state)
+{
+    static const size_t counts[] = {1, 2, 50, 5000, 40000};
+
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+        unsigned char from[HASH_KEY_BYTES];
+        MDB_cursor *cursor;
+        struct tree named;
+        struct tree tree;
+        MDB_txn *txn;
+
+        make(counts[i]);
+        txn = begin();
+        tree = open_tree(txn);
+        assert_int_equal(mdb_cursor_open(txn, unnamed, &cursor), 0);
+        for (unsigned j = 0; j < 16; j++) {
+            hash_key((uint64_t)j << 60, from);
+            walk_as_lmdb(&tree, cursor, val(from, sizeof(from)));
+        }
+        walk_as_lmdb(&tree, cursor, val("a", 1)); /* with the names of tables */
+        mdb_cursor_close(cursor);
+        assert_int_equal(tree_open_named(&tree, "numbers", &named), 0);
+        assert_int_equal(mdb_cursor_open(txn, numbers, &cursor), 0);
+        for (uint32_t number = 0; number < 3 * NUMBERS; number += 100)
+            walk_as_lmdb(&named, cursor, val(&number, sizeof(number)));
+        mdb_cursor_close(cursor);
+        mdb_txn_abort(txn);
+        assert_int_equal(teardown(state), 0);
+        assert_int_equal(setup(state), 0);
+    }
+}
+
+/* Deleting and putting again leaves pages as LMDB keeps them, not as a load packs them. */
+static void walk_shows_what_lmdb_shows_after_changes(void **state)
+{
+    enum { COUNT = 3000, ROUNDS = 12, CHANGES = 1500 };
+    unsigned char from[1] = {PREFIX};
+    uint64_t n = 0;
+
+    (void)state;
+    make(COUNT);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        MDB_cursor *cursor;
+        struct tree tree;
+        MDB_txn *txn;
+
+        assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
+        for (unsigned i = 0; i < CHANGES; i++) {
+            unsigned char bytes[HASH_KEY_BYTES + 300] = {0};
+            MDB_val key = val(bytes, HASH_KEY_BYTES);
+
+            hash_key(mix(mix(++n) % COUNT + 1), bytes);
+            if (mix(n + 1) % 2 == 0)
+                put(txn, unnamed, key, val(bytes, mix(n) % sizeof(bytes)));
+            else
+                (void)mdb_del(txn, unnamed, &key, NULL); /* it may be gone */
+        }
+        assert_int_equal(mdb_txn_commit(txn), 0);
+        txn = begin();
+        tree = open_tree(txn);
+        assert_int_equal(mdb_cursor_open(txn, unnamed, &cursor), 0);
+        walk_as_lmdb(&tree, cursor, val(from, sizeof(from)));
+        mdb_cursor_close(cursor);
+        mdb_txn_abort(txn);
+    }
+}
+
 /* ---- guesses ---- */
 
 enum { LOADED = 2048 };
@@ -459,6 +550,73 @@ static void flipped_bits_of_pages_stay_inside_the_file(void **state)
     free(copy.bytes);
 }
 
+/* Steps from key to key through the damaged copy end, and with a "no more" only if nothing was left
+ * out. */
+static void walk_damaged(const struct copy *copy, size_t expected)
+{
+    struct tree_walk walk;
+    size_t count = 0;
+    struct tree tree;
+    bool certain;
+    int rc;
+
+    assert_int_equal(tree_open(copy->bytes, copy->page_bytes, copy->txn_id, &tree, &certain), 0);
+    for (rc = tree_walk_begin(&walk, &tree, val("", 0)); rc == 0; rc = tree_walk_next(&walk)) {
+        expect_inside(copy, 0, &walk.value);
+        assert_true(++count <= expected);
+    }
+    if (rc == E_NOT_FOUND)
+        assert_int_equal(count, expected);
+    else
+        assert_int_equal(rc, E_CORRUPT);
+}
+
+/* Seeking behind each key that was found, as a walk over many transactions does, ends too. */
+static void seek_damaged(const struct copy *copy, size_t expected)
+{
+    unsigned char from[TREE_KEY_MAX_BYTES + 1] = {PREFIX};
+    size_t size = 1;
+    size_t count = 0;
+    struct tree tree;
+    bool certain;
+    MDB_val value;
+    MDB_val key;
+
+    assert_int_equal(tree_open(copy->bytes, copy->page_bytes, copy->txn_id, &tree, &certain), 0);
+    while (tree_seek(&tree, val(from, size), &key, &value) == 0) {
+        assert_true(++count <= expected);
+        assert_true(key.mv_size < sizeof(from));
+        memcpy(from, key.mv_data, key.mv_size);
+        from[key.mv_size] = 0;
+        size = key.mv_size + 1;
+    }
+}
+
+static void no_flipped_bit_makes_steps_go_in_circles_or_leave_a_pair_out(void **state)
+{
+    enum { COUNT = 400, STEP = 37 };
+    const size_t step = getenv("REALMSTORE_SOAK") != NULL ? 1 : STEP;
+    struct copy copy;
+
+    (void)state;
+    make(COUNT);
+    copy_file(&copy);
+    for (size_t page = META_PAGES; page < copy.size / copy.page_bytes; page++) {
+        unsigned char *bytes = copy.bytes + page * copy.page_bytes;
+        unsigned flags = bytes_get_u16(bytes + PAGE_AT_FLAGS);
+
+        if (flags != PAGE_BRANCH && flags != PAGE_LEAF)
+            continue;
+        for (size_t bit = page % step; bit < copy.page_bytes * 8; bit += step) {
+            bytes[bit / 8] ^= (unsigned char)(1u << bit % 8);
+            walk_damaged(&copy, COUNT + 1); /* with the name of the other table */
+            seek_damaged(&copy, 2 * (size_t)COUNT);
+            bytes[bit / 8] ^= (unsigned char)(1u << bit % 8);
+        }
+    }
+    free(copy.bytes);
+}
+
 static void pages_of_rubbish_stay_inside_the_file(void **state)
 {
     struct copy copy;
@@ -491,6 +649,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(uneven_hashes_are_found_too, setup, teardown),
         cmocka_unit_test_setup_teardown(named_table_with_integer_keys, setup, teardown),
         cmocka_unit_test_setup_teardown(empty_table_has_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(walk_shows_what_lmdb_shows, setup, teardown),
+        cmocka_unit_test_setup_teardown(walk_shows_what_lmdb_shows_after_changes, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            no_flipped_bit_makes_steps_go_in_circles_or_leave_a_pair_out, setup, teardown),
         cmocka_unit_test_setup_teardown(loaded_values_are_where_others_let_expect, setup, teardown),
         cmocka_unit_test_setup_teardown(guess_is_a_page_of_the_file_or_none, setup, teardown),
         cmocka_unit_test_setup_teardown(later_commits_are_told, setup, teardown),
