@@ -74,7 +74,7 @@ tsan:
 # ---- lint ----
 
 C_FILES := $(wildcard base/*.[ch] store/*.[ch] sync/*.[ch] agent/*.[ch] control/*.[ch] control/*/*.[ch] control/*/*/*.[ch] tools/*.[ch] \
-             gateway/nginx/*.[ch] \
+             gateway/*/*.[ch] \
              include/*.h docs/examples/*.c bench/*.[ch] bench/lib/*.[ch] tests/unit/*/*.[ch] tests/lib/*.[ch] tests/interpose/*.[ch] tests/helpers/*.[ch] tests/fuzz/*.[ch])
 
 lint:
@@ -106,7 +106,7 @@ $(BUILD)/tests/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(call archives,agent co
 	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS_agent) $(LIBS_control)
 
 # The NGINX module's parsers, which need NGINX's headers and no NGINX.
-$(BUILD)/tests/fuzz_gateway: $(patsubst %,$(BUILD)/obj/gateway/nginx/realm_auth_%.o,args json answer consumer)
+$(BUILD)/tests/fuzz_gateway: $(patsubst %,$(BUILD)/obj/gateway/nginx/realm_auth_%.o,args json answer consumer) $(GATEWAY_CORE_OBJ)
 $(BUILD)/obj/tests/fuzz/fuzz_gateway.o: $(NGINX_CONFIGURED)
 $(BUILD)/obj/tests/fuzz/fuzz_gateway.o: ALL_CPPFLAGS += $(NGINX_CPPFLAGS)
 $(BUILD)/obj/tests/fuzz/fuzz_gateway.o: ALL_CFLAGS += -Wno-cast-qual

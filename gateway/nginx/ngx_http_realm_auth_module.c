@@ -80,63 +80,26 @@ static realm_auth_ctx_t *begin_pass(ngx_http_request_t *r)
 
 /* ---- deciding ---- */
 
-static realm_auth_status_t judge_stale(const realm_auth_loc_conf_t *conf,
-                                       const realm_auth_consumer_t *answer)
-{
-    if (conf->on_stale != REALM_AUTH_SERVE)
-        return REALM_AUTH_STALE_DENIED;
-    return answer->id.len > 0 ? REALM_AUTH_STALE : REALM_AUTH_UNKNOWN;
-}
-
-static realm_auth_status_t judge(const realm_auth_loc_conf_t *conf, int answer,
-                                 const realm_auth_consumer_t *consumer)
-{
-    switch (answer) {
-    case RS_FOUND:
-        return REALM_AUTH_FOUND;
-    case RS_NOT_FOUND:
-        return REALM_AUTH_UNKNOWN;
-    case RS_STALE:
-        return judge_stale(conf, consumer);
-    default:
-        return REALM_AUTH_ERROR;
-    }
-}
-
 static ngx_uint_t has_required_group(const realm_auth_loc_conf_t *conf,
                                      const realm_auth_consumer_t *consumer)
 {
-    const ngx_str_t *required;
+    const ngx_array_t *required = conf->require_groups;
 
-    if (conf->require_groups == NULL)
-        return 1;
-    required = conf->require_groups->elts;
-    for (ngx_uint_t i = 0; i < conf->require_groups->nelts; i++) {
-        for (ngx_uint_t j = 0; j < consumer->n_groups; j++) {
-            if (required[i].len == consumer->groups[j].len &&
-                ngx_memcmp(required[i].data, consumer->groups[j].data, required[i].len) == 0)
-                return 1;
-        }
-    }
-    return 0;
+    return required == NULL ||
+           gate_has_group(required->elts, required->nelts, consumer->groups, consumer->n_groups);
 }
 
-static ngx_uint_t is_accepted(realm_auth_status_t status)
-{
-    return status == REALM_AUTH_FOUND || status == REALM_AUTH_ASKED || status == REALM_AUTH_STALE;
-}
-
-static void settle(realm_auth_ctx_t *ctx, realm_auth_status_t status)
+static void settle(realm_auth_ctx_t *ctx, enum gate_verdict status)
 {
     ctx->status = status;
     ctx->known = 1;
 }
 
-static void accept_consumer(ngx_http_request_t *r, realm_auth_ctx_t *ctx,
-                            realm_auth_status_t status, const realm_auth_consumer_t *consumer)
+static void accept_consumer(ngx_http_request_t *r, realm_auth_ctx_t *ctx, enum gate_verdict status,
+                            const realm_auth_consumer_t *consumer)
 {
     ctx->consumer = *consumer;
-    settle(ctx, has_required_group(realm_auth_conf(r), consumer) ? status : REALM_AUTH_FORBIDDEN);
+    settle(ctx, has_required_group(realm_auth_conf(r), consumer) ? status : GATE_FORBIDDEN);
 }
 
 /* The anonymous consumer stands in where there is no valid key; not where the store cannot tell. */
@@ -146,15 +109,15 @@ static void stand_in(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
     realm_auth_consumer_t consumer;
     int rc;
 
-    if (anonymous == NULL || realm_auth_code(ctx->status) != NGX_HTTP_UNAUTHORIZED)
+    if (anonymous == NULL || gate_verdict_code(ctx->status) != NGX_HTTP_UNAUTHORIZED)
         return;
     rc =
         realm_auth_store_find(r->pool, ngx_http_get_module_main_conf(r, ngx_http_realm_auth_module),
                               anonymous, &consumer);
     if (rc == RS_FOUND)
-        accept_consumer(r, ctx, REALM_AUTH_ANONYMOUS, &consumer);
+        accept_consumer(r, ctx, GATE_ANONYMOUS, &consumer);
     else
-        settle(ctx, rc == RS_NOT_FOUND ? REALM_AUTH_NO_ANONYMOUS : REALM_AUTH_ERROR);
+        settle(ctx, rc == RS_NOT_FOUND ? GATE_NO_ANONYMOUS : GATE_ERROR);
 }
 
 static void on_asked(ngx_http_request_t *r, int answer, const realm_auth_consumer_t *consumer)
@@ -163,24 +126,22 @@ static void on_asked(ngx_http_request_t *r, int answer, const realm_auth_consume
 
     ctx->waiting = 0;
     if (answer == RS_FOUND)
-        accept_consumer(r, ctx, REALM_AUTH_ASKED, consumer);
-    else if (answer == RS_NOT_FOUND || !ctx->was_stale)
-        settle(ctx, REALM_AUTH_UNKNOWN);
+        accept_consumer(r, ctx, GATE_ASKED, consumer);
     else
-        settle(ctx, REALM_AUTH_STALE_DENIED);
+        settle(ctx, gate_verdict_of_answer(answer, ctx->was_stale));
 }
 
 /* NGX_OK: settled. NGX_DONE: the control plane is being asked. */
 static ngx_int_t look_up(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
 {
     const realm_auth_loc_conf_t *conf = realm_auth_conf(r);
-    realm_auth_status_t status;
+    enum gate_verdict status;
     realm_auth_consumer_t consumer;
     int answer = realm_auth_store_look_up(
         r->pool, ngx_http_get_module_main_conf(r, ngx_http_realm_auth_module), conf->sources,
         &ctx->key, &consumer);
 
-    if (conf->on_stale == REALM_AUTH_ASK && (answer == RS_NOT_FOUND || answer == RS_STALE)) {
+    if (gate_verdict_asks(answer, conf->on_stale)) {
         ctx->was_stale = answer == RS_STALE;
         if (realm_auth_ask(r, &ctx->key, on_asked) == NGX_OK) {
             ctx->waiting = 1;
@@ -191,8 +152,8 @@ static ngx_int_t look_up(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
         ctx->consumer.age_ms = consumer.age_ms;
         ctx->answered = 1;
     }
-    status = judge(conf, answer, &consumer);
-    if (is_accepted(status))
+    status = gate_verdict_of_lookup(answer, answer >= 0 && consumer.id.len > 0, conf->on_stale);
+    if (gate_verdict_has_consumer(status))
         accept_consumer(r, ctx, status, &consumer);
     else
         settle(ctx, status);
@@ -222,7 +183,7 @@ static ngx_int_t identify(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
     ngx_int_t rc;
 
     if (is_free_preflight(r)) {
-        settle(ctx, REALM_AUTH_PREFLIGHT);
+        settle(ctx, GATE_PREFLIGHT);
         return NGX_OK;
     }
     rc = take_key(r, ctx);
@@ -230,7 +191,7 @@ static ngx_int_t identify(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
         return realm_auth_body_read(r, ctx);
     if (rc != NGX_OK)
         return rc;
-    if (ctx->status == REALM_AUTH_UNDECIDED)
+    if (ctx->status == GATE_UNDECIDED)
         return look_up(r, ctx);
     settle(ctx, ctx->status);
     return NGX_OK;
@@ -238,10 +199,7 @@ static ngx_int_t identify(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
 
 static ngx_int_t decide(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
 {
-    if (is_accepted(ctx->status) || ctx->status == REALM_AUTH_ANONYMOUS ||
-        ctx->status == REALM_AUTH_PREFLIGHT)
-        return NGX_OK;
-    return realm_auth_refuse(r, ctx);
+    return gate_verdict_lets_in(ctx->status) ? NGX_OK : realm_auth_refuse(r, ctx);
 }
 
 /* NGINX has no access phase for subrequests. One that would be let in by `satisfy any` is let be,

@@ -21,15 +21,25 @@
 
 #include <realmstore.h>
 
+#include "gateway/core/args.h"
+#include "gateway/core/identity.h"
+#include "gateway/core/refusal.h"
+#include "gateway/core/verdict.h"
+
 extern ngx_module_t ngx_http_realm_auth_module;
 
-/* ---- configuration ---- */
+ngx_inline static struct gate_text realm_auth_text(const ngx_str_t *text)
+{
+    return (struct gate_text){(const char *)text->data, text->len};
+}
 
-typedef enum {
-    REALM_AUTH_SERVE, /* a stale answer is as good as a current one */
-    REALM_AUTH_DENY,  /* a stale answer is a no */
-    REALM_AUTH_ASK    /* misses and stale answers are asked for; DENY when nobody answers */
-} realm_auth_on_stale_t;
+/* What NGINX takes without const, and does not write. */
+ngx_inline static ngx_str_t realm_auth_str(struct gate_text text)
+{
+    return (ngx_str_t){text.size, (u_char *)(uintptr_t)text.data};
+}
+
+/* ---- configuration ---- */
 
 typedef struct {
     ngx_str_t store_dir;  /* len 0: no realm_store */
@@ -49,7 +59,7 @@ typedef struct {
 
 typedef struct {
     ngx_flag_t enable;
-    ngx_array_t *key_names; /* of ngx_str_t */
+    ngx_array_t *key_names; /* of struct gate_text */
     ngx_flag_t in_header;
     ngx_flag_t in_query;
     ngx_flag_t in_body;
@@ -59,10 +69,10 @@ typedef struct {
     ngx_flag_t run_on_preflight;
     ngx_str_t realm;            /* as configured */
     ngx_str_t www_authenticate; /* the header's value made of it */
-    ngx_uint_t on_stale;
+    ngx_uint_t on_stale;        /* enum gate_on_stale */
     ngx_msec_t ask_timeout;
-    ngx_str_t ask_sources;       /* `sources` as a question names them; REALM_AUTH_ASK alone */
-    ngx_array_t *require_groups; /* of ngx_str_t; NULL: none */
+    ngx_str_t ask_sources;       /* `sources` as a question names them; GATE_STALE_ASK alone */
+    ngx_array_t *require_groups; /* of struct gate_text; NULL: none */
     realm_auth_anonymous_t *anonymous; /* shared by all that inherit it; NULL: none */
 } realm_auth_loc_conf_t;
 
@@ -73,23 +83,6 @@ char *realm_auth_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child);
 
 /* ---- one request ---- */
 
-/* What is known about a request; $realm_auth_status has a word for each. */
-typedef enum {
-    REALM_AUTH_UNDECIDED,
-    REALM_AUTH_FOUND,
-    REALM_AUTH_ASKED,        /* found by the control plane, which was asked */
-    REALM_AUTH_STALE,        /* served although it is older than the realm allows */
-    REALM_AUTH_ANONYMOUS,    /* no valid key; the anonymous consumer stands in */
-    REALM_AUTH_PREFLIGHT,    /* OPTIONS, let through without a look */
-    REALM_AUTH_MISSING,      /* no key, or an empty one */
-    REALM_AUTH_DUPLICATE,    /* more than one key of one name */
-    REALM_AUTH_UNKNOWN,      /* nobody's key, or an expired one */
-    REALM_AUTH_STALE_DENIED, /* whatever the answer was, it is too old */
-    REALM_AUTH_NO_ANONYMOUS, /* the anonymous consumer does not exist */
-    REALM_AUTH_FORBIDDEN,    /* none of the groups that realm_auth_require_group names */
-    REALM_AUTH_ERROR         /* the store cannot tell */
-} realm_auth_status_t;
-
 /* A consumer, copied out of the store. Strings end with a NUL behind their length; an empty one is
  * a member that there is none of. */
 typedef struct {
@@ -98,7 +91,7 @@ typedef struct {
     ngx_str_t custom_id;
     ngx_str_t credential_id;
     ngx_str_t realm_name;
-    ngx_str_t *groups;
+    struct gate_text *groups;
     ngx_uint_t n_groups;
     ngx_str_t groups_text; /* separated by a comma and a space */
     int64_t age_ms;        /* of the answer; -1: not known */
@@ -106,15 +99,15 @@ typedef struct {
 
 typedef struct {
     ngx_http_request_t *request;
-    realm_auth_status_t status;
+    enum gate_verdict status;
     realm_auth_consumer_t consumer;
     ngx_str_t key;
-    const ngx_str_t *key_name; /* NULL: no key was found; borrowed from the configuration */
-    ngx_str_t body_text;       /* the request's body, when a key was looked for in it */
-    ngx_buf_t *answer_body;    /* of a refusal, once its headers are sent */
-    unsigned waiting : 1;      /* for the request's body, or an answer to a question */
-    unsigned known : 1;        /* `status` is what there is to know; headers may be set */
-    unsigned was_stale : 1;    /* what the store answered, when the control plane is asked */
+    const struct gate_text *key_name; /* NULL: no key was found; borrowed from the configuration */
+    ngx_str_t body_text;              /* the request's body, when a key was looked for in it */
+    ngx_buf_t *answer_body;           /* of a refusal, once its headers are sent */
+    unsigned waiting : 1;             /* for the request's body, or an answer to a question */
+    unsigned known : 1;               /* `status` is what there is to know; headers may be set */
+    unsigned was_stale : 1;           /* what the store answered, when the control plane is asked */
     unsigned body_is_read : 1;
     unsigned body_edited : 1; /* the key was taken out of it */
     unsigned kept : 1;        /* the key was found by an earlier pass, see begin_pass() */
@@ -131,33 +124,26 @@ ngx_inline static realm_auth_loc_conf_t *realm_auth_conf(ngx_http_request_t *r)
     return ngx_http_get_module_loc_conf(r, ngx_http_realm_auth_module);
 }
 
-/* ---- realm_auth_args.c: text of the form name=value&name=value ---- */
+/* ---- realm_auth_args.c: gateway/core/args.h in a pool's memory ---- */
 
-typedef enum {
-    REALM_AUTH_VALUE_NONE,
-    REALM_AUTH_VALUE_STRING,
-    REALM_AUTH_VALUE_OTHER,   /* there, but no string: looked for no further under this name */
-    REALM_AUTH_VALUE_REPEATED /* more than one */
-} realm_auth_value_t;
-
-/* Looks for the parameter `name`. Its decoded value goes to *ret when there is exactly one that has
- * a value. NGX_ERROR: no memory. */
-ngx_int_t realm_auth_args_find(ngx_pool_t *pool, const ngx_str_t *args, const ngx_str_t *name,
-                               realm_auth_value_t *ret_kind, ngx_str_t *ret);
+/* Looks for the parameter `name`; the decoded value of GATE_VALUE_STRING goes to *ret. NGX_ERROR:
+ * no memory. */
+ngx_int_t realm_auth_args_find(ngx_pool_t *pool, const ngx_str_t *args, struct gate_text name,
+                               enum gate_value *ret_kind, ngx_str_t *ret);
 /* Writes `args` without the parameters called `name` to *ret, which has the input's memory when
  * there are none. */
-ngx_int_t realm_auth_args_cut(ngx_pool_t *pool, const ngx_str_t *args, const ngx_str_t *name,
+ngx_int_t realm_auth_args_cut(ngx_pool_t *pool, const ngx_str_t *args, struct gate_text name,
                               ngx_str_t *ret);
 /* The same, but their values become "***". */
-ngx_int_t realm_auth_args_mask(ngx_pool_t *pool, const ngx_str_t *args, const ngx_str_t *name,
+ngx_int_t realm_auth_args_mask(ngx_pool_t *pool, const ngx_str_t *args, struct gate_text name,
                                ngx_str_t *ret);
 
 /* ---- realm_auth_json.c: the same for the members of a JSON object ---- */
 
 /* A text that is no JSON object has no members. Arrays and objects count as repeated. */
-ngx_int_t realm_auth_json_find(ngx_pool_t *pool, const ngx_str_t *text, const ngx_str_t *name,
-                               realm_auth_value_t *ret_kind, ngx_str_t *ret);
-ngx_int_t realm_auth_json_cut(ngx_pool_t *pool, const ngx_str_t *text, const ngx_str_t *name,
+ngx_int_t realm_auth_json_find(ngx_pool_t *pool, const ngx_str_t *text, struct gate_text name,
+                               enum gate_value *ret_kind, ngx_str_t *ret);
+ngx_int_t realm_auth_json_cut(ngx_pool_t *pool, const ngx_str_t *text, struct gate_text name,
                               ngx_str_t *ret);
 
 /* ---- realm_auth_body.c ---- */
@@ -167,8 +153,8 @@ ngx_uint_t realm_auth_body_is_wanted(ngx_http_request_t *r, const realm_auth_ctx
 /* Reads it and runs the phases again from the current one. What the phase's handler has to return:
  * NGX_DONE, or an error's code. */
 ngx_int_t realm_auth_body_read(ngx_http_request_t *r, realm_auth_ctx_t *ctx);
-ngx_int_t realm_auth_body_find(ngx_http_request_t *r, realm_auth_ctx_t *ctx, const ngx_str_t *name,
-                               realm_auth_value_t *ret_kind, ngx_str_t *ret);
+ngx_int_t realm_auth_body_find(ngx_http_request_t *r, realm_auth_ctx_t *ctx, struct gate_text name,
+                               enum gate_value *ret_kind, ngx_str_t *ret);
 /* Takes the key that was found out of the body, wherever it was found. */
 ngx_int_t realm_auth_body_hide(ngx_http_request_t *r, realm_auth_ctx_t *ctx);
 
@@ -182,8 +168,6 @@ ngx_int_t realm_auth_key_find(ngx_http_request_t *r, realm_auth_ctx_t *ctx);
 ngx_int_t realm_auth_key_hide(ngx_http_request_t *r, realm_auth_ctx_t *ctx);
 /* Takes keys in the query out of the request line, which NGINX writes into its logs. */
 ngx_int_t realm_auth_key_mask(ngx_http_request_t *r);
-/* Whether a request header is the one that a key name means: in any case, and - for _. */
-ngx_uint_t realm_auth_key_is_header(const ngx_str_t *header, const ngx_str_t *name);
 
 /* ---- realm_auth_headers.c ---- */
 
@@ -249,8 +233,6 @@ void realm_auth_cannot_ask(const char *why);
 
 /* ---- realm_auth_refusal.c ---- */
 
-/* The code that a status is answered with when it is no way in. */
-ngx_int_t realm_auth_code(realm_auth_status_t status);
 /* Refuses the request: the answer's code, after its headers were set. */
 ngx_int_t realm_auth_refuse(ngx_http_request_t *r, realm_auth_ctx_t *ctx);
 ngx_int_t realm_auth_init_filters(ngx_conf_t *cf);

@@ -25,15 +25,17 @@ static ngx_int_t copy_groups(ngx_pool_t *pool, const json_t *groups, realm_auth_
 
     if (groups != NULL && !json_is_array(groups))
         return NGX_ERROR;
-    ret->groups = ngx_palloc(pool, (n > 0 ? n : 1) * sizeof(ngx_str_t));
+    ret->groups = ngx_palloc(pool, (n > 0 ? n : 1) * sizeof(*ret->groups));
     if (ret->groups == NULL)
         return NGX_ERROR;
     for (ret->n_groups = 0; ret->n_groups < n; ret->n_groups++) {
         const json_t *group = json_array_get(groups, ret->n_groups);
 
-        if (!json_is_string(group) ||
-            copy_string(pool, group, &ret->groups[ret->n_groups]) != NGX_OK)
+        ngx_str_t text;
+
+        if (!json_is_string(group) || copy_string(pool, group, &text) != NGX_OK)
             return NGX_ERROR;
+        ret->groups[ret->n_groups] = realm_auth_text(&text);
     }
     return realm_auth_join_groups(pool, ret);
 }

@@ -114,12 +114,12 @@ static ngx_int_t need_text(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
     return ctx->body_text.len > 0 ? NGX_OK : NGX_DECLINED;
 }
 
-ngx_int_t realm_auth_body_find(ngx_http_request_t *r, realm_auth_ctx_t *ctx, const ngx_str_t *name,
-                               realm_auth_value_t *ret_kind, ngx_str_t *ret)
+ngx_int_t realm_auth_body_find(ngx_http_request_t *r, realm_auth_ctx_t *ctx, struct gate_text name,
+                               enum gate_value *ret_kind, ngx_str_t *ret)
 {
     ngx_int_t rc = need_text(r, ctx);
 
-    *ret_kind = REALM_AUTH_VALUE_NONE;
+    *ret_kind = GATE_VALUE_NONE;
     if (rc != NGX_OK)
         return rc == NGX_DECLINED ? NGX_OK : rc;
     if (kind_of(r) == BODY_FORM)
@@ -170,8 +170,8 @@ ngx_int_t realm_auth_body_hide(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
     if (rc != NGX_OK)
         return rc == NGX_DECLINED ? NGX_OK : rc;
     rc = kind_of(r) == BODY_FORM
-             ? realm_auth_args_cut(r->pool, &ctx->body_text, ctx->key_name, &edited)
-             : realm_auth_json_cut(r->pool, &ctx->body_text, ctx->key_name, &edited);
+             ? realm_auth_args_cut(r->pool, &ctx->body_text, *ctx->key_name, &edited)
+             : realm_auth_json_cut(r->pool, &ctx->body_text, *ctx->key_name, &edited);
     if (rc != NGX_OK || edited.data == ctx->body_text.data)
         return rc;
     ctx->body_text = edited;

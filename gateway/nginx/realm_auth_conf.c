@@ -18,9 +18,9 @@ enum {
 };
 
 static ngx_conf_enum_t on_stale_values[] = {
-    {ngx_string("serve"), REALM_AUTH_SERVE},
-    {ngx_string("deny"), REALM_AUTH_DENY},
-    {ngx_string("ask"), REALM_AUTH_ASK},
+    {ngx_string("serve"), GATE_STALE_SERVE},
+    {ngx_string("deny"), GATE_STALE_DENY},
+    {ngx_string("ask"), GATE_STALE_ASK},
     {ngx_null_string, 0},
 };
 
@@ -93,36 +93,36 @@ static char *set_store(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     return set_ask_socket(cf, main_conf);
 }
 
-/* The directive's words as an array of ngx_str_t. */
+/* The directive's words as an array of struct gate_text. */
 static char *set_words(ngx_conf_t *cf, ngx_array_t **ret)
 {
     ngx_str_t *words = cf->args->elts;
     ngx_uint_t n = cf->args->nelts - 1;
-    ngx_str_t *copies;
+    struct gate_text *copies;
 
     if (*ret != NGX_CONF_UNSET_PTR)
         return is_duplicate;
-    *ret = ngx_array_create(cf->pool, n, sizeof(ngx_str_t));
+    *ret = ngx_array_create(cf->pool, n, sizeof(struct gate_text));
     if (*ret == NULL)
         return NGX_CONF_ERROR;
     copies = ngx_array_push_n(*ret, n);
     if (copies == NULL)
         return NGX_CONF_ERROR;
     for (ngx_uint_t i = 0; i < n; i++)
-        copies[i] = words[i + 1];
+        copies[i] = realm_auth_text(&words[i + 1]);
     return NGX_CONF_OK;
 }
 
-static ngx_uint_t is_header_name(const ngx_str_t *name)
+static ngx_uint_t is_header_name(struct gate_text name)
 {
-    for (size_t i = 0; i < name->len; i++) {
-        u_char c = name->data[i];
-        u_char lower = ngx_tolower(c);
+    for (size_t i = 0; i < name.size; i++) {
+        char c = name.data[i];
+        char lower = (char)ngx_tolower(c);
 
         if (!(lower >= 'a' && lower <= 'z') && !(c >= '0' && c <= '9') && c != '-' && c != '_')
             return 0;
     }
-    return name->len > 0;
+    return name.size > 0;
 }
 
 static char *set_key_names(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
@@ -131,7 +131,7 @@ static char *set_key_names(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_str_t *words = cf->args->elts;
 
     for (ngx_uint_t i = 1; i < cf->args->nelts; i++) {
-        if (!is_header_name(&words[i])) {
+        if (!is_header_name(realm_auth_text(&words[i]))) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "\"%V\": \"%V\" is no header name: letters, digits, - and _",
                                &cmd->name, &words[i]);
@@ -256,13 +256,13 @@ void *realm_auth_create_loc_conf(ngx_conf_t *cf)
 static char *default_lists(ngx_conf_t *cf, realm_auth_loc_conf_t *conf)
 {
     if (conf->key_names == NULL) {
-        ngx_str_t *name;
+        struct gate_text *name;
 
-        conf->key_names = ngx_array_create(cf->pool, 1, sizeof(ngx_str_t));
+        conf->key_names = ngx_array_create(cf->pool, 1, sizeof(struct gate_text));
         if (conf->key_names == NULL)
             return NGX_CONF_ERROR;
         name = ngx_array_push(conf->key_names);
-        ngx_str_set(name, "apikey");
+        *name = GATE_TEXT("apikey");
     }
     if (conf->sources == NULL) {
         rs_source *source;
@@ -296,7 +296,7 @@ static char *make_www_authenticate(ngx_conf_t *cf, realm_auth_loc_conf_t *conf)
 static char *prepare_to_ask(ngx_conf_t *cf, const realm_auth_main_conf_t *main_conf,
                             realm_auth_loc_conf_t *conf)
 {
-    if (!conf->enable || conf->on_stale != REALM_AUTH_ASK)
+    if (!conf->enable || conf->on_stale != GATE_STALE_ASK)
         return NGX_CONF_OK;
     if (main_conf->ask_socket.len >= sizeof(((struct sockaddr_un *)0)->sun_path)) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
@@ -326,7 +326,7 @@ char *realm_auth_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->hide_credentials, prev->hide_credentials, 0);
     ngx_conf_merge_value(conf->run_on_preflight, prev->run_on_preflight, 1);
     ngx_conf_merge_str_value(conf->realm, prev->realm, "");
-    ngx_conf_merge_uint_value(conf->on_stale, prev->on_stale, REALM_AUTH_SERVE);
+    ngx_conf_merge_uint_value(conf->on_stale, prev->on_stale, GATE_STALE_SERVE);
     ngx_conf_merge_msec_value(conf->ask_timeout, prev->ask_timeout, ASK_TIMEOUT_MS);
     ngx_conf_merge_ptr_value(conf->require_groups, prev->require_groups, NULL);
     ngx_conf_merge_ptr_value(conf->anonymous, prev->anonymous, NULL);

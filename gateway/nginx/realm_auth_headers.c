@@ -6,104 +6,51 @@
  */
 #include "realm_auth.h"
 
+#include <assert.h>
 #include <nginx.h>
 
-typedef enum {
-    HEADER_ID,
-    HEADER_USERNAME,
-    HEADER_CUSTOM_ID,
-    HEADER_CREDENTIAL,
-    HEADER_ANONYMOUS,
-    HEADER_GROUPS,
-    HEADERS /* how many there are */
-} header_t;
+enum { NAME_SIZE = 32 }; /* of the longest */
 
 static struct {
-    ngx_str_t name;
-    ngx_str_t lowcase;
-    ngx_uint_t hash; /* of the latter; realm_auth_init_headers() */
-} identity_headers[HEADERS] = {
-    {ngx_string("X-Consumer-ID"), ngx_string("x-consumer-id"), 0},
-    {ngx_string("X-Consumer-Username"), ngx_string("x-consumer-username"), 0},
-    {ngx_string("X-Consumer-Custom-ID"), ngx_string("x-consumer-custom-id"), 0},
-    {ngx_string("X-Credential-Identifier"), ngx_string("x-credential-identifier"), 0},
-    {ngx_string("X-Anonymous-Consumer"), ngx_string("x-anonymous-consumer"), 0},
-    {ngx_string("X-Consumer-Groups"), ngx_string("x-consumer-groups"), 0},
-};
+    u_char lowcase[NAME_SIZE];
+    ngx_uint_t hash;              /* of it */
+} identity_headers[GATE_HEADERS]; /* realm_auth_init_headers() */
 
 void realm_auth_init_headers(void)
 {
-    for (ngx_uint_t i = 0; i < HEADERS; i++)
+    for (int i = 0; i < GATE_HEADERS; i++) {
+        ngx_str_t name = realm_auth_str(gate_header_name((enum gate_header)i));
+
+        assert(name.len < NAME_SIZE);
         identity_headers[i].hash =
-            ngx_hash_key(identity_headers[i].lowcase.data, identity_headers[i].lowcase.len);
-}
-
-/* As CGI does, but with everything that may become an underscore. */
-static ngx_uint_t folds_to(const ngx_str_t *name, const ngx_str_t *lowcase)
-{
-    if (name->len != lowcase->len)
-        return 0;
-    for (size_t i = 0; i < name->len; i++) {
-        u_char c = ngx_tolower(name->data[i]);
-
-        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9'))
-            c = '-';
-        if (c != lowcase->data[i])
-            return 0;
+            ngx_hash_strlow(identity_headers[i].lowcase, name.data, name.len);
     }
-    return 1;
-}
-
-static ngx_uint_t says_who(const ngx_str_t *name)
-{
-    for (ngx_uint_t i = 0; i < HEADERS; i++) {
-        if (folds_to(name, &identity_headers[i].lowcase))
-            return 1;
-    }
-    return 0;
 }
 
 static ngx_uint_t is_dropped(const realm_auth_ctx_t *ctx, const ngx_str_t *name)
 {
-    return says_who(name) || (ctx->hidden && realm_auth_key_is_header(name, ctx->key_name));
-}
+    struct gate_text text = realm_auth_text(name);
 
-static ngx_uint_t is_control(u_char c)
-{
-    return c < 0x20 || c == 0x7f;
+    return gate_header_says_who(text) || (ctx->hidden && gate_header_is_key(text, *ctx->key_name));
 }
 
 /* A value from the store may hold what must not stand in a header: percent-encode it. */
 static ngx_int_t escape(ngx_pool_t *pool, const ngx_str_t *value, ngx_str_t *ret)
 {
-    static const u_char hex[] = "0123456789ABCDEF";
-    size_t controls = 0;
-    u_char *p;
+    size_t n = gate_value_escapes(realm_auth_text(value));
 
-    for (size_t i = 0; i < value->len; i++)
-        controls += is_control(value->data[i]);
     *ret = *value;
-    if (controls == 0)
+    if (n == 0)
         return NGX_OK;
-    p = ngx_pnalloc(pool, value->len + 2 * controls + 1);
-    if (p == NULL)
+    ret->data = ngx_pnalloc(pool, value->len + 2 * n + 1);
+    if (ret->data == NULL)
         return NGX_ERROR;
-    ret->data = p;
-    for (size_t i = 0; i < value->len; i++) {
-        if (is_control(value->data[i])) {
-            *p++ = '%';
-            *p++ = hex[value->data[i] >> 4];
-            *p++ = hex[value->data[i] & 0xf];
-        } else {
-            *p++ = value->data[i];
-        }
-    }
-    ret->len = (size_t)(p - ret->data);
-    *p = '\0';
+    ret->len = gate_value_escape(realm_auth_text(value), (char *)ret->data);
+    ret->data[ret->len] = '\0';
     return NGX_OK;
 }
 
-static ngx_int_t add_header(ngx_pool_t *pool, ngx_list_t *list, header_t header,
+static ngx_int_t add_header(ngx_pool_t *pool, ngx_list_t *list, enum gate_header header,
                             const ngx_str_t *value)
 {
     ngx_table_elt_t *h;
@@ -114,15 +61,15 @@ static ngx_int_t add_header(ngx_pool_t *pool, ngx_list_t *list, header_t header,
     if (h == NULL)
         return NGX_ERROR;
     ngx_memzero(h, sizeof(*h));
-    h->key = identity_headers[header].name;
-    h->lowcase_key = identity_headers[header].lowcase.data;
+    h->key = realm_auth_str(gate_header_name(header));
+    h->lowcase_key = identity_headers[header].lowcase;
     h->hash = identity_headers[header].hash;
     return escape(pool, value, &h->value);
 }
 
 static ngx_uint_t is_anonymous(const realm_auth_ctx_t *ctx)
 {
-    return ctx->status == REALM_AUTH_ANONYMOUS;
+    return ctx->status == GATE_ANONYMOUS;
 }
 
 static ngx_int_t add_identity(ngx_pool_t *pool, ngx_list_t *list, const realm_auth_ctx_t *ctx)
@@ -131,12 +78,12 @@ static ngx_int_t add_identity(ngx_pool_t *pool, ngx_list_t *list, const realm_au
     static const ngx_str_t no = ngx_null_string;
     const realm_auth_consumer_t *consumer = &ctx->consumer;
 
-    if (add_header(pool, list, HEADER_ID, &consumer->id) != NGX_OK ||
-        add_header(pool, list, HEADER_USERNAME, &consumer->username) != NGX_OK ||
-        add_header(pool, list, HEADER_CUSTOM_ID, &consumer->custom_id) != NGX_OK ||
-        add_header(pool, list, HEADER_CREDENTIAL, &consumer->credential_id) != NGX_OK ||
-        add_header(pool, list, HEADER_ANONYMOUS, is_anonymous(ctx) ? &yes : &no) != NGX_OK ||
-        add_header(pool, list, HEADER_GROUPS, &consumer->groups_text) != NGX_OK)
+    if (add_header(pool, list, GATE_HEADER_ID, &consumer->id) != NGX_OK ||
+        add_header(pool, list, GATE_HEADER_USERNAME, &consumer->username) != NGX_OK ||
+        add_header(pool, list, GATE_HEADER_CUSTOM_ID, &consumer->custom_id) != NGX_OK ||
+        add_header(pool, list, GATE_HEADER_CREDENTIAL, &consumer->credential_id) != NGX_OK ||
+        add_header(pool, list, GATE_HEADER_ANONYMOUS, is_anonymous(ctx) ? &yes : &no) != NGX_OK ||
+        add_header(pool, list, GATE_HEADER_GROUPS, &consumer->groups_text) != NGX_OK)
         return NGX_ERROR;
     return NGX_OK;
 }
@@ -153,9 +100,7 @@ static ngx_uint_t count(const ngx_list_t *list)
 /* The body was edited: Content-Length says so. */
 static ngx_int_t correct_length(ngx_http_request_t *r, ngx_table_elt_t *h)
 {
-    static const ngx_str_t length = ngx_string("content-length");
-
-    if (!realm_auth_key_is_header(&h->key, &length))
+    if (!gate_text_is_nocase(realm_auth_text(&h->key), GATE_TEXT("content-length")))
         return NGX_OK;
     h->value.data = ngx_pnalloc(r->pool, NGX_OFF_T_LEN + 1);
     if (h->value.data == NULL)
@@ -224,7 +169,7 @@ ngx_int_t realm_auth_headers_set(ngx_http_request_t *r, const realm_auth_ctx_t *
 {
     ngx_list_t list;
 
-    if (ngx_list_init(&list, r->pool, count(&r->headers_in.headers) + HEADERS,
+    if (ngx_list_init(&list, r->pool, count(&r->headers_in.headers) + GATE_HEADERS,
                       sizeof(ngx_table_elt_t)) != NGX_OK ||
         copy_others(r, &list, ctx) != NGX_OK || add_identity(r->pool, &list, ctx) != NGX_OK)
         return NGX_ERROR;

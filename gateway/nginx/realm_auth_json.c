@@ -16,16 +16,16 @@ static json_t *parse(const u_char *data, size_t size, size_t flags)
     return json_loadb((const char *)data, size, FLAGS | flags, NULL);
 }
 
-ngx_int_t realm_auth_json_find(ngx_pool_t *pool, const ngx_str_t *text, const ngx_str_t *name,
-                               realm_auth_value_t *ret_kind, ngx_str_t *ret)
+ngx_int_t realm_auth_json_find(ngx_pool_t *pool, const ngx_str_t *text, struct gate_text name,
+                               enum gate_value *ret_kind, ngx_str_t *ret)
 {
     json_t *root = parse(text->data, text->len, 0);
-    const json_t *value = json_object_getn(root, (const char *)name->data, name->len);
+    const json_t *value = json_object_getn(root, name.data, name.size);
     ngx_int_t rc = NGX_OK;
 
-    *ret_kind = REALM_AUTH_VALUE_NONE;
+    *ret_kind = GATE_VALUE_NONE;
     if (json_is_string(value)) {
-        *ret_kind = REALM_AUTH_VALUE_STRING;
+        *ret_kind = GATE_VALUE_STRING;
         ret->len = json_string_length(value);
         ret->data = ngx_pnalloc(pool, ret->len + 1);
         if (ret->data != NULL)
@@ -33,9 +33,9 @@ ngx_int_t realm_auth_json_find(ngx_pool_t *pool, const ngx_str_t *text, const ng
         else
             rc = NGX_ERROR;
     } else if (json_is_array(value) || json_is_object(value)) {
-        *ret_kind = REALM_AUTH_VALUE_REPEATED;
+        *ret_kind = GATE_VALUE_REPEATED;
     } else if (value != NULL) {
-        *ret_kind = REALM_AUTH_VALUE_OTHER;
+        *ret_kind = GATE_VALUE_OTHER;
     }
     json_decref(root);
     return rc;
@@ -87,18 +87,18 @@ static const u_char *skip_value(const u_char *p)
 }
 
 /* Whether the string token means `name`, whatever its escapes. */
-static ngx_uint_t means(const u_char *token, const u_char *end, const ngx_str_t *name)
+static ngx_uint_t means(const u_char *token, const u_char *end, struct gate_text name)
 {
     json_t *string = parse(token, (size_t)(end - token), JSON_DECODE_ANY);
-    ngx_uint_t same = json_string_length(string) == name->len &&
-                      ngx_memcmp(json_string_value(string), name->data, name->len) == 0;
+    ngx_uint_t same = json_string_length(string) == name.size &&
+                      ngx_memcmp(json_string_value(string), name.data, name.size) == 0;
 
     json_decref(string);
     return same;
 }
 
 /* Writes the object at `p` without the members called `name` to `out`, which is as large. */
-static u_char *cut(const u_char *p, const ngx_str_t *name, u_char *out)
+static u_char *cut(const u_char *p, struct gate_text name, u_char *out)
 {
     u_char last = '{';
 
@@ -122,11 +122,11 @@ static u_char *cut(const u_char *p, const ngx_str_t *name, u_char *out)
     return out;
 }
 
-ngx_int_t realm_auth_json_cut(ngx_pool_t *pool, const ngx_str_t *text, const ngx_str_t *name,
+ngx_int_t realm_auth_json_cut(ngx_pool_t *pool, const ngx_str_t *text, struct gate_text name,
                               ngx_str_t *ret)
 {
     json_t *root = parse(text->data, text->len, 0);
-    ngx_uint_t has = json_object_getn(root, (const char *)name->data, name->len) != NULL;
+    ngx_uint_t has = json_object_getn(root, name.data, name.size) != NULL;
     u_char *out;
 
     json_decref(root);

@@ -126,13 +126,15 @@ static ngx_int_t copy_groups(ngx_pool_t *pool, const rs_consumer *found, realm_a
 {
     size_t n = rs_consumer_group_count(found);
 
-    ret->groups = ngx_palloc(pool, (n > 0 ? n : 1) * sizeof(ngx_str_t));
+    ret->groups = ngx_palloc(pool, (n > 0 ? n : 1) * sizeof(*ret->groups));
     if (ret->groups == NULL)
         return NGX_ERROR;
     for (ret->n_groups = 0; ret->n_groups < n; ret->n_groups++) {
-        if (copy(pool, rs_consumer_group(found, ret->n_groups), &ret->groups[ret->n_groups]) !=
-            NGX_OK)
+        ngx_str_t text;
+
+        if (copy(pool, rs_consumer_group(found, ret->n_groups), &text) != NGX_OK)
             return NGX_ERROR;
+        ret->groups[ret->n_groups] = realm_auth_text(&text);
     }
     return NGX_OK;
 }

@@ -5,22 +5,6 @@
  */
 #include "realm_auth.h"
 
-static ngx_str_t words[] = {
-    [REALM_AUTH_UNDECIDED] = ngx_null_string,
-    [REALM_AUTH_FOUND] = ngx_string("found"),
-    [REALM_AUTH_ASKED] = ngx_string("asked"),
-    [REALM_AUTH_STALE] = ngx_string("stale"),
-    [REALM_AUTH_ANONYMOUS] = ngx_string("anonymous"),
-    [REALM_AUTH_PREFLIGHT] = ngx_string("preflight"),
-    [REALM_AUTH_MISSING] = ngx_string("missing"),
-    [REALM_AUTH_DUPLICATE] = ngx_string("duplicate"),
-    [REALM_AUTH_UNKNOWN] = ngx_string("unknown"),
-    [REALM_AUTH_STALE_DENIED] = ngx_string("stale_denied"),
-    [REALM_AUTH_NO_ANONYMOUS] = ngx_string("no_anonymous"),
-    [REALM_AUTH_FORBIDDEN] = ngx_string("forbidden"),
-    [REALM_AUTH_ERROR] = ngx_string("error"),
-};
-
 static void set_value(ngx_http_variable_value_t *v, const ngx_str_t *text)
 {
     v->valid = text->len > 0;
@@ -52,8 +36,11 @@ static ngx_int_t get_status(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 {
     const realm_auth_ctx_t *ctx = find_ctx(r);
 
+    const char *word = gate_verdict_word(ctx != NULL ? ctx->status : GATE_UNDECIDED);
+    const ngx_str_t text = realm_auth_str((struct gate_text){word, strlen(word)});
+
     (void)data;
-    set_value(v, &words[ctx != NULL ? ctx->status : REALM_AUTH_UNDECIDED]);
+    set_value(v, &text);
     return NGX_OK;
 }
 

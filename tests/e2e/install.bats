@@ -75,9 +75,10 @@ loads() {
   source_tree=/usr/share/nginx/src
   installed
   export PKG_CONFIG_PATH="$root/lib/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$DIR/root" LD_LIBRARY_PATH="$root/lib"
-  cp -r "$BATS_TEST_DIRNAME/../../gateway/nginx" "$DIR/module"
+  mkdir "$DIR/source"
+  cp -r "$BATS_TEST_DIRNAME"/../../{base,gateway} "$DIR/source"
   (cd "$source_tree" && . ./conf_flags &&
-    ./configure "${NGX_CONF_FLAGS[@]}" --add-dynamic-module="$DIR/module" --builddir="$DIR/objs" &&
+    ./configure "${NGX_CONF_FLAGS[@]}" --add-dynamic-module="$DIR/source/gateway/nginx" --builddir="$DIR/objs" &&
     make -f "$DIR/objs/Makefile" modules) >"$DIR/build.log" 2>&1 || { tail -n 30 "$DIR/build.log"; return 1; }
   loads "$DIR/objs/ngx_http_realm_auth_module.so"
 }

@@ -62,24 +62,24 @@ ngx_int_t ngx_atoi(u_char *text, size_t size)
 
 /* ---- properties ---- */
 
-static const ngx_str_t name = ngx_string("apikey");
+static const struct gate_text name = {"apikey", 6};
 
 static void try_args(const ngx_str_t *text)
 {
-    realm_auth_value_t kind;
+    enum gate_value kind;
     ngx_str_t value;
     ngx_str_t cut;
     ngx_str_t masked;
 
-    FUZZ_REQUIRE(realm_auth_args_find(NULL, text, &name, &kind, &value) == NGX_OK);
-    FUZZ_REQUIRE(realm_auth_args_mask(NULL, text, &name, &masked) == NGX_OK);
-    FUZZ_REQUIRE(realm_auth_args_cut(NULL, text, &name, &cut) == NGX_OK);
-    FUZZ_REQUIRE(kind != REALM_AUTH_VALUE_NONE || cut.data == text->data);
+    FUZZ_REQUIRE(realm_auth_args_find(NULL, text, name, &kind, &value) == NGX_OK);
+    FUZZ_REQUIRE(realm_auth_args_mask(NULL, text, name, &masked) == NGX_OK);
+    FUZZ_REQUIRE(realm_auth_args_cut(NULL, text, name, &cut) == NGX_OK);
+    FUZZ_REQUIRE(kind != GATE_VALUE_NONE || cut.data == text->data);
     FUZZ_REQUIRE(cut.len <= text->len);
-    FUZZ_REQUIRE(realm_auth_args_find(NULL, &cut, &name, &kind, &value) == NGX_OK);
-    FUZZ_REQUIRE(kind == REALM_AUTH_VALUE_NONE);
-    FUZZ_REQUIRE(realm_auth_args_find(NULL, &masked, &name, &kind, &value) == NGX_OK);
-    FUZZ_REQUIRE(kind != REALM_AUTH_VALUE_STRING ||
+    FUZZ_REQUIRE(realm_auth_args_find(NULL, &cut, name, &kind, &value) == NGX_OK);
+    FUZZ_REQUIRE(kind == GATE_VALUE_NONE);
+    FUZZ_REQUIRE(realm_auth_args_find(NULL, &masked, name, &kind, &value) == NGX_OK);
+    FUZZ_REQUIRE(kind != GATE_VALUE_STRING ||
                  (value.len == 3 && memcmp(value.data, "***", 3) == 0));
 }
 
@@ -94,19 +94,19 @@ static void try_json(const ngx_str_t *text)
 {
     json_t *whole = parse(text);
     json_t *rest;
-    realm_auth_value_t kind;
+    enum gate_value kind;
     ngx_str_t value;
     ngx_str_t cut;
 
-    FUZZ_REQUIRE(realm_auth_json_find(NULL, text, &name, &kind, &value) == NGX_OK);
-    FUZZ_REQUIRE(realm_auth_json_cut(NULL, text, &name, &cut) == NGX_OK);
+    FUZZ_REQUIRE(realm_auth_json_find(NULL, text, name, &kind, &value) == NGX_OK);
+    FUZZ_REQUIRE(realm_auth_json_cut(NULL, text, name, &cut) == NGX_OK);
     if (json_is_object(whole)) {
         (void)json_object_del(whole, "apikey");
         rest = parse(&cut);
         FUZZ_REQUIRE(json_equal(whole, rest));
         json_decref(rest);
     } else {
-        FUZZ_REQUIRE(kind == REALM_AUTH_VALUE_NONE && cut.data == text->data);
+        FUZZ_REQUIRE(kind == GATE_VALUE_NONE && cut.data == text->data);
     }
     json_decref(whole);
 }

@@ -1,0 +1,151 @@
+/* args.c - parameters in a query or a form body. */
+#include "gateway/core/args.h"
+
+struct pair {
+    struct gate_text whole; /* name=value, without the & */
+    struct gate_text name;  /* encoded */
+    struct gate_text value; /* encoded; .data NULL: there is no = */
+};
+
+/* Takes the next pair off the front of *rest; false at the end. Pairs may be empty. */
+static bool next_pair(struct gate_text *rest, struct pair *ret)
+{
+    const char *end;
+    const char *equals;
+
+    if (rest->size == 0)
+        return false;
+    end = memchr(rest->data, '&', rest->size);
+    ret->whole.data = rest->data;
+    ret->whole.size = end != NULL ? (size_t)(end - rest->data) : rest->size;
+    rest->data += ret->whole.size + (end != NULL);
+    rest->size -= ret->whole.size + (end != NULL);
+
+    ret->name = ret->whole;
+    ret->value = (struct gate_text){NULL, 0};
+    equals = memchr(ret->whole.data, '=', ret->whole.size);
+    if (equals != NULL) {
+        ret->name.size = (size_t)(equals - ret->whole.data);
+        ret->value.data = equals + 1;
+        ret->value.size = ret->whole.size - ret->name.size - 1;
+    }
+    return true;
+}
+
+/* Its value, or -1. */
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* Decodes one character at *p and moves on. */
+static char decode_one(const char **p, const char *end)
+{
+    char c = *(*p)++;
+
+    if (c == '+')
+        return ' ';
+    if (c == '%' && end - *p >= 2) {
+        int high = hex_digit((*p)[0]);
+        int low = hex_digit((*p)[1]);
+
+        if (high >= 0 && low >= 0) {
+            *p += 2;
+            return (char)(high << 4 | low);
+        }
+    }
+    return c;
+}
+
+static bool means(struct gate_text encoded, struct gate_text text)
+{
+    const char *p = encoded.data;
+    const char *end = encoded.data + encoded.size;
+    size_t i;
+
+    for (i = 0; i < text.size && p < end; i++) {
+        if (decode_one(&p, end) != text.data[i])
+            return false;
+    }
+    return i == text.size && p == end;
+}
+
+size_t gate_args_decode(struct gate_text encoded, char *out)
+{
+    const char *p = encoded.data;
+    const char *end = encoded.data + encoded.size;
+    char *to = out;
+
+    while (p < end)
+        *to++ = decode_one(&p, end);
+    return (size_t)(to - out);
+}
+
+enum gate_value gate_args_find(struct gate_text args, struct gate_text name, struct gate_text *ret)
+{
+    enum gate_value kind = GATE_VALUE_NONE;
+    struct gate_text value = {NULL, 0};
+    struct pair pair;
+
+    while (next_pair(&args, &pair)) {
+        if (!means(pair.name, name))
+            continue;
+        if (kind != GATE_VALUE_NONE)
+            return GATE_VALUE_REPEATED;
+        kind = pair.value.data != NULL ? GATE_VALUE_STRING : GATE_VALUE_OTHER;
+        value = pair.value;
+    }
+    if (kind == GATE_VALUE_STRING)
+        *ret = value;
+    return kind;
+}
+
+size_t gate_args_count(struct gate_text args, struct gate_text name)
+{
+    struct pair pair;
+    size_t n = 0;
+
+    while (next_pair(&args, &pair))
+        n += means(pair.name, name);
+    return n;
+}
+
+/* Those that `name` names are left out, or written with `replacement` as their value. */
+static size_t rewrite(struct gate_text args, struct gate_text name,
+                      const struct gate_text *replacement, char *out)
+{
+    struct pair pair;
+    char *to = out;
+
+    while (next_pair(&args, &pair)) {
+        bool named = means(pair.name, name);
+
+        if (named && replacement == NULL)
+            continue;
+        if (to > out)
+            *to++ = '&';
+        if (named && pair.value.data != NULL) {
+            to = gate_text_put(to, (struct gate_text){pair.name.data, pair.name.size + 1});
+            to = gate_text_put(to, *replacement);
+        } else {
+            to = gate_text_put(to, pair.whole);
+        }
+    }
+    return (size_t)(to - out);
+}
+
+size_t gate_args_cut(struct gate_text args, struct gate_text name, char *out)
+{
+    return rewrite(args, name, NULL, out);
+}
+
+size_t gate_args_mask(struct gate_text args, struct gate_text name, char *out)
+{
+    static const struct gate_text mask = {"***", GATE_MASK_SIZE};
+
+    return rewrite(args, name, &mask, out);
+}

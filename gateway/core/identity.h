@@ -1,0 +1,35 @@
+/* identity.h - the request headers that tell an upstream who is asking, and how names and values
+ * of headers are compared and written.
+ */
+#ifndef GATE_IDENTITY_H
+#define GATE_IDENTITY_H
+
+#include "gateway/core/text.h"
+
+enum gate_header {
+    GATE_HEADER_ID,
+    GATE_HEADER_USERNAME,
+    GATE_HEADER_CUSTOM_ID,
+    GATE_HEADER_CREDENTIAL,
+    GATE_HEADER_ANONYMOUS,
+    GATE_HEADER_GROUPS,
+    GATE_HEADERS /* how many there are */
+};
+
+/* "X-Consumer-ID" and so on. */
+struct gate_text gate_header_name(enum gate_header header);
+/* Whether an upstream which folds names as CGI does may take `name` for one of these. */
+bool gate_header_says_who(struct gate_text name);
+/* Whether a request header is the one that a key name means: in any case, and - for _. */
+bool gate_header_is_key(struct gate_text header, struct gate_text key_name);
+
+/* Percent-encodes what must not stand in a header: how many characters of `value` that are, and the
+ * text itself, two characters longer for each. */
+size_t gate_value_escapes(struct gate_text value);
+size_t gate_value_escape(struct gate_text value, char *out);
+
+/* Groups as one text, separated by a comma and a space: its greatest size, and the text. */
+size_t gate_groups_size(const struct gate_text *groups, size_t n);
+size_t gate_groups_join(const struct gate_text *groups, size_t n, char *out);
+
+#endif
