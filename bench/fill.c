@@ -187,10 +187,10 @@ static int put_digests(struct repo_write *write, void *context, struct error *er
 static void write_all(struct fill *fill, repo_write_fn run)
 {
     struct error err = ERROR_INIT;
+    const struct repo_call call = {.repo = &fill->repo->base, .err = &err};
 
     for (fill->from = 0; fill->from < fill->count; fill->from += BATCH)
-        bench_check("a write", repo_write(fill->repo, run, fill, REPO_WRITE_ALONE, NULL, &err),
-                    &err);
+        bench_check("a write", repo_write(&call, run, fill, REPO_WRITE_ALONE), &err);
 }
 
 static void make_realm(struct repo *repo, struct repo_scope *ret)
@@ -205,7 +205,10 @@ static void make_realm(struct repo *repo, struct repo_scope *ret)
     char id[UUID_TEXT_SIZE];
 
     arena_init(&arena, (size_t)1 << 20);
-    bench_check("a realm", repo->ops->realm_create(repo, &input, &arena, &realm, NULL, &err), &err);
+    bench_check("a realm",
+                repo_realm_create(&(struct repo_call){.repo = repo, .arena = &arena, .err = &err},
+                                  &input, &realm),
+                &err);
     *ret = (struct repo_scope){.kind = REPO_SCOPE_REALM, .id = realm.model.id};
     (void)puts(uuid_format(&realm.model.id, id));
     arena_finish(&arena);
@@ -244,11 +247,13 @@ int main(int argc, char **argv)
     qsort(fill.secrets, fill.count, sizeof(*fill.secrets), compare);
     write_all(&fill, put_names);
     write_all(&fill, put_secrets);
-    bench_check("digests", repo_write(fill.repo, put_digests, NULL, REPO_WRITE_ALONE, NULL, &err),
+    bench_check("digests",
+                repo_write(&(struct repo_call){.repo = repo, .err = &err}, put_digests, NULL,
+                           REPO_WRITE_ALONE),
                 &err);
     free(fill.names);
     free(fill.secrets);
     print_keys(argc == 4 ? strtoull(argv[3], NULL, 10) : 1, fill.count);
-    repo->ops->close(repo);
+    repo_close(repo);
     return 0;
 }

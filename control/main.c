@@ -198,7 +198,7 @@ static void stop(struct control *control)
         feed_destroy(control->feed);
     metrics_destroy(control->metrics);
     if (control->repo != NULL)
-        control->repo->ops->close(control->repo);
+        repo_close(control->repo);
     free(control->tls_cert_pem);
     wipe(control->tls_key_pem);
     free(control->client_ca_pem);

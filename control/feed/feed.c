@@ -205,7 +205,7 @@ static struct feed *feed_new(struct repo *repo, const struct feed_options *optio
 static int read_head(struct feed *feed, struct error *err)
 {
     struct repo_head head;
-    int rc = feed->repo->ops->head(feed->repo, &head, err);
+    int rc = repo_head(feed->repo, &head, err);
 
     if (rc != 0)
         return rc;
@@ -234,7 +234,7 @@ static int start(struct feed *feed, struct error *err)
     struct repo *repo = feed->repo;
     int rc;
 
-    repo->ops->on_commit(repo, on_commit, feed);
+    repo_on_commit(repo, on_commit, feed);
     rc = read_head(feed, err);
     if (rc == 0)
         rc = feed_builder_start(feed, err);
@@ -243,7 +243,7 @@ static int start(struct feed *feed, struct error *err)
         rc = error_set(err, E_NO_MEMORY, "cannot start the feed's thread");
     }
     if (rc != 0)
-        repo->ops->on_commit(repo, NULL, NULL);
+        repo_on_commit(repo, NULL, NULL);
     return rc;
 }
 
@@ -275,7 +275,7 @@ void feed_stop(struct feed *feed)
 {
     if (feed->stopped)
         return;
-    feed->repo->ops->on_commit(feed->repo, NULL, NULL);
+    repo_on_commit(feed->repo, NULL, NULL);
     pthread_mutex_lock(&feed->lock);
     feed->stopping = true;
     pthread_cond_signal(&feed->work);

@@ -77,7 +77,7 @@ static int write_all(struct build *build, struct error *err)
     const struct repo_snapshot_sink sink = {
         .header = take_header, .record = take_record, .context = build};
     struct repo *repo = build->feed->repo;
-    int rc = repo->ops->snapshot(repo, &build->file.control_plane_id, &sink, err);
+    int rc = repo_snapshot(repo, &build->file.control_plane_id, &sink, err);
 
     if (rc != 0)
         return rc;
@@ -150,9 +150,12 @@ static int still_serves(struct feed *feed, const struct feed_file *file, bool *r
                         struct error *err)
 {
     struct budget budget = {.left = file->records > 0 ? (file->records - 1) / REUSE_DIVISOR : 0};
+    const struct repo_transaction_query query = {.control_plane_id = &file->control_plane_id,
+                                                 .from = file->name.cursor.version};
+    const struct repo_transaction_sink sink = {.change = spend, .context = &budget};
     struct repo_delta delta;
     struct repo_head head;
-    int rc = feed->repo->ops->head(feed->repo, &head, err);
+    int rc = repo_head(feed->repo, &head, err);
 
     *ret = false;
     if (rc != 0 || !uuid_equal(&file->name.cursor.epoch, &head.epoch) ||
@@ -162,8 +165,7 @@ static int still_serves(struct feed *feed, const struct feed_file *file, bool *r
     if (*ret)
         return 0;
     buffer_init(&budget.lines, feed->transaction_max_bytes / 2);
-    rc = feed->repo->ops->delta(feed->repo, &file->control_plane_id, file->name.cursor.version,
-                                spend, &budget, &delta, err);
+    rc = repo_transaction(feed->repo, &query, &sink, &delta, err);
     buffer_finish(&budget.lines);
     *ret = rc == 0 && delta.outcome == REPO_DELTA_OK;
     if (*ret)

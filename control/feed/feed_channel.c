@@ -203,7 +203,7 @@ static void refresh_oldest(struct feed *feed)
     int rc;
 
     pthread_mutex_unlock(&feed->lock);
-    rc = feed->repo->ops->head(feed->repo, &head, &err);
+    rc = repo_head(feed->repo, &head, &err);
     pthread_mutex_lock(&feed->lock);
     if (rc == 0)
         feed->oldest = head.oldest;

@@ -100,7 +100,7 @@ int feed_segment_make(struct feed *feed, const struct repo_transaction_query *qu
 
     ret->segment = NULL;
     buffer_init(&out, feed->transaction_max_bytes * (is_repair ? REPAIR_FACTOR : 1));
-    rc = repo->ops->transaction(repo, query, &sink, &ret->repo, err);
+    rc = repo_transaction(repo, query, &sink, &ret->repo, err);
     if (rc == 0)
         rc = make(query, &out, ret, err);
     buffer_finish(&out);

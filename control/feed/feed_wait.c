@@ -138,7 +138,7 @@ static int filter_ids(struct feed *feed, uint64_t version, struct uuid *ids, siz
 
     for (size_t i = 0; i < *count; i++) {
         bool concerned = false;
-        int rc = feed->repo->ops->concerns(feed->repo, version, &ids[i], &concerned, err);
+        int rc = repo_concerns(feed->repo, version, &ids[i], &concerned, err);
 
         if (rc != 0)
             return rc;

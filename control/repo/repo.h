@@ -89,6 +89,31 @@ struct repo_scope {
     struct uuid id; /* realm, or control plane (which nothing has to create) */
 };
 
+/* Where a consumer is, or one of its keys: a function uses what leads to its entity. */
+struct repo_path {
+    struct repo_scope scope;
+    struct uuid consumer_id;
+    struct uuid key_id;
+};
+
+/* A key to be made, and its secret: any bytes. */
+struct repo_key_input {
+    struct repo_key key; /* its type, tags and expiry */
+    const void *secret;
+    size_t secret_size;
+};
+
+/* Who shows this secret, at which time? */
+struct repo_login {
+    const void *secret;
+    size_t secret_size;
+    int64_t now_ms;
+};
+struct repo_owner {
+    struct repo_consumer consumer;
+    struct repo_key key;
+};
+
 /* ---- pages: rows by ascending id, which is order of creation ---- */
 
 struct repo_page {
@@ -105,8 +130,36 @@ struct repo_page_info {
     bool more_after;
 };
 
-/* NULL: no filter. Both compare whole values. */
-struct repo_consumer_filter {
+/* One page of each entity, in the call's arena. */
+struct repo_realm_rows {
+    struct repo_realm *items;
+    size_t count;
+    struct repo_page_info info;
+};
+struct repo_consumer_rows {
+    struct repo_consumer *items;
+    size_t count;
+    struct repo_page_info info;
+};
+struct repo_key_rows {
+    struct repo_key *items;
+    size_t count;
+    struct repo_page_info info;
+};
+struct repo_group_rows {
+    struct repo_group *items;
+    size_t count;
+    struct repo_page_info info;
+};
+struct repo_token_rows {
+    struct repo_token *items;
+    size_t count;
+    struct repo_page_info info;
+};
+
+/* Which consumers of a scope. The names compare whole values; NULL: any. */
+struct repo_consumer_query {
+    struct repo_page page;
     const char *username;
     const char *custom_id;
 };
@@ -126,10 +179,30 @@ enum {
     REPO_SET_TAGS = 1 << 9
 };
 
+struct repo_realm_change {
+    unsigned set;
+    struct repo_realm to;
+};
+struct repo_consumer_change {
+    unsigned set;
+    struct repo_consumer to;
+};
+struct repo_group_change {
+    unsigned set;
+    struct repo_group to;
+};
+
 /* What a committed write was, for those who wait for it. */
 struct repo_commit {
-    uint64_t
-        version; /* 0: the write changed nothing that a feed carries (an update to equal values) */
+    uint64_t version; /* 0: it changed nothing that a feed carries (an update to equal values) */
+};
+
+/* One call: what all functions on entities need. */
+struct repo_call {
+    struct repo *repo;
+    struct arena *arena;        /* gets the results */
+    struct repo_commit *commit; /* of a write; may be NULL */
+    struct error *err;
 };
 
 struct repo_head {
@@ -169,7 +242,7 @@ struct repo_transaction_sink {
     repo_change_fn change;
     /* After the changes, by scope: the digests of the visible scopes that were touched, and of
      * those that were wished for, in the state that the changes lead to. As for changes, a code
-     * other than 0 stops the walk. */
+     * other than 0 stops the walk. NULL: no digests. */
     int (*digest)(void *context, const struct feed_digest *digest);
     void *context;
 };
@@ -184,115 +257,102 @@ struct repo_snapshot_sink {
  * quick and must not call the repository. */
 typedef void (*repo_commit_fn)(void *context, uint64_t version);
 
-struct repo_ops {
-    void (*close)(struct repo *repo);
+void repo_close(struct repo *repo);
 
-    int (*realm_list)(struct repo *, const struct repo_page *, struct arena *,
-                      struct repo_realm **ret, size_t *ret_count, struct repo_page_info *ret_info,
-                      struct error *);
-    int (*realm_get)(struct repo *, const struct uuid *id, struct arena *, struct repo_realm *ret,
-                     struct error *);
-    /* Uses name, ttls, groups and the allowed control planes of `input`. */
-    int (*realm_create)(struct repo *, const struct repo_realm *input, struct arena *,
-                        struct repo_realm *ret, struct repo_commit *, struct error *);
-    int (*realm_update)(struct repo *, const struct uuid *id, const struct repo_realm *input,
-                        unsigned set, struct arena *, struct repo_realm *ret, struct repo_commit *,
-                        struct error *);
-    /* Without force, a realm that has consumers is E_NOT_EMPTY. With it, all in it goes too. */
-    int (*realm_delete)(struct repo *, const struct uuid *id, bool force, struct repo_commit *,
-                        struct error *);
+/* ---- realms ---- */
 
-    int (*consumer_list)(struct repo *, const struct repo_scope *, const struct repo_page *,
-                         const struct repo_consumer_filter *, struct arena *,
-                         struct repo_consumer **ret, size_t *ret_count,
-                         struct repo_page_info *ret_info, struct error *);
-    int (*consumer_get)(struct repo *, const struct repo_scope *, const struct uuid *id,
-                        struct arena *, struct repo_consumer *ret, struct error *);
-    int (*consumer_create)(struct repo *, const struct repo_scope *,
-                           const struct repo_consumer *input, struct arena *,
-                           struct repo_consumer *ret, struct repo_commit *, struct error *);
-    int (*consumer_update)(struct repo *, const struct repo_scope *, const struct uuid *id,
-                           const struct repo_consumer *input, unsigned set, struct arena *,
-                           struct repo_consumer *ret, struct repo_commit *, struct error *);
-    int (*consumer_delete)(struct repo *, const struct repo_scope *, const struct uuid *id,
-                           struct repo_commit *, struct error *);
-    /* With its keys. E_MISSING_REFERENCE (field "target_realm_id") without such a realm; E_CONFLICT
-     * when a name or secret is taken there. To the realm where it is: 0, nothing happens. */
-    int (*consumer_move)(struct repo *, const struct uuid *realm_id, const struct uuid *id,
-                         const struct uuid *target_realm_id, struct repo_commit *, struct error *);
+int repo_realm_list(const struct repo_call *call, const struct repo_page *page,
+                    struct repo_realm_rows *ret);
+int repo_realm_get(const struct repo_call *call, const struct uuid *id, struct repo_realm *ret);
+/* Uses name, ttls, groups and the allowed control planes of `input`. */
+int repo_realm_create(const struct repo_call *call, const struct repo_realm *input,
+                      struct repo_realm *ret);
+int repo_realm_update(const struct repo_call *call, const struct uuid *id,
+                      const struct repo_realm_change *change, struct repo_realm *ret);
+/* Without force, a realm that has consumers is E_NOT_EMPTY. With it, all in it goes too. */
+int repo_realm_delete(const struct repo_call *call, const struct uuid *id, bool force);
 
-    int (*key_list)(struct repo *, const struct repo_scope *, const struct uuid *consumer_id,
-                    const struct repo_page *, struct arena *, struct repo_key **ret,
-                    size_t *ret_count, struct repo_page_info *ret_info, struct error *);
-    int (*key_get)(struct repo *, const struct repo_scope *, const struct uuid *consumer_id,
-                   const struct uuid *id, struct arena *, struct repo_key *ret, struct error *);
-    /* The secret's digest is computed here, under the organisation's digest key. */
-    int (*key_create)(struct repo *, const struct repo_scope *, const struct uuid *consumer_id,
-                      const struct repo_key *input, const void *secret, size_t secret_size,
-                      struct arena *, struct repo_key *ret, struct repo_commit *, struct error *);
-    int (*key_delete)(struct repo *, const struct repo_scope *, const struct uuid *consumer_id,
-                      const struct uuid *id, struct repo_commit *, struct error *);
-    /* Whose secret is it? E_NOT_FOUND when nobody's, or expired at `now_ms`. */
-    int (*authenticate)(struct repo *, const struct repo_scope *, const void *secret,
-                        size_t secret_size, int64_t now_ms, struct arena *,
-                        struct repo_consumer *ret_consumer, struct repo_key *ret_key,
-                        struct error *);
+/* ---- consumers ---- */
 
-    int (*group_list)(struct repo *, const struct uuid *control_plane_id, const struct repo_page *,
-                      struct arena *, struct repo_group **ret, size_t *ret_count,
-                      struct repo_page_info *ret_info, struct error *);
-    int (*group_get)(struct repo *, const struct uuid *control_plane_id, const struct uuid *id,
-                     struct arena *, struct repo_group *ret, struct error *);
-    int (*group_create)(struct repo *, const struct uuid *control_plane_id,
-                        const struct repo_group *input, struct arena *, struct repo_group *ret,
-                        struct error *);
-    int (*group_update)(struct repo *, const struct uuid *control_plane_id, const struct uuid *id,
-                        const struct repo_group *input, unsigned set, struct arena *,
-                        struct repo_group *ret, struct error *);
-    int (*group_delete)(struct repo *, const struct uuid *control_plane_id, const struct uuid *id,
-                        struct error *);
+int repo_consumer_list(const struct repo_call *call, const struct repo_scope *scope,
+                       const struct repo_consumer_query *query, struct repo_consumer_rows *ret);
+int repo_consumer_get(const struct repo_call *call, const struct repo_path *path,
+                      struct repo_consumer *ret);
+int repo_consumer_create(const struct repo_call *call, const struct repo_scope *scope,
+                         const struct repo_consumer *input, struct repo_consumer *ret);
+int repo_consumer_update(const struct repo_call *call, const struct repo_path *path,
+                         const struct repo_consumer_change *change, struct repo_consumer *ret);
+int repo_consumer_delete(const struct repo_call *call, const struct repo_path *path);
+/* From realm to realm, with its keys. E_MISSING_REFERENCE (field "target_realm_id") without such a
+ * realm; E_CONFLICT when a name or secret is taken there. To the realm where it is: 0, nothing
+ * happens. */
+int repo_consumer_move(const struct repo_call *call, const struct repo_path *path,
+                       const struct uuid *target_realm_id);
 
-    int (*token_list)(struct repo *, const struct repo_page *, struct arena *,
-                      struct repo_token **ret, size_t *ret_count, struct repo_page_info *ret_info,
-                      struct error *);
-    /* `hash`: SHA-256 of the token's text. */
-    int (*token_create)(struct repo *, const struct repo_token *input,
-                        const uint8_t hash[DIGEST_BYTES], struct arena *, struct repo_token *ret,
-                        struct error *);
-    int (*token_delete)(struct repo *, const struct uuid *id, struct error *);
-    int (*token_find)(struct repo *, const uint8_t hash[DIGEST_BYTES], struct arena *,
-                      struct repo_token *ret, struct error *);
+/* ---- keys ---- */
 
-    int (*head)(struct repo *, struct repo_head *ret, struct error *);
-    /* Hosts may take this epoch whatever it drops. E_CONFLICT when it is not head's. Once accepted
-     * it stays so. */
-    int (*epoch_accept)(struct repo *, const struct uuid *epoch, struct error *);
-    /* Everything that `control_plane_id` may see and that was touched after `from`, in its newest
-     * state (docs/protocol.md, "Changes are states"). `from` below head's `oldest` is TOO_OLD,
-     * above the newest version FUTURE; a consumer that left a realm and came back is deleted and
-     * given again in the one transaction. */
-    int (*delta)(struct repo *, const struct uuid *control_plane_id, uint64_t from,
-                 repo_change_fn sink, void *context, struct repo_delta *ret, struct error *);
-    /* The same with digests, and with what a host wishes for besides (sync/change.h). A scope that
-     * is not visible is empty. */
-    int (*transaction)(struct repo *, const struct repo_transaction_query *,
-                       const struct repo_transaction_sink *, struct repo_delta *ret,
-                       struct error *);
-    /* The whole visible state at the newest version, in snapshot order. */
-    int (*snapshot)(struct repo *, const struct uuid *control_plane_id,
-                    const struct repo_snapshot_sink *, struct error *);
-    /* Whether the transaction `version` touched anything that the control plane may see, before or
-     * after it. False for versions that are no longer kept. */
-    int (*concerns)(struct repo *, uint64_t version, const struct uuid *control_plane_id, bool *ret,
-                    struct error *);
-    /* One listener; NULL takes it away and returns after any running call to it has ended. */
-    void (*on_commit)(struct repo *, repo_commit_fn listener, void *context);
-};
+/* Of the consumer that `path` leads to. */
+int repo_key_list(const struct repo_call *call, const struct repo_path *path,
+                  const struct repo_page *page, struct repo_key_rows *ret);
+int repo_key_get(const struct repo_call *call, const struct repo_path *path, struct repo_key *ret);
+/* For the consumer that `path` leads to. The secret's digest is computed here, under the
+ * organisation's digest key. */
+int repo_key_create(const struct repo_call *call, const struct repo_path *path,
+                    const struct repo_key_input *input, struct repo_key *ret);
+int repo_key_delete(const struct repo_call *call, const struct repo_path *path);
+/* E_NOT_FOUND (field "secret") when the secret is nobody's, or expired. */
+int repo_authenticate(const struct repo_call *call, const struct repo_scope *scope,
+                      const struct repo_login *login, struct repo_owner *ret);
 
-/* Implementations embed this first. */
-struct repo {
-    const struct repo_ops *ops;
-};
+/* ---- a control plane's groups ---- */
+
+int repo_group_list(const struct repo_call *call, const struct uuid *control_plane_id,
+                    const struct repo_page *page, struct repo_group_rows *ret);
+int repo_group_get(const struct repo_call *call, const struct uuid *control_plane_id,
+                   const struct uuid *id, struct repo_group *ret);
+int repo_group_create(const struct repo_call *call, const struct uuid *control_plane_id,
+                      const struct repo_group *input, struct repo_group *ret);
+int repo_group_update(const struct repo_call *call, const struct uuid *control_plane_id,
+                      const struct uuid *id, const struct repo_group_change *change,
+                      struct repo_group *ret);
+int repo_group_delete(const struct repo_call *call, const struct uuid *control_plane_id,
+                      const struct uuid *id);
+
+/* ---- access tokens; `hash` is the SHA-256 of the token's text ---- */
+
+int repo_token_list(const struct repo_call *call, const struct repo_page *page,
+                    struct repo_token_rows *ret);
+int repo_token_create(const struct repo_call *call, const struct repo_token *input,
+                      const uint8_t hash[DIGEST_BYTES], struct repo_token *ret);
+int repo_token_delete(const struct repo_call *call, const struct uuid *id);
+int repo_token_find(const struct repo_call *call, const uint8_t hash[DIGEST_BYTES],
+                    struct repo_token *ret);
+
+/* ---- the history, and the feed's view of it ---- */
+
+int repo_head(struct repo *repo, struct repo_head *ret, struct error *err);
+/* Hosts may take this epoch whatever it drops. E_CONFLICT when it is not head's. Once accepted it
+ * stays so. */
+int repo_epoch_accept(struct repo *repo, const struct uuid *epoch, struct error *err);
+/* Everything that the control plane may see and that was touched after `from`, in its newest state
+ * (docs/protocol.md, "Changes are states"), and what a host wishes for besides (sync/change.h).
+ * `from` below head's `oldest` is TOO_OLD, above the newest version FUTURE. A consumer that left a
+ * realm and came back is deleted and given again in the one transaction; a scope that is not
+ * visible is empty. */
+int repo_transaction(struct repo *repo, const struct repo_transaction_query *query,
+                     const struct repo_transaction_sink *sink, struct repo_delta *ret,
+                     struct error *err);
+/* The whole visible state at the newest version, in snapshot order. */
+int repo_snapshot(struct repo *repo, const struct uuid *control_plane_id,
+                  const struct repo_snapshot_sink *sink, struct error *err);
+/* Whether the transaction `version` touched anything that the control plane may see, before or
+ * after it. False for versions that are no longer kept. */
+int repo_concerns(struct repo *repo, uint64_t version, const struct uuid *control_plane_id,
+                  bool *ret, struct error *err);
+/* One listener; NULL takes it away and returns after any running call to it has ended. */
+void repo_on_commit(struct repo *repo, repo_commit_fn listener, void *context);
+
+/* ---- the embedded implementation ---- */
 
 struct repo_options {
     const char *region; /* of this control plane's realms, e.g. "us" */

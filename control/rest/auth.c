@@ -127,7 +127,8 @@ static int identify_token(const struct auth *auth, struct arena *arena, const ch
         *ret = (struct auth_identity){.role = REPO_ROLE_ORG_ADMIN};
         return 0;
     }
-    rc = auth->repo->ops->token_find(auth->repo, hash, arena, &found, err);
+    rc = repo_token_find(&(struct repo_call){.repo = auth->repo, .arena = arena, .err = err}, hash,
+                         &found);
     if (rc == E_NOT_FOUND)
         return error_set(err, E_UNAUTHORIZED, "The token is not valid.");
     if (rc != 0)

@@ -366,6 +366,10 @@ void rest_handle(void *context, struct http_request *request)
         return;
     }
     *call = (struct rest_call){.rest = context, .request = request, .arena = &request->arena};
+    call->repo = (struct repo_call){.repo = call->rest->repo,
+                                    .arena = call->arena,
+                                    .commit = &call->commit,
+                                    .err = &call->error};
     request->route = rest_route_find(call, allow);
     if (request->route < 0) {
         answer_no_route(call, allow);

@@ -56,6 +56,7 @@ struct rest_call {
     struct arena *arena; /* the request's */
     const struct rest_route *route;
     struct auth_identity identity;
+    struct repo_call repo; /* what the repository is called with */
     struct rest_param params[REST_PARAMS_MAX];
     size_t n_params;
     struct rest_pair *query;

@@ -46,9 +46,11 @@ json_t *rest_consumer_json(const struct repo_consumer *consumer)
                      json_of_time(consumer->updated_ms));
 }
 
-static struct repo_scope realm_scope(const struct rest_call *call)
+struct repo_path rest_realm_path(const struct rest_call *call)
 {
-    return (struct repo_scope){REPO_SCOPE_REALM, call->params[0].id};
+    return (struct repo_path){.scope = {REPO_SCOPE_REALM, call->params[0].id},
+                              .consumer_id = call->params[1].id,
+                              .key_id = call->params[2].id};
 }
 
 /* Konnect spells equality in two ways. */
@@ -63,35 +65,31 @@ int rest_consumer_list(struct rest_call *call)
 {
     static const char *const filters[] = {"filter[username]", "filter[username][eq]",
                                           "filter[custom_id]", "filter[custom_id][eq]", NULL};
-    struct repo *repo = call->rest->repo;
-    const struct repo_scope scope = realm_scope(call);
-    const struct repo_consumer_filter filter = {filter_value(call, filters[0], filters[1]),
-                                                filter_value(call, filters[2], filters[3])};
-    struct repo_page_info info = {0};
-    struct repo_consumer *consumers = NULL;
-    struct repo_page page;
-    size_t count = 0;
+    const struct repo_path path = rest_realm_path(call);
+    struct repo_consumer_query query = {.username = filter_value(call, filters[0], filters[1]),
+                                        .custom_id = filter_value(call, filters[2], filters[3])};
+    struct repo_consumer_rows consumers;
     json_t *data;
     int rc;
 
-    rest_page_read(call, filters, &page);
+    rest_page_read(call, filters, &query.page);
     rc = rest_verdict(call);
     if (rc == 0)
-        rc = repo->ops->consumer_list(repo, &scope, &page, &filter, call->arena, &consumers, &count,
-                                      &info, &call->error);
+        rc = repo_consumer_list(&call->repo, &path.scope, &query, &consumers);
     if (rc != 0)
         return rc;
     data = json_array();
-    for (size_t i = 0; i < count; i++)
-        rest_append(&data, rest_consumer_json(&consumers[i]));
-    return rest_page_reply(call, &page, &info, data, count > 0 ? &consumers[0].model.id : NULL,
-                           count > 0 ? &consumers[count - 1].model.id : NULL);
+    for (size_t i = 0; i < consumers.count; i++)
+        rest_append(&data, rest_consumer_json(&consumers.items[i]));
+    return rest_page_reply(call, &query.page, &consumers.info, data,
+                           consumers.count > 0 ? &consumers.items[0].model.id : NULL,
+                           consumers.count > 0 ? &consumers.items[consumers.count - 1].model.id
+                                               : NULL);
 }
 
 int rest_consumer_create(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
-    const struct repo_scope scope = realm_scope(call);
+    const struct repo_path path = rest_realm_path(call);
     struct repo_consumer input = {0};
     struct repo_consumer consumer;
     int rc;
@@ -99,58 +97,51 @@ int rest_consumer_create(struct rest_call *call)
     (void)form_read(call, &consumer_form, false, &input);
     rc = rest_verdict(call);
     if (rc == 0)
-        rc = repo->ops->consumer_create(repo, &scope, &input, call->arena, &consumer, &call->commit,
-                                        &call->error);
+        rc = repo_consumer_create(&call->repo, &path.scope, &input, &consumer);
     return rc != 0 ? rc : rest_reply(call, REST_CREATED, rest_consumer_json(&consumer));
 }
 
 int rest_consumer_get(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
-    const struct repo_scope scope = realm_scope(call);
+    const struct repo_path path = rest_realm_path(call);
     struct repo_consumer consumer;
-    int rc = repo->ops->consumer_get(repo, &scope, &call->params[1].id, call->arena, &consumer,
-                                     &call->error);
+    int rc = repo_consumer_get(&call->repo, &path, &consumer);
 
     return rc != 0 ? rc : rest_reply(call, REST_OK, rest_consumer_json(&consumer));
 }
 
 int rest_consumer_update(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
-    const struct repo_scope scope = realm_scope(call);
-    struct repo_consumer input = {0};
+    const struct repo_path path = rest_realm_path(call);
+    struct repo_consumer_change change = {0};
     struct repo_consumer consumer;
-    unsigned set = form_read(call, &consumer_form, true, &input);
-    int rc = rest_verdict(call);
+    int rc;
 
+    change.set = form_read(call, &consumer_form, true, &change.to);
+    rc = rest_verdict(call);
     if (rc == 0)
-        rc = repo->ops->consumer_update(repo, &scope, &call->params[1].id, &input, set, call->arena,
-                                        &consumer, &call->commit, &call->error);
+        rc = repo_consumer_update(&call->repo, &path, &change, &consumer);
     return rc != 0 ? rc : rest_reply(call, REST_OK, rest_consumer_json(&consumer));
 }
 
 int rest_consumer_delete(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
-    const struct repo_scope scope = realm_scope(call);
-    int rc =
-        repo->ops->consumer_delete(repo, &scope, &call->params[1].id, &call->commit, &call->error);
+    const struct repo_path path = rest_realm_path(call);
+    int rc = repo_consumer_delete(&call->repo, &path);
 
     return rc != 0 ? rc : rest_reply(call, REST_NO_CONTENT, NULL);
 }
 
 int rest_consumer_move(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
+    const struct repo_path path = rest_realm_path(call);
     struct move_form input = {0};
     int rc;
 
     (void)form_read(call, &move_form, false, &input);
     rc = rest_verdict(call);
     if (rc == 0)
-        rc = repo->ops->consumer_move(repo, &call->params[0].id, &call->params[1].id, &input.target,
-                                      &call->commit, &call->error);
+        rc = repo_consumer_move(&call->repo, &path, &input.target);
     if (rc != 0)
         return rc;
     return rest_reply(call, REST_CREATED,

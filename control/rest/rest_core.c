@@ -37,32 +37,30 @@ static json_t *consumer_json(const struct repo_consumer *consumer)
         json_of_epoch(consumer->created_ms), "updated_at", json_of_epoch(consumer->updated_ms));
 }
 
-static struct repo_scope core_scope(const struct rest_call *call)
+/* The control plane's own scope. */
+static struct repo_path core_path(const struct rest_call *call)
 {
-    return (struct repo_scope){REPO_SCOPE_CP, call->params[0].id};
+    return (struct repo_path){.scope = {REPO_SCOPE_CP, call->params[0].id},
+                              .key_id = call->params[2].id};
 }
 
-/* The consumer that the path names by id or username. */
-static int find_consumer(struct rest_call *call, struct uuid *ret)
+/* To the consumer that the request's path names by id or username. */
+static int find_consumer(struct rest_call *call, struct repo_path *ret)
 {
-    struct repo *repo = call->rest->repo;
-    const struct repo_scope scope = core_scope(call);
-    const struct repo_consumer_filter filter = {call->params[1].text, NULL};
-    const struct repo_page page = {.size = 1};
-    struct repo_page_info info;
-    struct repo_consumer *found;
-    size_t count;
+    const struct repo_consumer_query query = {.page = {.size = 1},
+                                              .username = call->params[1].text};
+    struct repo_consumer_rows found;
     int rc;
 
-    if (uuid_parse(call->params[1].text, ret))
+    *ret = core_path(call);
+    if (uuid_parse(call->params[1].text, &ret->consumer_id))
         return 0;
-    rc = repo->ops->consumer_list(repo, &scope, &page, &filter, call->arena, &found, &count, &info,
-                                  &call->error);
+    rc = repo_consumer_list(&call->repo, &ret->scope, &query, &found);
     if (rc != 0)
         return rc;
-    if (count == 0)
+    if (found.count == 0)
         return error_set_field(&call->error, E_NOT_FOUND, "id", NULL);
-    *ret = found[0].model.id;
+    ret->consumer_id = found.items[0].model.id;
     return 0;
 }
 
@@ -75,34 +73,29 @@ static void require_a_name(struct rest_call *call, const struct repo_consumer *c
 
 int rest_core_consumer_list(struct rest_call *call)
 {
-    static const struct repo_consumer_filter everything;
-    struct repo *repo = call->rest->repo;
-    const struct repo_scope scope = core_scope(call);
-    struct repo_page_info info = {0};
-    struct repo_consumer *consumers = NULL;
-    struct repo_page page;
-    size_t count = 0;
+    const struct repo_path path = core_path(call);
+    struct repo_consumer_rows consumers;
+    struct repo_consumer_query query = {.username = NULL};
     json_t *data;
     int rc;
 
-    rest_offset_read(call, &page);
+    rest_offset_read(call, &query.page);
     rc = rest_verdict(call);
     if (rc == 0)
-        rc = repo->ops->consumer_list(repo, &scope, &page, &everything, call->arena, &consumers,
-                                      &count, &info, &call->error);
+        rc = repo_consumer_list(&call->repo, &path.scope, &query, &consumers);
     if (rc != 0)
         return rc;
     data = json_array();
-    for (size_t i = 0; i < count; i++)
-        rest_append(&data, consumer_json(&consumers[i]));
-    return rest_offset_reply(call, &page, &info, data,
-                             count > 0 ? &consumers[count - 1].model.id : NULL);
+    for (size_t i = 0; i < consumers.count; i++)
+        rest_append(&data, consumer_json(&consumers.items[i]));
+    return rest_offset_reply(call, &query.page, &consumers.info, data,
+                             consumers.count > 0 ? &consumers.items[consumers.count - 1].model.id
+                                                 : NULL);
 }
 
 int rest_core_consumer_create(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
-    const struct repo_scope scope = core_scope(call);
+    const struct repo_path path = core_path(call);
     struct repo_consumer input = {0};
     struct repo_consumer consumer;
     int rc;
@@ -114,60 +107,53 @@ int rest_core_consumer_create(struct rest_call *call)
         rc = rest_verdict(call);
     }
     if (rc == 0)
-        rc = repo->ops->consumer_create(repo, &scope, &input, call->arena, &consumer, &call->commit,
-                                        &call->error);
+        rc = repo_consumer_create(&call->repo, &path.scope, &input, &consumer);
     return rc != 0 ? rc : rest_reply(call, REST_CREATED, consumer_json(&consumer));
 }
 
 int rest_core_consumer_get(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
-    const struct repo_scope scope = core_scope(call);
     struct repo_consumer consumer;
-    struct uuid id;
-    int rc = find_consumer(call, &id);
+    struct repo_path path;
+    int rc = find_consumer(call, &path);
 
     if (rc == 0)
-        rc = repo->ops->consumer_get(repo, &scope, &id, call->arena, &consumer, &call->error);
+        rc = repo_consumer_get(&call->repo, &path, &consumer);
     return rc != 0 ? rc : rest_reply(call, REST_OK, consumer_json(&consumer));
 }
 
 /* A change that takes a name away must leave the other. */
-static int check_names_left(struct rest_call *call, const struct uuid *id,
-                            const struct repo_consumer *input, unsigned set)
+static int check_names_left(struct rest_call *call, const struct repo_path *path,
+                            const struct repo_consumer_change *change)
 {
-    struct repo *repo = call->rest->repo;
-    const struct repo_scope scope = core_scope(call);
     struct repo_consumer result;
-    int rc = repo->ops->consumer_get(repo, &scope, id, call->arena, &result, &call->error);
+    int rc = repo_consumer_get(&call->repo, path, &result);
 
     if (rc != 0)
         return rc;
-    if ((set & REPO_SET_USERNAME) != 0)
-        result.model.username = input->model.username;
-    if ((set & REPO_SET_CUSTOM_ID) != 0)
-        result.model.custom_id = input->model.custom_id;
+    if ((change->set & REPO_SET_USERNAME) != 0)
+        result.model.username = change->to.model.username;
+    if ((change->set & REPO_SET_CUSTOM_ID) != 0)
+        result.model.custom_id = change->to.model.custom_id;
     require_a_name(call, &result);
     return rest_verdict(call);
 }
 
 static int change_consumer(struct rest_call *call, unsigned always_set)
 {
-    struct repo *repo = call->rest->repo;
-    const struct repo_scope scope = core_scope(call);
-    struct repo_consumer input = {0};
+    struct repo_consumer_change change = {0};
     struct repo_consumer consumer;
-    struct uuid id;
-    unsigned set = form_read(call, &consumer_form, true, &input) | always_set;
-    int rc = rest_verdict(call);
+    struct repo_path path;
+    int rc;
 
+    change.set = form_read(call, &consumer_form, true, &change.to) | always_set;
+    rc = rest_verdict(call);
     if (rc == 0)
-        rc = find_consumer(call, &id);
+        rc = find_consumer(call, &path);
     if (rc == 0)
-        rc = check_names_left(call, &id, &input, set);
+        rc = check_names_left(call, &path, &change);
     if (rc == 0)
-        rc = repo->ops->consumer_update(repo, &scope, &id, &input, set, call->arena, &consumer,
-                                        &call->commit, &call->error);
+        rc = repo_consumer_update(&call->repo, &path, &change, &consumer);
     return rc != 0 ? rc : rest_reply(call, REST_OK, consumer_json(&consumer));
 }
 
@@ -183,13 +169,11 @@ int rest_core_consumer_replace(struct rest_call *call)
 
 int rest_core_consumer_delete(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
-    const struct repo_scope scope = core_scope(call);
-    struct uuid id;
-    int rc = find_consumer(call, &id);
+    struct repo_path path;
+    int rc = find_consumer(call, &path);
 
     if (rc == 0)
-        rc = repo->ops->consumer_delete(repo, &scope, &id, &call->commit, &call->error);
+        rc = repo_consumer_delete(&call->repo, &path);
     return rc != 0 ? rc : rest_reply(call, REST_NO_CONTENT, NULL);
 }
 
@@ -230,84 +214,71 @@ static json_t *key_json(const struct repo_key *key)
 
 int rest_core_key_list(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
-    const struct repo_scope scope = core_scope(call);
-    struct repo_page_info info = {0};
-    struct repo_key *keys = NULL;
+    struct repo_key_rows keys;
     struct repo_page page;
-    struct uuid consumer;
-    size_t count = 0;
+    struct repo_path path;
     json_t *data;
     int rc;
 
     rest_offset_read(call, &page);
     rc = rest_verdict(call);
     if (rc == 0)
-        rc = find_consumer(call, &consumer);
+        rc = find_consumer(call, &path);
     if (rc == 0)
-        rc = repo->ops->key_list(repo, &scope, &consumer, &page, call->arena, &keys, &count, &info,
-                                 &call->error);
+        rc = repo_key_list(&call->repo, &path, &page, &keys);
     if (rc != 0)
         return rc;
     data = json_array();
-    for (size_t i = 0; i < count; i++)
-        rest_append(&data, key_json(&keys[i]));
-    return rest_offset_reply(call, &page, &info, data,
-                             count > 0 ? &keys[count - 1].model.id : NULL);
+    for (size_t i = 0; i < keys.count; i++)
+        rest_append(&data, key_json(&keys.items[i]));
+    return rest_offset_reply(call, &page, &keys.info, data,
+                             keys.count > 0 ? &keys.items[keys.count - 1].model.id : NULL);
 }
 
 int rest_core_key_create(struct rest_call *call)
 {
-    const struct repo_scope scope = core_scope(call);
     struct repo_key input = {0};
     struct key_form form = {0};
     struct repo_key key;
-    struct uuid consumer;
-    const char *secret;
+    struct repo_path path;
     json_t *answer;
     int rc;
 
     (void)form_read(call, &key_form, false, &form);
     rc = rest_verdict(call);
     if (rc == 0)
-        rc = find_consumer(call, &consumer);
+        rc = find_consumer(call, &path);
     if (rc != 0)
         return rc;
     input.type = form.key != NULL ? REPO_KEY_LEGACY : REPO_KEY_NEW;
     input.model.tags = form.tags;
     if (form.ttl_s > 0)
         input.model.expires_at_ms = clock_wall_ms() + (int64_t)form.ttl_s * 1000;
-    rc = rest_key_make(call, &scope, &consumer, &input, form.key, &key, &secret);
+    rc = rest_key_make(call, &path, &input, &form.key, &key);
     if (rc != 0)
         return rc;
     answer = key_json(&key);
-    rest_set(&answer, "key", json_string(secret));
+    rest_set(&answer, "key", json_string(form.key));
     return rest_reply(call, REST_CREATED, answer);
 }
 
 int rest_core_key_get(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
-    const struct repo_scope scope = core_scope(call);
-    struct uuid consumer;
+    struct repo_path path;
     struct repo_key key;
-    int rc = find_consumer(call, &consumer);
+    int rc = find_consumer(call, &path);
 
     if (rc == 0)
-        rc = repo->ops->key_get(repo, &scope, &consumer, &call->params[2].id, call->arena, &key,
-                                &call->error);
+        rc = repo_key_get(&call->repo, &path, &key);
     return rc != 0 ? rc : rest_reply(call, REST_OK, key_json(&key));
 }
 
 int rest_core_key_delete(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
-    const struct repo_scope scope = core_scope(call);
-    struct uuid consumer;
-    int rc = find_consumer(call, &consumer);
+    struct repo_path path;
+    int rc = find_consumer(call, &path);
 
     if (rc == 0)
-        rc = repo->ops->key_delete(repo, &scope, &consumer, &call->params[2].id, &call->commit,
-                                   &call->error);
+        rc = repo_key_delete(&call->repo, &path);
     return rc != 0 ? rc : rest_reply(call, REST_NO_CONTENT, NULL);
 }

@@ -18,10 +18,11 @@ int rest_usable_realm(struct rest_call *call, const struct uuid *id, struct repo
 /* The realm's groups and the consumer's own, each once. */
 json_t *rest_group_names(const struct model_strings *realm, const struct model_strings *own);
 
-/* Creates a key with the secret `given`, or a generated one when that is NULL; *ret_secret is
- * either `given` or lives in the call's arena. */
-int rest_key_make(struct rest_call *call, const struct repo_scope *scope,
-                  const struct uuid *consumer, const struct repo_key *input, const char *given,
-                  struct repo_key *ret, const char **ret_secret);
+/* The path of a realm's route: consumer and key are nil where the route has none. */
+struct repo_path rest_realm_path(const struct rest_call *call);
+
+/* Creates a key with *secret; when that is NULL, it becomes a generated one in the call's arena. */
+int rest_key_make(struct rest_call *call, const struct repo_path *path,
+                  const struct repo_key *input, const char **secret, struct repo_key *ret);
 
 #endif

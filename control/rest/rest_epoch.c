@@ -8,9 +8,8 @@
 
 int rest_epoch_get(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
     struct repo_head head;
-    int rc = repo->ops->head(repo, &head, &call->error);
+    int rc = repo_head(call->rest->repo, &head, &call->error);
 
     if (rc != 0)
         return rc;
@@ -46,14 +45,13 @@ static void log_accepted(const struct rest_call *call, const struct uuid *epoch)
 
 int rest_epoch_accept(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
     struct accept_form accept = {0};
     int rc;
 
     (void)form_read(call, &accept_form, false, &accept);
     rc = rest_verdict(call);
     if (rc == 0)
-        rc = repo->ops->epoch_accept(repo, &accept.epoch, &call->error);
+        rc = repo_epoch_accept(call->rest->repo, &accept.epoch, &call->error);
     if (rc != 0)
         return rc;
     log_accepted(call, &accept.epoch);

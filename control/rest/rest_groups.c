@@ -28,60 +28,53 @@ static json_t *group_json(const struct repo_group *group)
 /* By id, or by name: a control plane has few groups, so they are gone through. */
 static int find_group(struct rest_call *call, struct uuid *ret)
 {
-    struct repo *repo = call->rest->repo;
     struct repo_page page = {.size = SCAN_PAGE};
     struct repo_page_info info = {.more_after = true};
 
     if (uuid_parse(call->params[1].text, ret))
         return 0;
     while (info.more_after) {
-        struct repo_group *groups;
-        size_t count;
-        int rc = repo->ops->group_list(repo, &call->params[0].id, &page, call->arena, &groups,
-                                       &count, &info, &call->error);
+        struct repo_group_rows groups;
+        int rc = repo_group_list(&call->repo, &call->params[0].id, &page, &groups);
 
         if (rc != 0)
             return rc;
-        for (size_t i = 0; i < count; i++) {
-            if (strcmp(groups[i].name, call->params[1].text) == 0) {
-                *ret = groups[i].id;
+        for (size_t i = 0; i < groups.count; i++) {
+            if (strcmp(groups.items[i].name, call->params[1].text) == 0) {
+                *ret = groups.items[i].id;
                 return 0;
             }
         }
-        if (count == 0)
+        if (groups.count == 0)
             break;
         page.has_after = true;
-        page.after = groups[count - 1].id;
+        page.after = groups.items[groups.count - 1].id;
     }
     return error_set_field(&call->error, E_NOT_FOUND, "id", NULL);
 }
 
 int rest_core_group_list(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
-    struct repo_page_info info = {0};
-    struct repo_group *groups = NULL;
+    struct repo_group_rows groups;
     struct repo_page page;
-    size_t count = 0;
     json_t *data;
     int rc;
 
     rest_offset_read(call, &page);
     rc = rest_verdict(call);
     if (rc == 0)
-        rc = repo->ops->group_list(repo, &call->params[0].id, &page, call->arena, &groups, &count,
-                                   &info, &call->error);
+        rc = repo_group_list(&call->repo, &call->params[0].id, &page, &groups);
     if (rc != 0)
         return rc;
     data = json_array();
-    for (size_t i = 0; i < count; i++)
-        rest_append(&data, group_json(&groups[i]));
-    return rest_offset_reply(call, &page, &info, data, count > 0 ? &groups[count - 1].id : NULL);
+    for (size_t i = 0; i < groups.count; i++)
+        rest_append(&data, group_json(&groups.items[i]));
+    return rest_offset_reply(call, &page, &groups.info, data,
+                             groups.count > 0 ? &groups.items[groups.count - 1].id : NULL);
 }
 
 int rest_core_group_create(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
     struct repo_group input = {0};
     struct repo_group group;
     int rc;
@@ -89,38 +82,34 @@ int rest_core_group_create(struct rest_call *call)
     (void)form_read(call, &group_form, false, &input);
     rc = rest_verdict(call);
     if (rc == 0)
-        rc = repo->ops->group_create(repo, &call->params[0].id, &input, call->arena, &group,
-                                     &call->error);
+        rc = repo_group_create(&call->repo, &call->params[0].id, &input, &group);
     return rc != 0 ? rc : rest_reply(call, REST_CREATED, group_json(&group));
 }
 
 int rest_core_group_get(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
     struct repo_group group;
     struct uuid id;
     int rc = find_group(call, &id);
 
     if (rc == 0)
-        rc =
-            repo->ops->group_get(repo, &call->params[0].id, &id, call->arena, &group, &call->error);
+        rc = repo_group_get(&call->repo, &call->params[0].id, &id, &group);
     return rc != 0 ? rc : rest_reply(call, REST_OK, group_json(&group));
 }
 
 static int change_group(struct rest_call *call, bool partial, unsigned always_set)
 {
-    struct repo *repo = call->rest->repo;
-    struct repo_group input = {0};
+    struct repo_group_change change = {0};
     struct repo_group group;
     struct uuid id;
-    unsigned set = form_read(call, &group_form, partial, &input) | always_set;
-    int rc = rest_verdict(call);
+    int rc;
 
+    change.set = form_read(call, &group_form, partial, &change.to) | always_set;
+    rc = rest_verdict(call);
     if (rc == 0)
         rc = find_group(call, &id);
     if (rc == 0)
-        rc = repo->ops->group_update(repo, &call->params[0].id, &id, &input, set, call->arena,
-                                     &group, &call->error);
+        rc = repo_group_update(&call->repo, &call->params[0].id, &id, &change, &group);
     return rc != 0 ? rc : rest_reply(call, REST_OK, group_json(&group));
 }
 
@@ -136,11 +125,10 @@ int rest_core_group_replace(struct rest_call *call)
 
 int rest_core_group_delete(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
     struct uuid id;
     int rc = find_group(call, &id);
 
     if (rc == 0)
-        rc = repo->ops->group_delete(repo, &call->params[0].id, &id, &call->error);
+        rc = repo_group_delete(&call->repo, &call->params[0].id, &id);
     return rc != 0 ? rc : rest_reply(call, REST_NO_CONTENT, NULL);
 }

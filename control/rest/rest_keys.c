@@ -40,34 +40,26 @@ static json_t *key_json(const struct repo_key *key)
     return json;
 }
 
-static struct repo_scope realm_scope(const struct rest_call *call)
-{
-    return (struct repo_scope){REPO_SCOPE_REALM, call->params[0].id};
-}
-
 int rest_key_list(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
-    const struct repo_scope scope = realm_scope(call);
-    struct repo_page_info info = {0};
-    struct repo_key *keys = NULL;
+    const struct repo_path path = rest_realm_path(call);
+    struct repo_key_rows keys;
     struct repo_page page;
-    size_t count = 0;
     json_t *data;
     int rc;
 
     rest_page_read(call, NULL, &page);
     rc = rest_verdict(call);
     if (rc == 0)
-        rc = repo->ops->key_list(repo, &scope, &call->params[1].id, &page, call->arena, &keys,
-                                 &count, &info, &call->error);
+        rc = repo_key_list(&call->repo, &path, &page, &keys);
     if (rc != 0)
         return rc;
     data = json_array();
-    for (size_t i = 0; i < count; i++)
-        rest_append(&data, key_json(&keys[i]));
-    return rest_page_reply(call, &page, &info, data, count > 0 ? &keys[0].model.id : NULL,
-                           count > 0 ? &keys[count - 1].model.id : NULL);
+    for (size_t i = 0; i < keys.count; i++)
+        rest_append(&data, key_json(&keys.items[i]));
+    return rest_page_reply(call, &page, &keys.info, data,
+                           keys.count > 0 ? &keys.items[0].model.id : NULL,
+                           keys.count > 0 ? &keys.items[keys.count - 1].model.id : NULL);
 }
 
 /* "rsk_us_" and 43 characters: the prefix lets secret scanners and people recognise one. */
@@ -85,21 +77,18 @@ static const char *generate(struct rest_call *call)
     return copy;
 }
 
-int rest_key_make(struct rest_call *call, const struct repo_scope *scope,
-                  const struct uuid *consumer, const struct repo_key *input, const char *given,
-                  struct repo_key *ret, const char **ret_secret)
+int rest_key_make(struct rest_call *call, const struct repo_path *path,
+                  const struct repo_key *input, const char **secret, struct repo_key *ret)
 {
-    struct repo *repo = call->rest->repo;
-    const char *secret = given != NULL ? given : generate(call);
-    int rc;
+    struct repo_key_input made = {.key = *input};
 
-    if (secret == NULL)
+    if (*secret == NULL)
+        *secret = generate(call);
+    if (*secret == NULL)
         return error_set(&call->error, E_IO, "no secret could be generated");
-    rc = repo->ops->key_create(repo, scope, consumer, input, secret, strlen(secret), call->arena,
-                               ret, &call->commit, &call->error);
-    if (rc == 0)
-        *ret_secret = secret;
-    return rc;
+    made.secret = *secret;
+    made.secret_size = strlen(*secret);
+    return repo_key_create(&call->repo, path, &made, ret);
 }
 
 static void check_secret(struct rest_call *call, const struct key_form *input, unsigned set)
@@ -116,10 +105,9 @@ static void check_secret(struct rest_call *call, const struct key_form *input, u
 
 int rest_key_create(struct rest_call *call)
 {
-    const struct repo_scope scope = realm_scope(call);
+    const struct repo_path path = rest_realm_path(call);
     struct key_form input = {0};
     struct repo_key key;
-    const char *secret;
     json_t *answer;
     unsigned set = form_read(call, &key_form, false, &input);
     int rc = rest_verdict(call);
@@ -129,33 +117,28 @@ int rest_key_create(struct rest_call *call)
         rc = rest_verdict(call);
     }
     if (rc == 0)
-        rc = rest_key_make(call, &scope, &call->params[1].id, &input.key, input.secret, &key,
-                           &secret);
+        rc = rest_key_make(call, &path, &input.key, &input.secret, &key);
     if (rc != 0)
         return rc;
     answer = key_json(&key);
-    rest_set(&answer, "secret", json_string(secret));
+    rest_set(&answer, "secret", json_string(input.secret));
     rest_set(&answer, "updated_at", json_of_time(key.updated_ms));
     return rest_reply(call, REST_CREATED, answer);
 }
 
 int rest_key_get(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
-    const struct repo_scope scope = realm_scope(call);
+    const struct repo_path path = rest_realm_path(call);
     struct repo_key key;
-    int rc = repo->ops->key_get(repo, &scope, &call->params[1].id, &call->params[2].id, call->arena,
-                                &key, &call->error);
+    int rc = repo_key_get(&call->repo, &path, &key);
 
     return rc != 0 ? rc : rest_reply(call, REST_OK, key_json(&key));
 }
 
 int rest_key_delete(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
-    const struct repo_scope scope = realm_scope(call);
-    int rc = repo->ops->key_delete(repo, &scope, &call->params[1].id, &call->params[2].id,
-                                   &call->commit, &call->error);
+    const struct repo_path path = rest_realm_path(call);
+    int rc = repo_key_delete(&call->repo, &path);
 
     return rc != 0 ? rc : rest_reply(call, REST_NO_CONTENT, NULL);
 }

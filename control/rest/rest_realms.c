@@ -37,30 +37,27 @@ static json_t *realm_json(const struct repo_realm *realm)
 
 int rest_realm_list(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
-    struct repo_page_info info = {0};
-    struct repo_realm *realms = NULL;
+    struct repo_realm_rows realms;
     struct repo_page page;
-    size_t count = 0;
     json_t *data;
     int rc;
 
     rest_page_read(call, NULL, &page);
     rc = rest_verdict(call);
     if (rc == 0)
-        rc = repo->ops->realm_list(repo, &page, call->arena, &realms, &count, &info, &call->error);
+        rc = repo_realm_list(&call->repo, &page, &realms);
     if (rc != 0)
         return rc;
     data = json_array();
-    for (size_t i = 0; i < count; i++)
-        rest_append(&data, realm_json(&realms[i]));
-    return rest_page_reply(call, &page, &info, data, count > 0 ? &realms[0].model.id : NULL,
-                           count > 0 ? &realms[count - 1].model.id : NULL);
+    for (size_t i = 0; i < realms.count; i++)
+        rest_append(&data, realm_json(&realms.items[i]));
+    return rest_page_reply(call, &page, &realms.info, data,
+                           realms.count > 0 ? &realms.items[0].model.id : NULL,
+                           realms.count > 0 ? &realms.items[realms.count - 1].model.id : NULL);
 }
 
 int rest_realm_create(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
     struct repo_realm input = {
         .model = {.ttl_min = REST_TTL_DEFAULT, .negative_ttl_min = REST_TTL_DEFAULT}};
     struct repo_realm realm;
@@ -69,42 +66,38 @@ int rest_realm_create(struct rest_call *call)
     (void)form_read(call, &realm_form, false, &input);
     rc = rest_verdict(call);
     if (rc == 0)
-        rc =
-            repo->ops->realm_create(repo, &input, call->arena, &realm, &call->commit, &call->error);
+        rc = repo_realm_create(&call->repo, &input, &realm);
     return rc != 0 ? rc : rest_reply(call, REST_CREATED, realm_json(&realm));
 }
 
 int rest_realm_get(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
     struct repo_realm realm;
-    int rc = repo->ops->realm_get(repo, &call->params[0].id, call->arena, &realm, &call->error);
+    int rc = repo_realm_get(&call->repo, &call->params[0].id, &realm);
 
     return rc != 0 ? rc : rest_reply(call, REST_OK, realm_json(&realm));
 }
 
 int rest_realm_update(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
-    struct repo_realm input = {0};
+    struct repo_realm_change change = {0};
     struct repo_realm realm;
-    unsigned set = form_read(call, &realm_form, true, &input);
-    int rc = rest_verdict(call);
+    int rc;
 
+    change.set = form_read(call, &realm_form, true, &change.to);
+    rc = rest_verdict(call);
     if (rc == 0)
-        rc = repo->ops->realm_update(repo, &call->params[0].id, &input, set, call->arena, &realm,
-                                     &call->commit, &call->error);
+        rc = repo_realm_update(&call->repo, &call->params[0].id, &change, &realm);
     return rc != 0 ? rc : rest_reply(call, REST_OK, realm_json(&realm));
 }
 
 int rest_realm_delete(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
     bool force = rest_query_flag(call, "force");
     int rc = rest_verdict(call);
 
     if (rc == 0)
-        rc = repo->ops->realm_delete(repo, &call->params[0].id, force, &call->commit, &call->error);
+        rc = repo_realm_delete(&call->repo, &call->params[0].id, force);
     if (rc == E_NOT_EMPTY) {
         (void)rest_invalid(call, "query", "force", "required",
                            "must be true to delete a realm that has consumers");
@@ -143,8 +136,7 @@ static bool names_control_plane(const struct repo_realm *realm, const struct uui
 
 int rest_usable_realm(struct rest_call *call, const struct uuid *id, struct repo_realm *ret)
 {
-    struct repo *repo = call->rest->repo;
-    int rc = repo->ops->realm_get(repo, id, call->arena, ret, &call->error);
+    int rc = repo_realm_get(&call->repo, id, ret);
 
     if (rc == 0 && call->identity.role == REPO_ROLE_DATA_PLANE &&
         !names_control_plane(ret, &call->identity.control_plane_id))
@@ -169,12 +161,10 @@ json_t *rest_group_names(const struct model_strings *realm, const struct model_s
 
 int rest_realm_authenticate(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
     const struct repo_scope scope = {REPO_SCOPE_REALM, call->params[0].id};
     struct auth_form input = {NULL};
-    struct repo_consumer consumer;
     struct repo_realm realm;
-    struct repo_key key;
+    struct repo_owner owner;
     int rc;
 
     (void)form_read(call, &auth_form, false, &input);
@@ -182,15 +172,16 @@ int rest_realm_authenticate(struct rest_call *call)
     if (rc == 0)
         rc = rest_usable_realm(call, &scope.id, &realm);
     if (rc == 0)
-        rc = repo->ops->authenticate(repo, &scope, input.secret, strlen(input.secret),
-                                     clock_wall_ms(), call->arena, &consumer, &key, &call->error);
+        rc = repo_authenticate(
+            &call->repo, &scope,
+            &(struct repo_login){input.secret, strlen(input.secret), clock_wall_ms()}, &owner);
     if (rc != 0)
         return rc;
     return rest_reply(call, REST_OK,
                       json_pack("{s:o, s:i, s:i, s:o, s:{s:o}}", "consumer",
-                                rest_consumer_json(&consumer), "ttl", (int)realm.model.ttl_min,
-                                "negative_ttl", (int)realm.model.negative_ttl_min,
-                                "consumer_group_names",
-                                rest_group_names(&realm.model.groups, &consumer.model.groups),
-                                "credential", "id", json_of_uuid(&key.model.id)));
+                                rest_consumer_json(&owner.consumer), "ttl",
+                                (int)realm.model.ttl_min, "negative_ttl",
+                                (int)realm.model.negative_ttl_min, "consumer_group_names",
+                                rest_group_names(&realm.model.groups, &owner.consumer.model.groups),
+                                "credential", "id", json_of_uuid(&owner.key.model.id)));
 }

@@ -50,9 +50,8 @@ int rest_healthz(struct rest_call *call)
 
 int rest_readyz(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
     struct repo_head head;
-    int rc = repo->ops->head(repo, &head, &call->error);
+    int rc = repo_head(call->rest->repo, &head, &call->error);
 
     if (rc != 0)
         return error_set(&call->error, E_BUSY, "The repository does not answer: %s",
@@ -64,12 +63,11 @@ int rest_readyz(struct rest_call *call)
 
 int rest_metrics(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
     struct metrics_state state = {0};
     struct repo_head head;
     struct buffer text;
     size_t size;
-    int rc = repo->ops->head(repo, &head, &call->error);
+    int rc = repo_head(call->rest->repo, &head, &call->error);
 
     if (rc != 0)
         return rc;

@@ -28,25 +28,23 @@ static json_t *token_json(const struct repo_token *token)
 
 int rest_token_list(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
-    struct repo_page_info info = {0};
-    struct repo_token *tokens = NULL;
+    struct repo_token_rows tokens;
     struct repo_page page;
-    size_t count = 0;
     json_t *data;
     int rc;
 
     rest_page_read(call, NULL, &page);
     rc = rest_verdict(call);
     if (rc == 0)
-        rc = repo->ops->token_list(repo, &page, call->arena, &tokens, &count, &info, &call->error);
+        rc = repo_token_list(&call->repo, &page, &tokens);
     if (rc != 0)
         return rc;
     data = json_array();
-    for (size_t i = 0; i < count; i++)
-        rest_append(&data, token_json(&tokens[i]));
-    return rest_page_reply(call, &page, &info, data, count > 0 ? &tokens[0].id : NULL,
-                           count > 0 ? &tokens[count - 1].id : NULL);
+    for (size_t i = 0; i < tokens.count; i++)
+        rest_append(&data, token_json(&tokens.items[i]));
+    return rest_page_reply(call, &page, &tokens.info, data,
+                           tokens.count > 0 ? &tokens.items[0].id : NULL,
+                           tokens.count > 0 ? &tokens.items[tokens.count - 1].id : NULL);
 }
 
 static void check_binding(struct rest_call *call, const struct repo_token *input)
@@ -66,7 +64,6 @@ static void check_binding(struct rest_call *call, const struct repo_token *input
 
 int rest_token_create(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
     struct repo_token input = {0};
     struct repo_token token;
     char secret[AUTH_SECRET_SIZE];
@@ -86,7 +83,7 @@ int rest_token_create(struct rest_call *call)
     if (auth_generate_secret("rst_", secret) != 0)
         return error_set(&call->error, E_IO, "no token could be generated");
     digest_sha256(secret, strlen(secret), hash);
-    rc = repo->ops->token_create(repo, &input, hash, call->arena, &token, &call->error);
+    rc = repo_token_create(&call->repo, &input, hash, &token);
     if (rc != 0)
         return rc;
     answer = token_json(&token);
@@ -96,8 +93,7 @@ int rest_token_create(struct rest_call *call)
 
 int rest_token_delete(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
-    int rc = repo->ops->token_delete(repo, &call->params[0].id, &call->error);
+    int rc = repo_token_delete(&call->repo, &call->params[0].id);
 
     if (rc != 0)
         return rc;

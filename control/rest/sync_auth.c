@@ -62,17 +62,16 @@ static json_t *found_json(const struct repo_head *head, const struct model_realm
 static int answer(struct rest_call *call, const struct repo_scope *scope, const char *secret,
                   const struct repo_head *head, const struct model_realm *realm)
 {
-    struct repo *repo = call->rest->repo;
-    struct repo_consumer consumer;
-    struct repo_key key;
-    int rc = repo->ops->authenticate(repo, scope, secret, strlen(secret), clock_wall_ms(),
-                                     call->arena, &consumer, &key, &call->error);
+    const struct repo_login login = {secret, strlen(secret), clock_wall_ms()};
+    struct repo_owner owner;
+    int rc = repo_authenticate(&call->repo, scope, &login, &owner);
 
     if (rc == E_NOT_FOUND)
         return rest_reply(call, REST_OK, answer_json("not_found", head, realm));
     if (rc != 0)
         return rc;
-    return rest_reply(call, REST_OK, found_json(head, realm, &consumer.model, &key.model));
+    return rest_reply(call, REST_OK,
+                      found_json(head, realm, &owner.consumer.model, &owner.key.model));
 }
 
 /* The control plane's own consumers have no ttl, nor has a realm that is not there for the host. */
@@ -93,7 +92,6 @@ static int answer_realm(struct rest_call *call, const struct question *question,
 
 int sync_http_auth(struct rest_call *call)
 {
-    struct repo *repo = call->rest->repo;
     struct question question = {.secret = NULL};
     struct repo_scope own = {.kind = REPO_SCOPE_CP};
     struct repo_head head;
@@ -103,7 +101,7 @@ int sync_http_auth(struct rest_call *call)
     if (rc == 0)
         rc = sync_http_check_control_plane(call, &question.control_plane_id);
     if (rc == 0)
-        rc = repo->ops->head(repo, &head, &call->error);
+        rc = repo_head(call->rest->repo, &head, &call->error);
     if (rc != 0)
         return rc;
     if ((set & SET_REALM) != 0)

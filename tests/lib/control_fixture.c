@@ -107,7 +107,7 @@ void fixture_stop(struct fixture *fixture)
     http_destroy(fixture->http);
     feed_destroy(fixture->feed);
     metrics_destroy(fixture->metrics);
-    fixture->repo->ops->close(fixture->repo);
+    repo_close(fixture->repo);
     (void)snprintf(command, sizeof(command), "rm -rf '%s'", fixture->dir);
     must(system(command) == 0, command, "failed");
     free(fixture);

@@ -36,7 +36,7 @@ struct repo_fixture *repo_fixture_create(uint64_t keep_versions)
 
 void repo_fixture_destroy(struct repo_fixture *fixture)
 {
-    fixture->repo->ops->close(fixture->repo);
+    repo_close(fixture->repo);
     arena_finish(&fixture->arena);
     repo_fixture_remove_tree(fixture->dir);
     free(fixture);
@@ -44,7 +44,7 @@ void repo_fixture_destroy(struct repo_fixture *fixture)
 
 void repo_fixture_reopen(struct repo_fixture *fixture)
 {
-    fixture->repo->ops->close(fixture->repo);
+    repo_close(fixture->repo);
     open_repo(fixture);
 }
 
@@ -120,8 +120,7 @@ struct repo_realm repo_fixture_realm(struct repo_fixture *fixture, const char *n
                                .allowed_control_planes = allowed_strings(fixture, allowed)};
     struct repo_realm realm;
 
-    assert_int_equal(fixture->repo->ops->realm_create(fixture->repo, &input, &fixture->arena,
-                                                      &realm, NULL, &fixture->err),
+    assert_int_equal(repo_realm_create(REPO_CALL(fixture, .err = &fixture->err), &input, &realm),
                      0);
     return realm;
 }
@@ -133,10 +132,10 @@ struct repo_commit repo_fixture_allow(struct repo_fixture *fixture, const struct
     struct repo_realm realm;
     struct repo_commit commit;
 
-    assert_int_equal(fixture->repo->ops->realm_update(fixture->repo, realm_id, &input,
-                                                      REPO_SET_ALLOWED, &fixture->arena, &realm,
-                                                      &commit, &fixture->err),
-                     0);
+    assert_int_equal(
+        repo_realm_update(REPO_CALL(fixture, .commit = &commit, .err = &fixture->err), realm_id,
+                          &(struct repo_realm_change){REPO_SET_ALLOWED, input}, &realm),
+        0);
     return commit;
 }
 
@@ -146,10 +145,9 @@ struct repo_consumer repo_fixture_consumer(struct repo_fixture *fixture,
     struct repo_consumer input = {.model = {.username = username}};
     struct repo_consumer consumer;
 
-    assert_int_equal(fixture->repo->ops->consumer_create(fixture->repo, scope, &input,
-                                                         &fixture->arena, &consumer, NULL,
-                                                         &fixture->err),
-                     0);
+    assert_int_equal(
+        repo_consumer_create(REPO_CALL(fixture, .err = &fixture->err), scope, &input, &consumer),
+        0);
     return consumer;
 }
 
@@ -159,10 +157,11 @@ struct repo_key repo_fixture_key(struct repo_fixture *fixture, const struct repo
     struct repo_key input = {.type = REPO_KEY_LEGACY};
     struct repo_key key;
 
-    assert_int_equal(fixture->repo->ops->key_create(fixture->repo, scope, consumer_id, &input,
-                                                    secret, strlen(secret), &fixture->arena, &key,
-                                                    NULL, &fixture->err),
-                     0);
+    assert_int_equal(
+        repo_key_create(REPO_CALL(fixture, .err = &fixture->err),
+                        &(struct repo_path){.scope = *scope, .consumer_id = *consumer_id},
+                        &(struct repo_key_input){input, secret, strlen(secret)}, &key),
+        0);
     return key;
 }
 
@@ -170,6 +169,6 @@ uint64_t repo_fixture_version(struct repo_fixture *fixture)
 {
     struct repo_head head;
 
-    assert_int_equal(fixture->repo->ops->head(fixture->repo, &head, &fixture->err), 0);
+    assert_int_equal(repo_head(fixture->repo, &head, &fixture->err), 0);
     return head.version;
 }

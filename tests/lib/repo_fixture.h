@@ -16,6 +16,10 @@ struct repo_fixture {
     struct error err;
 };
 
+/* A call for one expression; the other members follow. */
+#define REPO_CALL(fixture, ...)                                                                    \
+    (&(struct repo_call){.repo = (fixture)->repo, .arena = &(fixture)->arena, __VA_ARGS__})
+
 /* For cmocka: *state becomes a struct repo_fixture *. */
 int repo_fixture_setup(void **state);
 int repo_fixture_teardown(void **state);

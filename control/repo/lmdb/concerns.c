@@ -85,13 +85,13 @@ static int ask(struct question *question, struct error *err)
     return rc == FOUND ? 0 : rc;
 }
 
-int repo_concerns(struct repo *repo, uint64_t version, const struct uuid *control_plane_id,
+int lmdb_concerns(struct repo *repo, uint64_t version, const struct uuid *control_plane_id,
                   bool *ret, struct error *err)
 {
     struct repo_touched viewer = {.control_plane_id = *control_plane_id};
     struct question question = {.viewer = &viewer, .version = version};
     struct repo_txn txn;
-    int rc = repo_read_begin(repo_lmdb(repo), &txn, err);
+    int rc = repo_snapshot_begin(repo_lmdb(repo), &txn, err);
 
     if (rc != 0)
         return rc;

@@ -6,6 +6,7 @@
  */
 #include "control/repo/lmdb/repo_lmdb.h"
 
+#include <assert.h>
 #include <string.h>
 
 struct repo_bytes repo_consumer_key(const struct repo_scope *scope, const struct uuid *id)
@@ -39,8 +40,7 @@ static int decode(const struct repo_txn *txn, void *context, const struct uuid *
     return rc == 0 ? repo_consumer_export(&row, arena, ret, err) : rc;
 }
 
-static bool matches(const struct model_consumer *consumer,
-                    const struct repo_consumer_filter *filter)
+static bool matches(const struct model_consumer *consumer, const struct repo_consumer_query *filter)
 {
     if (filter->username != NULL &&
         (consumer->username == NULL || strcmp(consumer->username, filter->username) != 0))
@@ -51,7 +51,7 @@ static bool matches(const struct model_consumer *consumer,
 
 /* The one consumer that a filter can name. E_NOT_FOUND when there is none. */
 static int find_filtered(const struct repo_txn *txn, const struct repo_scope *scope,
-                         const struct repo_consumer_filter *filter, struct repo_consumer_row *ret,
+                         const struct repo_consumer_query *filter, struct repo_consumer_row *ret,
                          struct uuid *ret_id, struct error *err)
 {
     const bool by_username = filter->username != NULL;
@@ -73,9 +73,10 @@ static int find_filtered(const struct repo_txn *txn, const struct repo_scope *sc
 
 /* A filter selects one row at most; the page's bounds still hold for it. */
 static int list_filtered(const struct repo_txn *txn, const struct repo_scope *scope,
-                         const struct repo_page *page, const struct repo_consumer_filter *filter,
-                         struct arena *arena, struct repo_page_result *ret, struct error *err)
+                         const struct repo_consumer_query *filter, struct arena *arena,
+                         struct repo_page_result *ret, struct error *err)
 {
+    const struct repo_page *page = &filter->page;
     struct repo_consumer_row row;
     struct uuid id;
     int rc = find_filtered(txn, scope, filter, &row, &id, err);
@@ -106,45 +107,40 @@ static int list_page(const struct repo_txn *txn, const struct repo_scope *scope,
     return repo_page_read(txn, &query, page, arena, ret, err);
 }
 
-int repo_consumer_list(struct repo *repo, const struct repo_scope *scope,
-                       const struct repo_page *page, const struct repo_consumer_filter *filter,
-                       struct arena *arena, struct repo_consumer **ret, size_t *ret_count,
-                       struct repo_page_info *ret_info, struct error *err)
+int lmdb_consumer_list(const struct repo_call *call, const struct repo_scope *scope,
+                       const struct repo_consumer_query *query, struct repo_consumer_rows *ret)
 {
-    const bool filtered = filter != NULL && (filter->username != NULL || filter->custom_id != NULL);
+    const bool filtered = query->username != NULL || query->custom_id != NULL;
     struct repo_page_result result;
     struct repo_txn txn;
-    int rc = repo_read_begin(repo_lmdb(repo), &txn, err);
+    int rc = repo_read_begin(call, &txn);
 
     if (rc != 0)
         return rc;
-    rc = repo_scope_check(&txn, scope, err);
+    rc = repo_scope_check(&txn, scope, call->err);
     if (rc == 0)
-        rc = filtered ? list_filtered(&txn, scope, page, filter, arena, &result, err)
-                      : list_page(&txn, scope, page, arena, &result, err);
+        rc = filtered ? list_filtered(&txn, scope, query, call->arena, &result, call->err)
+                      : list_page(&txn, scope, &query->page, call->arena, &result, call->err);
     repo_read_end(&txn);
-    if (rc != 0)
-        return rc;
-    *ret = result.rows;
-    *ret_count = result.count;
-    *ret_info = result.info;
-    return 0;
+    if (rc == 0)
+        *ret = (struct repo_consumer_rows){result.rows, result.count, result.info};
+    return rc;
 }
 
-int repo_consumer_get(struct repo *repo, const struct repo_scope *scope, const struct uuid *id,
-                      struct arena *arena, struct repo_consumer *ret, struct error *err)
+int lmdb_consumer_get(const struct repo_call *call, const struct repo_path *path,
+                      struct repo_consumer *ret)
 {
     struct repo_consumer_row row;
     struct repo_txn txn;
-    int rc = repo_read_begin(repo_lmdb(repo), &txn, err);
+    int rc = repo_read_begin(call, &txn);
 
     if (rc != 0)
         return rc;
-    rc = repo_scope_check(&txn, scope, err);
+    rc = repo_scope_check(&txn, &path->scope, call->err);
     if (rc == 0)
-        rc = repo_consumer_load(&txn, scope, id, &row, err);
+        rc = repo_consumer_load(&txn, &path->scope, &path->consumer_id, &row, call->err);
     if (rc == 0)
-        rc = repo_consumer_export(&row, arena, ret, err);
+        rc = repo_consumer_export(&row, call->arena, ret, call->err);
     repo_read_end(&txn);
     return rc;
 }
@@ -229,11 +225,11 @@ static int change_digest(const struct repo_txn *txn, const struct repo_scope *sc
 }
 
 struct consumer_args {
+    const struct repo_call *call;
     const struct repo_scope *scope;
-    const struct uuid *id; /* update, delete */
-    const struct repo_consumer *input;
-    unsigned set; /* update */
-    struct arena *arena;
+    const struct uuid *id;                     /* update, delete */
+    const struct repo_consumer *input;         /* create */
+    const struct repo_consumer_change *change; /* update */
     struct repo_consumer *ret;
 };
 
@@ -267,7 +263,7 @@ static int create_encoded(struct repo_write *write, const struct consumer_args *
         rc = repo_counts_add(&write->txn, args->scope, 1, 0, err);
     if (rc == 0)
         rc = touch(write, REPO_TOUCH_CONSUMER, args->scope, id, err);
-    return rc == 0 ? repo_consumer_export(row, args->arena, args->ret, err) : rc;
+    return rc == 0 ? repo_consumer_export(row, args->call->arena, args->ret, err) : rc;
 }
 
 static int create(struct repo_write *write, void *context, struct error *err)
@@ -291,13 +287,12 @@ static int create(struct repo_write *write, void *context, struct error *err)
     return rc;
 }
 
-int repo_consumer_create(struct repo *repo, const struct repo_scope *scope,
-                         const struct repo_consumer *input, struct arena *arena,
-                         struct repo_consumer *ret, struct repo_commit *commit, struct error *err)
+int lmdb_consumer_create(const struct repo_call *call, const struct repo_scope *scope,
+                         const struct repo_consumer *input, struct repo_consumer *ret)
 {
-    struct consumer_args args = {.scope = scope, .input = input, .arena = arena, .ret = ret};
+    struct consumer_args args = {.call = call, .scope = scope, .input = input, .ret = ret};
 
-    return repo_write(repo_lmdb(repo), create, &args, REPO_WRITE_SHARED, commit, err);
+    return repo_write(call, create, &args, REPO_WRITE_SHARED);
 }
 
 /* ---- updating ---- */
@@ -326,7 +321,7 @@ static int update_merged(struct repo_write *write, const struct consumer_args *a
     struct repo_consumer_row row;
     int rc;
 
-    merge(&after.model, &args->input->model, args->set);
+    merge(&after.model, &args->change->to.model, args->change->set);
     after.updated_ms = write->now_ms;
     rc = encode(&after, record, &row, err);
     if (rc == 0 && !repo_same_bytes(old_record, &row.record))
@@ -337,7 +332,7 @@ static int update_merged(struct repo_write *write, const struct consumer_args *a
         rc = change_names(&write->txn, args->scope, &before->model, &after.model, err);
     if (rc == 0)
         rc = put_row(&write->txn, args->scope, args->id, &row, err);
-    return rc == 0 ? repo_consumer_export(&row, args->arena, args->ret, err) : rc;
+    return rc == 0 ? repo_consumer_export(&row, args->call->arena, args->ret, err) : rc;
 }
 
 static int update(struct repo_write *write, void *context, struct error *err)
@@ -363,14 +358,16 @@ static int update(struct repo_write *write, void *context, struct error *err)
     return rc;
 }
 
-int repo_consumer_update(struct repo *repo, const struct repo_scope *scope, const struct uuid *id,
-                         const struct repo_consumer *input, unsigned set, struct arena *arena,
-                         struct repo_consumer *ret, struct repo_commit *commit, struct error *err)
+int lmdb_consumer_update(const struct repo_call *call, const struct repo_path *path,
+                         const struct repo_consumer_change *change, struct repo_consumer *ret)
 {
-    struct consumer_args args = {
-        .scope = scope, .id = id, .input = input, .set = set, .arena = arena, .ret = ret};
+    struct consumer_args args = {.call = call,
+                                 .scope = &path->scope,
+                                 .id = &path->consumer_id,
+                                 .change = change,
+                                 .ret = ret};
 
-    return repo_write(repo_lmdb(repo), update, &args, REPO_WRITE_SHARED, commit, err);
+    return repo_write(call, update, &args, REPO_WRITE_SHARED);
 }
 
 /* ---- deleting ---- */
@@ -431,12 +428,11 @@ static int delete_consumer(struct repo_write *write, void *context, struct error
     return rc;
 }
 
-int repo_consumer_delete(struct repo *repo, const struct repo_scope *scope, const struct uuid *id,
-                         struct repo_commit *commit, struct error *err)
+int lmdb_consumer_delete(const struct repo_call *call, const struct repo_path *path)
 {
-    struct consumer_args args = {.scope = scope, .id = id};
+    struct consumer_args args = {.call = call, .scope = &path->scope, .id = &path->consumer_id};
 
-    return repo_write(repo_lmdb(repo), delete_consumer, &args, REPO_WRITE_SHARED, commit, err);
+    return repo_write(call, delete_consumer, &args, REPO_WRITE_SHARED);
 }
 
 /* ---- moving ---- */
@@ -517,13 +513,13 @@ static int move(struct repo_write *write, void *context, struct error *err)
     return rc;
 }
 
-int repo_consumer_move(struct repo *repo, const struct uuid *realm_id, const struct uuid *id,
-                       const struct uuid *target_realm_id, struct repo_commit *commit,
-                       struct error *err)
+int lmdb_consumer_move(const struct repo_call *call, const struct repo_path *path,
+                       const struct uuid *target_realm_id)
 {
-    struct move_args args = {.from = {.kind = REPO_SCOPE_REALM, .id = *realm_id},
+    struct move_args args = {.from = path->scope,
                              .to = {.kind = REPO_SCOPE_REALM, .id = *target_realm_id},
-                             .id = id};
+                             .id = &path->consumer_id};
 
-    return repo_write(repo_lmdb(repo), move, &args, REPO_WRITE_SHARED, commit, err);
+    assert(path->scope.kind == REPO_SCOPE_REALM);
+    return repo_write(call, move, &args, REPO_WRITE_SHARED);
 }

@@ -574,26 +574,16 @@ static int answer(const struct repo_txn *txn, const struct repo_transaction_quer
     return rc;
 }
 
-int repo_transaction(struct repo *repo, const struct repo_transaction_query *query,
+int lmdb_transaction(struct repo *repo, const struct repo_transaction_query *query,
                      const struct repo_transaction_sink *sink, struct repo_delta *ret,
                      struct error *err)
 {
     struct repo_txn txn;
-    int rc = repo_read_begin(repo_lmdb(repo), &txn, err);
+    int rc = repo_snapshot_begin(repo_lmdb(repo), &txn, err);
 
     if (rc != 0)
         return rc;
     rc = answer(&txn, query, sink, ret, err);
     repo_read_end(&txn);
     return rc;
-}
-
-int repo_delta(struct repo *repo, const struct uuid *control_plane_id, uint64_t from,
-               repo_change_fn change, void *context, struct repo_delta *ret, struct error *err)
-{
-    const struct repo_transaction_query query = {.control_plane_id = control_plane_id,
-                                                 .from = from};
-    const struct repo_transaction_sink sink = {.change = change, .context = context};
-
-    return repo_transaction(repo, &query, &sink, ret, err);
 }

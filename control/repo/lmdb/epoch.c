@@ -57,13 +57,14 @@ static int accept(struct repo_write *write, void *context, struct error *err)
     return rc == 0 && accepted_ms == 0 ? write_row(write, err) : rc;
 }
 
-int repo_epoch_accept(struct repo *base, const struct uuid *epoch, struct error *err)
+int lmdb_epoch_accept(struct repo *base, const struct uuid *epoch, struct error *err)
 {
+    const struct repo_call call = {.repo = base, .err = err};
     struct repo_lmdb *repo = repo_lmdb(base);
     char text[UUID_TEXT_SIZE];
 
     if (!uuid_equal(epoch, &repo->epoch))
         return error_set(err, E_CONFLICT, "The epoch is %s, not the one to be accepted.",
                          uuid_format(&repo->epoch, text));
-    return repo_write(repo, accept, NULL, REPO_WRITE_SHARED, NULL, err);
+    return repo_write(&call, accept, NULL, REPO_WRITE_SHARED);
 }

@@ -114,9 +114,8 @@ static int decode(const struct repo_txn *txn, void *context, const struct uuid *
     return row_export(id, value, arena, ret, err);
 }
 
-int repo_group_list(struct repo *repo, const struct uuid *control_plane_id,
-                    const struct repo_page *page, struct arena *arena, struct repo_group **ret,
-                    size_t *ret_count, struct repo_page_info *ret_info, struct error *err)
+int lmdb_group_list(const struct repo_call *call, const struct uuid *control_plane_id,
+                    const struct repo_page *page, struct repo_group_rows *ret)
 {
     const struct repo_scope scope = scope_of(control_plane_id);
     const struct repo_page_query query = {.table = TABLE_GROUPS,
@@ -125,29 +124,26 @@ int repo_group_list(struct repo *repo, const struct uuid *control_plane_id,
                                           .decode = decode};
     struct repo_page_result result;
     struct repo_txn txn;
-    int rc = repo_read_begin(repo_lmdb(repo), &txn, err);
+    int rc = repo_read_begin(call, &txn);
 
     if (rc != 0)
         return rc;
-    rc = repo_page_read(&txn, &query, page, arena, &result, err);
+    rc = repo_page_read(&txn, &query, page, call->arena, &result, call->err);
     repo_read_end(&txn);
-    if (rc != 0)
-        return rc;
-    *ret = result.rows;
-    *ret_count = result.count;
-    *ret_info = result.info;
-    return 0;
+    if (rc == 0)
+        *ret = (struct repo_group_rows){result.rows, result.count, result.info};
+    return rc;
 }
 
-int repo_group_get(struct repo *repo, const struct uuid *control_plane_id, const struct uuid *id,
-                   struct arena *arena, struct repo_group *ret, struct error *err)
+int lmdb_group_get(const struct repo_call *call, const struct uuid *control_plane_id,
+                   const struct uuid *id, struct repo_group *ret)
 {
     struct repo_txn txn;
-    int rc = repo_read_begin(repo_lmdb(repo), &txn, err);
+    int rc = repo_read_begin(call, &txn);
 
     if (rc != 0)
         return rc;
-    rc = load(&txn, control_plane_id, id, arena, ret, err);
+    rc = load(&txn, control_plane_id, id, call->arena, ret, call->err);
     repo_read_end(&txn);
     return rc;
 }
@@ -155,11 +151,11 @@ int repo_group_get(struct repo *repo, const struct uuid *control_plane_id, const
 /* ---- writing ---- */
 
 struct group_args {
+    const struct repo_call *call;
     const struct uuid *control_plane_id;
-    const struct uuid *id; /* update, delete */
-    const struct repo_group *input;
-    unsigned set; /* update */
-    struct arena *arena;
+    const struct uuid *id;                  /* update, delete */
+    const struct repo_group *input;         /* create */
+    const struct repo_group_change *change; /* update */
     struct repo_group *ret;
 };
 
@@ -179,7 +175,7 @@ static int put(const struct repo_txn *txn, const struct group_args *args,
     if (rc == 0) {
         const MDB_val value = {.mv_size = out.size, .mv_data = out.data};
 
-        rc = row_export(&group->id, &value, args->arena, args->ret, err);
+        rc = row_export(&group->id, &value, args->call->arena, args->ret, err);
     }
     buffer_finish(&out);
     return rc;
@@ -199,14 +195,13 @@ static int create(struct repo_write *write, void *context, struct error *err)
     return rc == 0 ? put(&write->txn, args, &group, err) : rc;
 }
 
-int repo_group_create(struct repo *repo, const struct uuid *control_plane_id,
-                      const struct repo_group *input, struct arena *arena, struct repo_group *ret,
-                      struct error *err)
+int lmdb_group_create(const struct repo_call *call, const struct uuid *control_plane_id,
+                      const struct repo_group *input, struct repo_group *ret)
 {
     struct group_args args = {
-        .control_plane_id = control_plane_id, .input = input, .arena = arena, .ret = ret};
+        .call = call, .control_plane_id = control_plane_id, .input = input, .ret = ret};
 
-    return repo_write(repo_lmdb(repo), create, &args, REPO_WRITE_SHARED, NULL, err);
+    return repo_write(call, create, &args, REPO_WRITE_SHARED);
 }
 
 static int update_loaded(struct repo_write *write, const struct group_args *args,
@@ -215,10 +210,10 @@ static int update_loaded(struct repo_write *write, const struct group_args *args
     const struct repo_name name = name_of(args->control_plane_id, group->name);
     int rc;
 
-    if (args->set & REPO_SET_NAME)
-        group->name = args->input->name;
-    if (args->set & REPO_SET_TAGS)
-        group->tags = args->input->tags;
+    if (args->change->set & REPO_SET_NAME)
+        group->name = args->change->to.name;
+    if (args->change->set & REPO_SET_TAGS)
+        group->tags = args->change->to.tags;
     group->updated_ms = write->now_ms;
     rc = repo_name_change(&write->txn, &name, group->name, &group->id, err);
     return rc == 0 ? put(&write->txn, args, group, err) : rc;
@@ -239,18 +234,14 @@ static int update(struct repo_write *write, void *context, struct error *err)
     return rc;
 }
 
-int repo_group_update(struct repo *repo, const struct uuid *control_plane_id, const struct uuid *id,
-                      const struct repo_group *input, unsigned set, struct arena *arena,
-                      struct repo_group *ret, struct error *err)
+int lmdb_group_update(const struct repo_call *call, const struct uuid *control_plane_id,
+                      const struct uuid *id, const struct repo_group_change *change,
+                      struct repo_group *ret)
 {
-    struct group_args args = {.control_plane_id = control_plane_id,
-                              .id = id,
-                              .input = input,
-                              .set = set,
-                              .arena = arena,
-                              .ret = ret};
+    struct group_args args = {
+        .call = call, .control_plane_id = control_plane_id, .id = id, .change = change, .ret = ret};
 
-    return repo_write(repo_lmdb(repo), update, &args, REPO_WRITE_SHARED, NULL, err);
+    return repo_write(call, update, &args, REPO_WRITE_SHARED);
 }
 
 static int delete_loaded(const struct repo_txn *txn, const struct group_args *args,
@@ -278,10 +269,10 @@ static int delete_group(struct repo_write *write, void *context, struct error *e
     return rc;
 }
 
-int repo_group_delete(struct repo *repo, const struct uuid *control_plane_id, const struct uuid *id,
-                      struct error *err)
+int lmdb_group_delete(const struct repo_call *call, const struct uuid *control_plane_id,
+                      const struct uuid *id)
 {
-    struct group_args args = {.control_plane_id = control_plane_id, .id = id};
+    struct group_args args = {.call = call, .control_plane_id = control_plane_id, .id = id};
 
-    return repo_write(repo_lmdb(repo), delete_group, &args, REPO_WRITE_SHARED, NULL, err);
+    return repo_write(call, delete_group, &args, REPO_WRITE_SHARED);
 }

@@ -38,27 +38,30 @@ int repo_key_record(const struct repo_txn *txn, const struct repo_scope *scope,
     return rc == E_NOT_FOUND ? repo_corrupt("a key has no record", err) : rc;
 }
 
-static int load(const struct repo_txn *txn, const struct repo_scope *scope,
-                const struct uuid *consumer_id, const struct uuid *id, struct repo_key_row *ret,
+static struct repo_bytes key_of(const struct repo_path *path)
+{
+    return repo_key_with_id(repo_keys_of(&path->scope, &path->consumer_id), &path->key_id);
+}
+
+static int load(const struct repo_txn *txn, const struct repo_path *path, struct repo_key_row *ret,
                 struct error *err)
 {
-    struct repo_bytes key = repo_key_with_id(repo_keys_of(scope, consumer_id), id);
+    struct repo_bytes key = key_of(path);
     MDB_val value;
     int rc = repo_get(txn, TABLE_KEYS, &key, &value, err);
 
     if (rc == E_NOT_FOUND)
-        return repo_not_found("keyId", "key", id, err);
+        return repo_not_found("keyId", "key", &path->key_id, err);
     return rc == 0 ? repo_key_row_read(&value, ret, err) : rc;
 }
 
 /* The path above a key exists. */
-static int check_path(const struct repo_txn *txn, const struct repo_scope *scope,
-                      const struct uuid *consumer_id, struct error *err)
+static int check_path(const struct repo_txn *txn, const struct repo_path *path, struct error *err)
 {
     struct repo_consumer_row consumer;
-    int rc = repo_scope_check(txn, scope, err);
+    int rc = repo_scope_check(txn, &path->scope, err);
 
-    return rc == 0 ? repo_consumer_load(txn, scope, consumer_id, &consumer, err) : rc;
+    return rc == 0 ? repo_consumer_load(txn, &path->scope, &path->consumer_id, &consumer, err) : rc;
 }
 
 /* ---- reading ---- */
@@ -78,63 +81,58 @@ static int decode(const struct repo_txn *txn, void *context, const struct uuid *
     return rc == 0 ? repo_key_export(&row, &record, arena, ret, err) : rc;
 }
 
-int repo_key_list(struct repo *repo, const struct repo_scope *scope, const struct uuid *consumer_id,
-                  const struct repo_page *page, struct arena *arena, struct repo_key **ret,
-                  size_t *ret_count, struct repo_page_info *ret_info, struct error *err)
+int lmdb_key_list(const struct repo_call *call, const struct repo_path *path,
+                  const struct repo_page *page, struct repo_key_rows *ret)
 {
-    struct repo_scope context = *scope;
+    struct repo_scope context = path->scope;
     const struct repo_page_query query = {.table = TABLE_KEYS,
-                                          .prefix = repo_keys_of(scope, consumer_id),
+                                          .prefix = repo_keys_of(&context, &path->consumer_id),
                                           .row_size = sizeof(struct repo_key),
                                           .decode = decode,
                                           .context = &context};
     struct repo_page_result result;
     struct repo_txn txn;
-    int rc = repo_read_begin(repo_lmdb(repo), &txn, err);
+    int rc = repo_read_begin(call, &txn);
 
     if (rc != 0)
         return rc;
-    rc = check_path(&txn, scope, consumer_id, err);
+    rc = check_path(&txn, path, call->err);
     if (rc == 0)
-        rc = repo_page_read(&txn, &query, page, arena, &result, err);
+        rc = repo_page_read(&txn, &query, page, call->arena, &result, call->err);
     repo_read_end(&txn);
-    if (rc != 0)
-        return rc;
-    *ret = result.rows;
-    *ret_count = result.count;
-    *ret_info = result.info;
-    return 0;
+    if (rc == 0)
+        *ret = (struct repo_key_rows){result.rows, result.count, result.info};
+    return rc;
 }
 
-int repo_key_get(struct repo *repo, const struct repo_scope *scope, const struct uuid *consumer_id,
-                 const struct uuid *id, struct arena *arena, struct repo_key *ret,
-                 struct error *err)
+int lmdb_key_get(const struct repo_call *call, const struct repo_path *path, struct repo_key *ret)
 {
     struct repo_key_row row = {.created_ms = 0};
     struct repo_txn txn;
     MDB_val record;
-    int rc = repo_read_begin(repo_lmdb(repo), &txn, err);
+    int rc = repo_read_begin(call, &txn);
 
     if (rc != 0)
         return rc;
-    rc = check_path(&txn, scope, consumer_id, err);
+    rc = check_path(&txn, path, call->err);
     if (rc == 0)
-        rc = load(&txn, scope, consumer_id, id, &row, err);
+        rc = load(&txn, path, &row, call->err);
     if (rc == 0)
-        rc = repo_key_record(&txn, scope, &row, &record, err);
+        rc = repo_key_record(&txn, &path->scope, &row, &record, call->err);
     if (rc == 0)
-        rc = repo_key_export(&row, &record, arena, ret, err);
+        rc = repo_key_export(&row, &record, call->arena, ret, call->err);
     repo_read_end(&txn);
     return rc;
 }
 
 /* ---- authentication ---- */
 
+/* One question: in which scope, by which digest. */
 struct login {
+    const struct repo_call *call;
     const struct repo_scope *scope;
     uint8_t digest[DIGEST_BYTES];
     int64_t now_ms;
-    struct arena *arena;
 };
 
 static int nobody(struct error *err)
@@ -142,19 +140,11 @@ static int nobody(struct error *err)
     return error_set_field(err, E_NOT_FOUND, "secret", "this secret belongs to nobody here");
 }
 
-static int expired(const MDB_val *record, int64_t now_ms, struct error *err)
-{
-    struct record_key view;
-
-    if (!record_view_key(record->mv_data, record->mv_size, &view))
-        return repo_corrupt("a key's record is wrong", err);
-    return view.expires_at_ms != 0 && view.expires_at_ms <= now_ms ? nobody(err) : 0;
-}
-
 static int find_owner(const struct repo_txn *txn, const struct login *login, const MDB_val *record,
-                      struct repo_consumer *ret_consumer, struct repo_key *ret_key,
-                      struct error *err)
+                      struct repo_owner *ret)
 {
+    struct repo_path path = {.scope = *login->scope};
+    struct error *err = login->call->err;
     struct repo_consumer_row consumer;
     struct repo_key_row row;
     struct record_key view;
@@ -162,20 +152,24 @@ static int find_owner(const struct repo_txn *txn, const struct login *login, con
 
     if (!record_view_key(record->mv_data, record->mv_size, &view))
         return repo_corrupt("a key's record is wrong", err);
-    rc = load(txn, login->scope, &view.consumer_id, &view.id, &row, err);
+    if (view.expires_at_ms != 0 && view.expires_at_ms <= login->now_ms)
+        return nobody(err);
+    path.consumer_id = view.consumer_id;
+    path.key_id = view.id;
+    rc = load(txn, &path, &row, err);
     if (rc == 0)
         rc = repo_consumer_load(txn, login->scope, &view.consumer_id, &consumer, err);
     if (rc == E_NOT_FOUND)
         return repo_corrupt("a secret has no owner", err);
     if (rc == 0)
-        rc = repo_key_export(&row, record, login->arena, ret_key, err);
-    return rc == 0 ? repo_consumer_export(&consumer, login->arena, ret_consumer, err) : rc;
+        rc = repo_key_export(&row, record, login->call->arena, &ret->key, err);
+    return rc == 0 ? repo_consumer_export(&consumer, login->call->arena, &ret->consumer, err) : rc;
 }
 
-static int log_in(const struct repo_txn *txn, const struct login *login,
-                  struct repo_consumer *ret_consumer, struct repo_key *ret_key, struct error *err)
+static int log_in(const struct repo_txn *txn, const struct login *login, struct repo_owner *ret)
 {
     struct repo_bytes key = repo_secret_key(login->scope, login->digest);
+    struct error *err = login->call->err;
     MDB_val record;
     int rc = repo_scope_check(txn, login->scope, err);
 
@@ -184,28 +178,24 @@ static int log_in(const struct repo_txn *txn, const struct login *login,
     rc = repo_get(txn, TABLE_SECRETS, &key, &record, err);
     if (rc == E_NOT_FOUND)
         return nobody(err);
-    if (rc == 0)
-        rc = expired(&record, login->now_ms, err);
-    return rc == 0 ? find_owner(txn, login, &record, ret_consumer, ret_key, err) : rc;
+    return rc == 0 ? find_owner(txn, login, &record, ret) : rc;
 }
 
-int repo_authenticate(struct repo *repo, const struct repo_scope *scope, const void *secret,
-                      size_t secret_size, int64_t now_ms, struct arena *arena,
-                      struct repo_consumer *ret_consumer, struct repo_key *ret_key,
-                      struct error *err)
+int lmdb_authenticate(const struct repo_call *call, const struct repo_scope *scope,
+                      const struct repo_login *given, struct repo_owner *ret)
 {
-    struct login login = {.scope = scope, .now_ms = now_ms, .arena = arena};
+    struct login login = {.call = call, .scope = scope, .now_ms = given->now_ms};
     struct repo_txn txn;
-    int rc = repo_read_begin(repo_lmdb(repo), &txn, err);
+    int rc;
 
+    if (given->secret_size > MODEL_SECRET_MAX)
+        return nobody(call->err);
+    digest_compute(&repo_lmdb(call->repo)->digest_key, given->secret, given->secret_size,
+                   login.digest);
+    rc = repo_read_begin(call, &txn);
     if (rc != 0)
         return rc;
-    if (secret_size > MODEL_SECRET_MAX) {
-        rc = nobody(err);
-    } else {
-        digest_compute(&repo_lmdb(repo)->digest_key, secret, secret_size, login.digest);
-        rc = log_in(&txn, &login, ret_consumer, ret_key, err);
-    }
+    rc = log_in(&txn, &login, ret);
     repo_read_end(&txn);
     return rc;
 }
@@ -213,22 +203,19 @@ int repo_authenticate(struct repo *repo, const struct repo_scope *scope, const v
 /* ---- creating ---- */
 
 struct key_args {
-    const struct repo_scope *scope;
-    const struct uuid *consumer_id;
-    const struct uuid *id;        /* delete */
+    const struct repo_call *call;
+    struct repo_path path;        /* create: the key's id comes with it */
     const struct repo_key *input; /* create */
     uint8_t digest[DIGEST_BYTES]; /* create */
-    struct arena *arena;
     struct repo_key *ret;
 };
 
-static int touch(struct repo_write *write, const struct key_args *args, const struct uuid *id,
-                 struct error *err)
+static int touch(struct repo_write *write, const struct repo_path *path, struct error *err)
 {
     const struct repo_touch entry = {.kind = REPO_TOUCH_KEY,
-                                     .scope = *args->scope,
-                                     .consumer_id = *args->consumer_id,
-                                     .key_id = *id};
+                                     .scope = path->scope,
+                                     .consumer_id = path->consumer_id,
+                                     .key_id = path->key_id};
 
     return repo_log_touch(write, &entry, err);
 }
@@ -262,63 +249,62 @@ static int put_row(const struct repo_txn *txn, const struct repo_bytes *key,
 }
 
 static int store(struct repo_write *write, const struct key_args *args,
-                 const struct repo_key_row *row, const struct uuid *id, const MDB_val *record,
-                 struct error *err)
+                 const struct repo_key_row *row, struct error *err)
 {
-    struct repo_bytes key = repo_key_with_id(repo_keys_of(args->scope, args->consumer_id), id);
-    int rc = put_record(&write->txn, args->scope, row->digest, record, err);
+    const struct repo_path *path = &args->path;
+    const struct repo_bytes key = key_of(path);
+    int rc = put_record(&write->txn, &path->scope, row->digest, &row->record, err);
 
     if (rc == 0)
-        rc = repo_digest_change(&write->txn, args->scope, set_hash_bucket(args->consumer_id), NULL,
-                                record, err);
+        rc = repo_digest_change(&write->txn, &path->scope, set_hash_bucket(&path->consumer_id),
+                                NULL, &row->record, err);
     if (rc == 0)
         rc = put_row(&write->txn, &key, row, err);
     if (rc == 0)
-        rc = repo_counts_add(&write->txn, args->scope, 0, 1, err);
+        rc = repo_counts_add(&write->txn, &path->scope, 0, 1, err);
     if (rc == 0)
-        rc = touch(write, args, id, err);
-    return rc == 0 ? repo_key_export(row, record, args->arena, args->ret, err) : rc;
+        rc = touch(write, path, err);
+    return rc == 0 ? repo_key_export(row, &row->record, args->call->arena, args->ret, err) : rc;
 }
 
 static int create(struct repo_write *write, void *context, struct error *err)
 {
-    const struct key_args *args = context;
+    struct key_args *args = context;
     struct model_key model = args->input->model;
     struct repo_key_row row = {
         .created_ms = write->now_ms, .updated_ms = write->now_ms, .type = args->input->type};
     struct buffer record;
-    int rc = check_path(&write->txn, args->scope, args->consumer_id, err);
+    int rc = check_path(&write->txn, &args->path, err);
 
     if (rc == 0)
-        rc = repo_new_id(write, &model.id, err);
+        rc = repo_new_id(write, &args->path.key_id, err);
     if (rc != 0)
         return rc;
-    model.consumer_id = *args->consumer_id;
+    model.id = args->path.key_id;
+    model.consumer_id = args->path.consumer_id;
     memcpy(model.digest, args->digest, DIGEST_BYTES);
     memcpy(row.digest, args->digest, DIGEST_BYTES);
     buffer_init(&record, RECORD_MAX_BYTES);
     rc = repo_encode_error(record_encode_key(&model, &record), "the key", err);
     if (rc == 0) {
         row.record = (MDB_val){.mv_size = record.size, .mv_data = record.data};
-        rc = store(write, args, &row, &model.id, &row.record, err);
+        rc = store(write, args, &row, err);
     }
     buffer_finish(&record);
     return rc;
 }
 
-int repo_key_create(struct repo *repo, const struct repo_scope *scope,
-                    const struct uuid *consumer_id, const struct repo_key *input,
-                    const void *secret, size_t secret_size, struct arena *arena,
-                    struct repo_key *ret, struct repo_commit *commit, struct error *err)
+int lmdb_key_create(const struct repo_call *call, const struct repo_path *path,
+                    const struct repo_key_input *input, struct repo_key *ret)
 {
-    struct key_args args = {
-        .scope = scope, .consumer_id = consumer_id, .input = input, .arena = arena, .ret = ret};
+    struct key_args args = {.call = call, .path = *path, .input = &input->key, .ret = ret};
 
-    if (secret_size == 0 || secret_size > MODEL_SECRET_MAX)
-        return error_set_field(err, E_INVALID, "secret", "a secret has 1 to %d bytes",
+    if (input->secret_size == 0 || input->secret_size > MODEL_SECRET_MAX)
+        return error_set_field(call->err, E_INVALID, "secret", "a secret has 1 to %d bytes",
                                MODEL_SECRET_MAX);
-    digest_compute(&repo_lmdb(repo)->digest_key, secret, secret_size, args.digest);
-    return repo_write(repo_lmdb(repo), create, &args, REPO_WRITE_SHARED, commit, err);
+    digest_compute(&repo_lmdb(call->repo)->digest_key, input->secret, input->secret_size,
+                   args.digest);
+    return repo_write(call, create, &args, REPO_WRITE_SHARED);
 }
 
 /* ---- deleting ---- */
@@ -338,30 +324,27 @@ static int delete_record(const struct repo_txn *txn, const struct repo_scope *sc
 
 static int delete_key(struct repo_write *write, void *context, struct error *err)
 {
-    const struct key_args *args = context;
-    struct repo_bytes key =
-        repo_key_with_id(repo_keys_of(args->scope, args->consumer_id), args->id);
+    const struct repo_path *path = &((const struct key_args *)context)->path;
+    const struct repo_bytes key = key_of(path);
     struct repo_key_row row = {.created_ms = 0};
-    int rc = check_path(&write->txn, args->scope, args->consumer_id, err);
+    int rc = check_path(&write->txn, path, err);
 
     if (rc == 0)
-        rc = load(&write->txn, args->scope, args->consumer_id, args->id, &row, err);
+        rc = load(&write->txn, path, &row, err);
     if (rc == 0)
-        rc = delete_record(&write->txn, args->scope, args->consumer_id, &row, err);
+        rc = delete_record(&write->txn, &path->scope, &path->consumer_id, &row, err);
     if (rc == 0)
         rc = repo_del(&write->txn, TABLE_KEYS, &key, err);
     if (rc == 0)
-        rc = repo_counts_add(&write->txn, args->scope, 0, -1, err);
-    return rc == 0 ? touch(write, args, args->id, err) : rc;
+        rc = repo_counts_add(&write->txn, &path->scope, 0, -1, err);
+    return rc == 0 ? touch(write, path, err) : rc;
 }
 
-int repo_key_delete(struct repo *repo, const struct repo_scope *scope,
-                    const struct uuid *consumer_id, const struct uuid *id,
-                    struct repo_commit *commit, struct error *err)
+int lmdb_key_delete(const struct repo_call *call, const struct repo_path *path)
 {
-    struct key_args args = {.scope = scope, .consumer_id = consumer_id, .id = id};
+    struct key_args args = {.call = call, .path = *path};
 
-    return repo_write(repo_lmdb(repo), delete_key, &args, REPO_WRITE_SHARED, commit, err);
+    return repo_write(call, delete_key, &args, REPO_WRITE_SHARED);
 }
 
 /* ---- all keys of a consumer ---- */

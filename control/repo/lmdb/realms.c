@@ -45,40 +45,35 @@ static int decode(const struct repo_txn *txn, void *context, const struct uuid *
     return rc == 0 ? repo_realm_export(&row, arena, ret, err) : rc;
 }
 
-int repo_realm_list(struct repo *repo, const struct repo_page *page, struct arena *arena,
-                    struct repo_realm **ret, size_t *ret_count, struct repo_page_info *ret_info,
-                    struct error *err)
+int lmdb_realm_list(const struct repo_call *call, const struct repo_page *page,
+                    struct repo_realm_rows *ret)
 {
     const struct repo_page_query query = {
         .table = TABLE_REALMS, .row_size = sizeof(struct repo_realm), .decode = decode};
     struct repo_page_result result;
     struct repo_txn txn;
-    int rc = repo_read_begin(repo_lmdb(repo), &txn, err);
+    int rc = repo_read_begin(call, &txn);
 
     if (rc != 0)
         return rc;
-    rc = repo_page_read(&txn, &query, page, arena, &result, err);
+    rc = repo_page_read(&txn, &query, page, call->arena, &result, call->err);
     repo_read_end(&txn);
-    if (rc != 0)
-        return rc;
-    *ret = result.rows;
-    *ret_count = result.count;
-    *ret_info = result.info;
-    return 0;
+    if (rc == 0)
+        *ret = (struct repo_realm_rows){result.rows, result.count, result.info};
+    return rc;
 }
 
-int repo_realm_get(struct repo *repo, const struct uuid *id, struct arena *arena,
-                   struct repo_realm *ret, struct error *err)
+int lmdb_realm_get(const struct repo_call *call, const struct uuid *id, struct repo_realm *ret)
 {
     struct repo_realm_row row;
     struct repo_txn txn;
-    int rc = repo_read_begin(repo_lmdb(repo), &txn, err);
+    int rc = repo_read_begin(call, &txn);
 
     if (rc != 0)
         return rc;
-    rc = repo_realm_load(&txn, id, "realmId", &row, err);
+    rc = repo_realm_load(&txn, id, "realmId", &row, call->err);
     if (rc == 0)
-        rc = repo_realm_export(&row, arena, ret, err);
+        rc = repo_realm_export(&row, call->arena, ret, call->err);
     repo_read_end(&txn);
     return rc;
 }
@@ -201,8 +196,8 @@ static int touch(struct repo_write *write, const struct model_realm *realm,
 }
 
 struct create_args {
+    const struct repo_call *call;
     const struct repo_realm *input;
-    struct arena *arena;
     struct repo_realm *ret;
 };
 
@@ -221,7 +216,7 @@ static int create_drafted(struct repo_write *write, const struct create_args *ar
         rc = put_row(&write->txn, &realm->model.id, &draft->row, err);
     if (rc == 0)
         rc = touch(write, &realm->model, &nobody, err);
-    return rc == 0 ? repo_realm_export(&draft->row, args->arena, args->ret, err) : rc;
+    return rc == 0 ? repo_realm_export(&draft->row, args->call->arena, args->ret, err) : rc;
 }
 
 static int create(struct repo_write *write, void *context, struct error *err)
@@ -244,21 +239,20 @@ static int create(struct repo_write *write, void *context, struct error *err)
     return rc;
 }
 
-int repo_realm_create(struct repo *repo, const struct repo_realm *input, struct arena *arena,
-                      struct repo_realm *ret, struct repo_commit *commit, struct error *err)
+int lmdb_realm_create(const struct repo_call *call, const struct repo_realm *input,
+                      struct repo_realm *ret)
 {
-    struct create_args args = {.input = input, .arena = arena, .ret = ret};
+    struct create_args args = {.call = call, .input = input, .ret = ret};
 
-    return repo_write(repo_lmdb(repo), create, &args, REPO_WRITE_SHARED, commit, err);
+    return repo_write(call, create, &args, REPO_WRITE_SHARED);
 }
 
 /* ---- updating ---- */
 
 struct update_args {
+    const struct repo_call *call;
     const struct uuid *id;
-    const struct repo_realm *input;
-    unsigned set;
-    struct arena *arena;
+    const struct repo_realm_change *change;
     struct repo_realm *ret;
 };
 
@@ -294,7 +288,7 @@ static int update_drafted(struct repo_write *write, const struct update_args *ar
     struct repo_name name;
     int rc;
 
-    merge(realm, args->input, args->set);
+    merge(realm, &args->change->to, args->change->set);
     realm->updated_ms = write->now_ms;
     rc = draft_encode(draft, realm, err);
     if (rc == 0 && !same_for_feeds(row, &draft->row))
@@ -307,7 +301,7 @@ static int update_drafted(struct repo_write *write, const struct update_args *ar
     rc = repo_name_change(&write->txn, &name, realm->model.name, args->id, err);
     if (rc == 0)
         rc = put_row(&write->txn, args->id, &draft->row, err);
-    return rc == 0 ? repo_realm_export(&draft->row, args->arena, args->ret, err) : rc;
+    return rc == 0 ? repo_realm_export(&draft->row, args->call->arena, args->ret, err) : rc;
 }
 
 static int update(struct repo_write *write, void *context, struct error *err)
@@ -331,13 +325,12 @@ static int update(struct repo_write *write, void *context, struct error *err)
     return rc;
 }
 
-int repo_realm_update(struct repo *repo, const struct uuid *id, const struct repo_realm *input,
-                      unsigned set, struct arena *arena, struct repo_realm *ret,
-                      struct repo_commit *commit, struct error *err)
+int lmdb_realm_update(const struct repo_call *call, const struct uuid *id,
+                      const struct repo_realm_change *change, struct repo_realm *ret)
 {
-    struct update_args args = {.id = id, .input = input, .set = set, .arena = arena, .ret = ret};
+    struct update_args args = {.call = call, .id = id, .change = change, .ret = ret};
 
-    return repo_write(repo_lmdb(repo), update, &args, REPO_WRITE_SHARED, commit, err);
+    return repo_write(call, update, &args, REPO_WRITE_SHARED);
 }
 
 /* ---- deleting ---- */
@@ -406,11 +399,9 @@ static int delete_realm(struct repo_write *write, void *context, struct error *e
     return rc == 0 ? repo_del(&write->txn, TABLE_REALMS, &key, err) : rc;
 }
 
-int repo_realm_delete(struct repo *repo, const struct uuid *id, bool force,
-                      struct repo_commit *commit, struct error *err)
+int lmdb_realm_delete(const struct repo_call *call, const struct uuid *id, bool force)
 {
     struct delete_args args = {.id = id, .force = force};
 
-    return repo_write(repo_lmdb(repo), delete_realm, &args,
-                      force ? REPO_WRITE_ALONE : REPO_WRITE_SHARED, commit, err);
+    return repo_write(call, delete_realm, &args, force ? REPO_WRITE_ALONE : REPO_WRITE_SHARED);
 }

@@ -15,13 +15,13 @@
 
 static const uint64_t keep_versions_default = 1000000;
 
-int repo_head(struct repo *base, struct repo_head *ret, struct error *err)
+int lmdb_head(struct repo *base, struct repo_head *ret, struct error *err)
 {
     struct repo_lmdb *repo = repo_lmdb(base);
     struct repo_state state;
     int64_t accepted_ms = 0;
     struct repo_txn txn;
-    int rc = repo_read_begin(repo, &txn, err);
+    int rc = repo_snapshot_begin(repo, &txn, err);
 
     if (rc != 0)
         return rc;
@@ -39,7 +39,7 @@ int repo_head(struct repo *base, struct repo_head *ret, struct error *err)
     return 0;
 }
 
-static void on_commit(struct repo *base, repo_commit_fn listener, void *context)
+static void lmdb_on_commit(struct repo *base, repo_commit_fn listener, void *context)
 {
     struct repo_listener *slot = &repo_lmdb(base)->listener;
 
@@ -82,7 +82,7 @@ static void repo_free(struct repo_lmdb *repo)
     free(repo);
 }
 
-static void repo_close(struct repo *base)
+static void lmdb_close(struct repo *base)
 {
     struct repo_lmdb *repo = repo_lmdb(base);
 
@@ -93,7 +93,7 @@ static void repo_close(struct repo *base)
 static int load_state(struct repo_lmdb *repo, struct repo_state *ret, struct error *err)
 {
     struct repo_txn txn;
-    int rc = repo_read_begin(repo, &txn, err);
+    int rc = repo_snapshot_begin(repo, &txn, err);
 
     if (rc != 0)
         return rc;
@@ -132,43 +132,42 @@ int repo_lmdb_open(const char *dir, const struct repo_options *options, struct r
 }
 
 const struct repo_ops repo_lmdb_ops = {
-    .close = repo_close,
+    .close = lmdb_close,
 
-    .realm_list = repo_realm_list,
-    .realm_get = repo_realm_get,
-    .realm_create = repo_realm_create,
-    .realm_update = repo_realm_update,
-    .realm_delete = repo_realm_delete,
+    .realm_list = lmdb_realm_list,
+    .realm_get = lmdb_realm_get,
+    .realm_create = lmdb_realm_create,
+    .realm_update = lmdb_realm_update,
+    .realm_delete = lmdb_realm_delete,
 
-    .consumer_list = repo_consumer_list,
-    .consumer_get = repo_consumer_get,
-    .consumer_create = repo_consumer_create,
-    .consumer_update = repo_consumer_update,
-    .consumer_delete = repo_consumer_delete,
-    .consumer_move = repo_consumer_move,
+    .consumer_list = lmdb_consumer_list,
+    .consumer_get = lmdb_consumer_get,
+    .consumer_create = lmdb_consumer_create,
+    .consumer_update = lmdb_consumer_update,
+    .consumer_delete = lmdb_consumer_delete,
+    .consumer_move = lmdb_consumer_move,
 
-    .key_list = repo_key_list,
-    .key_get = repo_key_get,
-    .key_create = repo_key_create,
-    .key_delete = repo_key_delete,
-    .authenticate = repo_authenticate,
+    .key_list = lmdb_key_list,
+    .key_get = lmdb_key_get,
+    .key_create = lmdb_key_create,
+    .key_delete = lmdb_key_delete,
+    .authenticate = lmdb_authenticate,
 
-    .group_list = repo_group_list,
-    .group_get = repo_group_get,
-    .group_create = repo_group_create,
-    .group_update = repo_group_update,
-    .group_delete = repo_group_delete,
+    .group_list = lmdb_group_list,
+    .group_get = lmdb_group_get,
+    .group_create = lmdb_group_create,
+    .group_update = lmdb_group_update,
+    .group_delete = lmdb_group_delete,
 
-    .token_list = repo_token_list,
-    .token_create = repo_token_create,
-    .token_delete = repo_token_delete,
-    .token_find = repo_token_find,
+    .token_list = lmdb_token_list,
+    .token_create = lmdb_token_create,
+    .token_delete = lmdb_token_delete,
+    .token_find = lmdb_token_find,
 
-    .head = repo_head,
-    .epoch_accept = repo_epoch_accept,
-    .delta = repo_delta,
-    .transaction = repo_transaction,
-    .snapshot = repo_snapshot,
-    .concerns = repo_concerns,
-    .on_commit = on_commit,
+    .head = lmdb_head,
+    .epoch_accept = lmdb_epoch_accept,
+    .transaction = lmdb_transaction,
+    .snapshot = lmdb_snapshot,
+    .concerns = lmdb_concerns,
+    .on_commit = lmdb_on_commit,
 };

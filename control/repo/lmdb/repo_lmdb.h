@@ -26,6 +26,7 @@
 
 #include "base/buffer.h"
 #include "base/set_hash.h"
+#include "control/repo/ops.h"
 #include "control/repo/repo.h"
 #include "store/record.h"
 
@@ -128,7 +129,8 @@ struct repo_txn {
 int repo_lmdb_error(int code, const char *doing, struct error *err);
 
 /* A consistent view; values read from it are borrowed until repo_read_end(). */
-int repo_read_begin(struct repo_lmdb *repo, struct repo_txn *ret, struct error *err);
+int repo_read_begin(const struct repo_call *call, struct repo_txn *ret);
+int repo_snapshot_begin(struct repo_lmdb *repo, struct repo_txn *ret, struct error *err);
 void repo_read_end(struct repo_txn *txn);
 
 /* A key under construction; the longest is namespace, letter and hash. */
@@ -185,9 +187,9 @@ enum repo_write_mode {
 int repo_writer_start(struct repo_lmdb *repo, const struct repo_state *state, struct error *err);
 /* Runs what is queued, then ends the thread. */
 void repo_writer_stop(struct repo_lmdb *repo);
-/* Blocks until the write is durable or has failed. `commit` may be NULL. */
-int repo_write(struct repo_lmdb *repo, repo_write_fn run, void *args, enum repo_write_mode mode,
-               struct repo_commit *commit, struct error *err);
+/* Blocks until the write is durable or has failed. */
+int repo_write(const struct repo_call *call, repo_write_fn run, void *args,
+               enum repo_write_mode mode);
 
 /* ---- keys and values as bytes (rows.c) ---- */
 
@@ -340,7 +342,7 @@ int repo_new_id(struct repo_write *write, struct uuid *ret, struct error *err);
 
 /* ---- the epoch (epoch.c) ---- */
 
-int repo_epoch_accept(struct repo *, const struct uuid *epoch, struct error *);
+int lmdb_epoch_accept(struct repo *repo, const struct uuid *epoch, struct error *err);
 /* When the store's epoch was accepted; 0: it was not. */
 int repo_epoch_accepted(const struct repo_txn *txn, int64_t *ret_ms, struct error *err);
 
@@ -407,64 +409,52 @@ int repo_keys_move(const struct repo_txn *txn, const struct repo_scope *from,
 
 extern const struct repo_ops repo_lmdb_ops; /* repo.c */
 
-int repo_realm_list(struct repo *, const struct repo_page *, struct arena *, struct repo_realm **,
-                    size_t *, struct repo_page_info *, struct error *);
-int repo_realm_get(struct repo *, const struct uuid *, struct arena *, struct repo_realm *,
-                   struct error *);
-int repo_realm_create(struct repo *, const struct repo_realm *, struct arena *, struct repo_realm *,
-                      struct repo_commit *, struct error *);
-int repo_realm_update(struct repo *, const struct uuid *, const struct repo_realm *, unsigned,
-                      struct arena *, struct repo_realm *, struct repo_commit *, struct error *);
-int repo_realm_delete(struct repo *, const struct uuid *, bool, struct repo_commit *,
-                      struct error *);
-
-int repo_consumer_list(struct repo *, const struct repo_scope *, const struct repo_page *,
-                       const struct repo_consumer_filter *, struct arena *, struct repo_consumer **,
-                       size_t *, struct repo_page_info *, struct error *);
-int repo_consumer_get(struct repo *, const struct repo_scope *, const struct uuid *, struct arena *,
-                      struct repo_consumer *, struct error *);
-int repo_consumer_create(struct repo *, const struct repo_scope *, const struct repo_consumer *,
-                         struct arena *, struct repo_consumer *, struct repo_commit *,
-                         struct error *);
-int repo_consumer_update(struct repo *, const struct repo_scope *, const struct uuid *,
-                         const struct repo_consumer *, unsigned, struct arena *,
-                         struct repo_consumer *, struct repo_commit *, struct error *);
-int repo_consumer_delete(struct repo *, const struct repo_scope *, const struct uuid *,
-                         struct repo_commit *, struct error *);
-int repo_consumer_move(struct repo *, const struct uuid *, const struct uuid *, const struct uuid *,
-                       struct repo_commit *, struct error *);
-
-int repo_key_list(struct repo *, const struct repo_scope *, const struct uuid *,
-                  const struct repo_page *, struct arena *, struct repo_key **, size_t *,
-                  struct repo_page_info *, struct error *);
-int repo_key_get(struct repo *, const struct repo_scope *, const struct uuid *, const struct uuid *,
-                 struct arena *, struct repo_key *, struct error *);
-int repo_key_create(struct repo *, const struct repo_scope *, const struct uuid *,
-                    const struct repo_key *, const void *, size_t, struct arena *,
-                    struct repo_key *, struct repo_commit *, struct error *);
-int repo_key_delete(struct repo *, const struct repo_scope *, const struct uuid *,
-                    const struct uuid *, struct repo_commit *, struct error *);
-int repo_authenticate(struct repo *, const struct repo_scope *, const void *, size_t, int64_t,
-                      struct arena *, struct repo_consumer *, struct repo_key *, struct error *);
-
-int repo_group_list(struct repo *, const struct uuid *, const struct repo_page *, struct arena *,
-                    struct repo_group **, size_t *, struct repo_page_info *, struct error *);
-int repo_group_get(struct repo *, const struct uuid *, const struct uuid *, struct arena *,
-                   struct repo_group *, struct error *);
-int repo_group_create(struct repo *, const struct uuid *, const struct repo_group *, struct arena *,
-                      struct repo_group *, struct error *);
-int repo_group_update(struct repo *, const struct uuid *, const struct uuid *,
-                      const struct repo_group *, unsigned, struct arena *, struct repo_group *,
-                      struct error *);
-int repo_group_delete(struct repo *, const struct uuid *, const struct uuid *, struct error *);
-
-int repo_token_list(struct repo *, const struct repo_page *, struct arena *, struct repo_token **,
-                    size_t *, struct repo_page_info *, struct error *);
-int repo_token_create(struct repo *, const struct repo_token *, const uint8_t hash[DIGEST_BYTES],
-                      struct arena *, struct repo_token *, struct error *);
-int repo_token_delete(struct repo *, const struct uuid *, struct error *);
-int repo_token_find(struct repo *, const uint8_t hash[DIGEST_BYTES], struct arena *,
-                    struct repo_token *, struct error *);
+/* repo.h's functions */
+int lmdb_realm_list(const struct repo_call *call, const struct repo_page *page,
+                    struct repo_realm_rows *ret);
+int lmdb_realm_get(const struct repo_call *call, const struct uuid *id, struct repo_realm *ret);
+int lmdb_realm_create(const struct repo_call *call, const struct repo_realm *input,
+                      struct repo_realm *ret);
+int lmdb_realm_update(const struct repo_call *call, const struct uuid *id,
+                      const struct repo_realm_change *change, struct repo_realm *ret);
+int lmdb_realm_delete(const struct repo_call *call, const struct uuid *id, bool force);
+int lmdb_consumer_list(const struct repo_call *call, const struct repo_scope *scope,
+                       const struct repo_consumer_query *query, struct repo_consumer_rows *ret);
+int lmdb_consumer_get(const struct repo_call *call, const struct repo_path *path,
+                      struct repo_consumer *ret);
+int lmdb_consumer_create(const struct repo_call *call, const struct repo_scope *scope,
+                         const struct repo_consumer *input, struct repo_consumer *ret);
+int lmdb_consumer_update(const struct repo_call *call, const struct repo_path *path,
+                         const struct repo_consumer_change *change, struct repo_consumer *ret);
+int lmdb_consumer_delete(const struct repo_call *call, const struct repo_path *path);
+int lmdb_consumer_move(const struct repo_call *call, const struct repo_path *path,
+                       const struct uuid *target_realm_id);
+int lmdb_key_list(const struct repo_call *call, const struct repo_path *path,
+                  const struct repo_page *page, struct repo_key_rows *ret);
+int lmdb_key_get(const struct repo_call *call, const struct repo_path *path, struct repo_key *ret);
+int lmdb_key_create(const struct repo_call *call, const struct repo_path *path,
+                    const struct repo_key_input *input, struct repo_key *ret);
+int lmdb_key_delete(const struct repo_call *call, const struct repo_path *path);
+int lmdb_authenticate(const struct repo_call *call, const struct repo_scope *scope,
+                      const struct repo_login *login, struct repo_owner *ret);
+int lmdb_group_list(const struct repo_call *call, const struct uuid *control_plane_id,
+                    const struct repo_page *page, struct repo_group_rows *ret);
+int lmdb_group_get(const struct repo_call *call, const struct uuid *control_plane_id,
+                   const struct uuid *id, struct repo_group *ret);
+int lmdb_group_create(const struct repo_call *call, const struct uuid *control_plane_id,
+                      const struct repo_group *input, struct repo_group *ret);
+int lmdb_group_update(const struct repo_call *call, const struct uuid *control_plane_id,
+                      const struct uuid *id, const struct repo_group_change *change,
+                      struct repo_group *ret);
+int lmdb_group_delete(const struct repo_call *call, const struct uuid *control_plane_id,
+                      const struct uuid *id);
+int lmdb_token_list(const struct repo_call *call, const struct repo_page *page,
+                    struct repo_token_rows *ret);
+int lmdb_token_create(const struct repo_call *call, const struct repo_token *input,
+                      const uint8_t hash[DIGEST_BYTES], struct repo_token *ret);
+int lmdb_token_delete(const struct repo_call *call, const struct uuid *id);
+int lmdb_token_find(const struct repo_call *call, const uint8_t hash[DIGEST_BYTES],
+                    struct repo_token *ret);
 
 /* ---- change log (log.c) ---- */
 
@@ -577,13 +567,13 @@ int repo_scope_view(const struct repo_txn *txn, const struct repo_scope *scope,
 
 /* ---- the feed's view ---- */
 
-int repo_head(struct repo *, struct repo_head *, struct error *);
-int repo_delta(struct repo *, const struct uuid *, uint64_t, repo_change_fn, void *,
-               struct repo_delta *, struct error *);
-int repo_transaction(struct repo *, const struct repo_transaction_query *,
-                     const struct repo_transaction_sink *, struct repo_delta *, struct error *);
-int repo_snapshot(struct repo *, const struct uuid *, const struct repo_snapshot_sink *,
-                  struct error *);
-int repo_concerns(struct repo *, uint64_t, const struct uuid *, bool *, struct error *);
+int lmdb_head(struct repo *repo, struct repo_head *ret, struct error *err);
+int lmdb_transaction(struct repo *repo, const struct repo_transaction_query *query,
+                     const struct repo_transaction_sink *sink, struct repo_delta *ret,
+                     struct error *err);
+int lmdb_snapshot(struct repo *repo, const struct uuid *control_plane_id,
+                  const struct repo_snapshot_sink *sink, struct error *err);
+int lmdb_concerns(struct repo *repo, uint64_t version, const struct uuid *control_plane_id,
+                  bool *ret, struct error *err);
 
 #endif

@@ -172,12 +172,12 @@ static int send_all(struct snapshot *snapshot, const struct uuid *control_plane_
     return rc == 0 ? send_consumers(snapshot, err) : rc;
 }
 
-int repo_snapshot(struct repo *repo, const struct uuid *control_plane_id,
+int lmdb_snapshot(struct repo *repo, const struct uuid *control_plane_id,
                   const struct repo_snapshot_sink *sink, struct error *err)
 {
     struct snapshot snapshot = {.sink = sink};
     struct repo_txn txn;
-    int rc = repo_read_begin(repo_lmdb(repo), &txn, err);
+    int rc = repo_snapshot_begin(repo_lmdb(repo), &txn, err);
 
     if (rc != 0)
         return rc;

@@ -87,26 +87,22 @@ static int decode(const struct repo_txn *txn, void *context, const struct uuid *
     return row_export(id, value, arena, ret, err);
 }
 
-int repo_token_list(struct repo *repo, const struct repo_page *page, struct arena *arena,
-                    struct repo_token **ret, size_t *ret_count, struct repo_page_info *ret_info,
-                    struct error *err)
+int lmdb_token_list(const struct repo_call *call, const struct repo_page *page,
+                    struct repo_token_rows *ret)
 {
     const struct repo_page_query query = {
         .table = TABLE_TOKENS, .row_size = sizeof(struct repo_token), .decode = decode};
     struct repo_page_result result;
     struct repo_txn txn;
-    int rc = repo_read_begin(repo_lmdb(repo), &txn, err);
+    int rc = repo_read_begin(call, &txn);
 
     if (rc != 0)
         return rc;
-    rc = repo_page_read(&txn, &query, page, arena, &result, err);
+    rc = repo_page_read(&txn, &query, page, call->arena, &result, call->err);
     repo_read_end(&txn);
-    if (rc != 0)
-        return rc;
-    *ret = result.rows;
-    *ret_count = result.count;
-    *ret_info = result.info;
-    return 0;
+    if (rc == 0)
+        *ret = (struct repo_token_rows){result.rows, result.count, result.info};
+    return rc;
 }
 
 static int find(const struct repo_txn *txn, const uint8_t hash[DIGEST_BYTES], struct arena *arena,
@@ -130,15 +126,15 @@ static int find(const struct repo_txn *txn, const uint8_t hash[DIGEST_BYTES], st
     return rc == 0 ? row_export(&id, &value, arena, ret, err) : rc;
 }
 
-int repo_token_find(struct repo *repo, const uint8_t hash[DIGEST_BYTES], struct arena *arena,
-                    struct repo_token *ret, struct error *err)
+int lmdb_token_find(const struct repo_call *call, const uint8_t hash[DIGEST_BYTES],
+                    struct repo_token *ret)
 {
     struct repo_txn txn;
-    int rc = repo_read_begin(repo_lmdb(repo), &txn, err);
+    int rc = repo_read_begin(call, &txn);
 
     if (rc != 0)
         return rc;
-    rc = find(&txn, hash, arena, ret, err);
+    rc = find(&txn, hash, call->arena, ret, call->err);
     repo_read_end(&txn);
     return rc;
 }
@@ -146,10 +142,10 @@ int repo_token_find(struct repo *repo, const uint8_t hash[DIGEST_BYTES], struct 
 /* ---- writing ---- */
 
 struct token_args {
+    const struct repo_call *call;
     const struct repo_token *input;
     const uint8_t *hash; /* DIGEST_BYTES */
     const struct uuid *id;
-    struct arena *arena;
     struct repo_token *ret;
 };
 
@@ -180,7 +176,7 @@ static int put(const struct repo_txn *txn, const struct token_args *args,
     if (rc == 0) {
         const MDB_val value = {.mv_size = out.size, .mv_data = out.data};
 
-        rc = row_export(&token->id, &value, args->arena, args->ret, err);
+        rc = row_export(&token->id, &value, args->call->arena, args->ret, err);
     }
     buffer_finish(&out);
     return rc;
@@ -199,13 +195,12 @@ static int create(struct repo_write *write, void *context, struct error *err)
     return rc == 0 ? put(&write->txn, args, &token, err) : rc;
 }
 
-int repo_token_create(struct repo *repo, const struct repo_token *input,
-                      const uint8_t hash[DIGEST_BYTES], struct arena *arena, struct repo_token *ret,
-                      struct error *err)
+int lmdb_token_create(const struct repo_call *call, const struct repo_token *input,
+                      const uint8_t hash[DIGEST_BYTES], struct repo_token *ret)
 {
-    struct token_args args = {.input = input, .hash = hash, .arena = arena, .ret = ret};
+    struct token_args args = {.call = call, .input = input, .hash = hash, .ret = ret};
 
-    return repo_write(repo_lmdb(repo), create, &args, REPO_WRITE_SHARED, NULL, err);
+    return repo_write(call, create, &args, REPO_WRITE_SHARED);
 }
 
 static int delete_token(struct repo_write *write, void *context, struct error *err)
@@ -229,9 +224,9 @@ static int delete_token(struct repo_write *write, void *context, struct error *e
     return rc == 0 ? repo_del(&write->txn, TABLE_TOKENS, &key, err) : rc;
 }
 
-int repo_token_delete(struct repo *repo, const struct uuid *id, struct error *err)
+int lmdb_token_delete(const struct repo_call *call, const struct uuid *id)
 {
-    struct token_args args = {.id = id};
+    struct token_args args = {.call = call, .id = id};
 
-    return repo_write(repo_lmdb(repo), delete_token, &args, REPO_WRITE_SHARED, NULL, err);
+    return repo_write(call, delete_token, &args, REPO_WRITE_SHARED);
 }

@@ -72,7 +72,7 @@ static MDB_txn *pool_take(struct repo_pool *pool)
     return txn;
 }
 
-int repo_read_begin(struct repo_lmdb *repo, struct repo_txn *ret, struct error *err)
+int repo_snapshot_begin(struct repo_lmdb *repo, struct repo_txn *ret, struct error *err)
 {
     MDB_txn *txn = pool_take(&repo->pool);
     int rc;
@@ -88,6 +88,11 @@ int repo_read_begin(struct repo_lmdb *repo, struct repo_txn *ret, struct error *
         return repo_lmdb_error(rc, "to begin reading", err);
     *ret = (struct repo_txn){.repo = repo, .handle = txn};
     return 0;
+}
+
+int repo_read_begin(const struct repo_call *call, struct repo_txn *ret)
+{
+    return repo_snapshot_begin(repo_lmdb(call->repo), ret, call->err);
 }
 
 void repo_read_end(struct repo_txn *txn)

@@ -46,16 +46,16 @@ static void enqueue(struct repo_writer *writer, struct repo_job *job)
     pthread_cond_signal(&writer->wanted);
 }
 
-int repo_write(struct repo_lmdb *repo, repo_write_fn run, void *args, enum repo_write_mode mode,
-               struct repo_commit *commit, struct error *err)
+int repo_write(const struct repo_call *call, repo_write_fn run, void *args,
+               enum repo_write_mode mode)
 {
-    struct repo_writer *writer = &repo->writer;
-    struct repo_job job = {.run = run, .args = args, .mode = mode, .err = err};
+    struct repo_writer *writer = &repo_lmdb(call->repo)->writer;
+    struct repo_job job = {.run = run, .args = args, .mode = mode, .err = call->err};
 
     pthread_cond_init(&job.finished, NULL); /* cannot fail on Linux */
     pthread_mutex_lock(&writer->lock);
     if (writer->stopping) {
-        job.rc = error_set(err, E_CANCELED, "the control store is being closed");
+        job.rc = error_set(call->err, E_CANCELED, "the control store is being closed");
     } else {
         enqueue(writer, &job);
         while (!job.done)
@@ -63,8 +63,8 @@ int repo_write(struct repo_lmdb *repo, repo_write_fn run, void *args, enum repo_
     }
     pthread_mutex_unlock(&writer->lock);
     pthread_cond_destroy(&job.finished);
-    if (job.rc == 0 && commit != NULL)
-        commit->version = job.version;
+    if (job.rc == 0 && call->commit != NULL)
+        call->commit->version = job.version;
     return job.rc;
 }
 

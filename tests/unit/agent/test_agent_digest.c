@@ -283,7 +283,7 @@ static uint64_t newest(struct world *world)
     struct error err = ERROR_INIT;
     struct repo_head head;
 
-    assert_int_equal(world->control->repo->ops->head(world->control->repo, &head, &err), 0);
+    assert_int_equal(repo_head(world->control->repo, &head, &err), 0);
     return head.version;
 }
 
@@ -382,7 +382,8 @@ static struct repo_consumer make_consumer(struct world *world, struct arena *are
     struct repo_consumer made;
 
     (void)snprintf(name, sizeof(name), "consumer-%u", n);
-    if (repo->ops->consumer_create(repo, &world->realm, &input, arena, &made, NULL, &err) != 0)
+    if (repo_consumer_create(&(struct repo_call){.repo = repo, .arena = arena, .err = &err},
+                             &world->realm, &input, &made) != 0)
         fail_msg("%s", err.message);
     return made;
 }
@@ -397,8 +398,9 @@ static struct repo_key make_key(struct world *world, struct arena *arena,
     char secret[32];
 
     (void)snprintf(secret, sizeof(secret), "secret-%u", n);
-    if (repo->ops->key_create(repo, &world->realm, consumer_id, &input, secret, strlen(secret),
-                              arena, &made, NULL, &err) != 0)
+    if (repo_key_create(&(struct repo_call){.repo = repo, .arena = arena, .err = &err},
+                        &(struct repo_path){.scope = world->realm, .consumer_id = *consumer_id},
+                        &(struct repo_key_input){input, secret, strlen(secret)}, &made) != 0)
         fail_msg("%s", err.message);
     return made;
 }

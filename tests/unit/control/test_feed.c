@@ -59,7 +59,7 @@ static void start_repo(uint64_t keep_versions)
 
     f = repo_fixture_create(keep_versions);
     (void)snprintf(snapshot_dir, sizeof(snapshot_dir), "%s/snapshots", f->dir);
-    assert_int_equal(f->repo->ops->head(f->repo, &head, &f->err), 0);
+    assert_int_equal(repo_head(f->repo, &head, &f->err), 0);
     epoch = head.epoch;
     cp = repo_fixture_uuid(1);
     scope = repo_fixture_cp(1);
@@ -231,7 +231,7 @@ static void current_follower_gets_hello_and_a_heartbeat(void **state)
 
     (void)state;
     repo_fixture_consumer(f, &scope, "alice");
-    assert_int_equal(f->repo->ops->head(f->repo, &head, &f->err), 0);
+    assert_int_equal(repo_head(f->repo, &head, &f->err), 0);
     feed_client_connect(&client, feed, &cp, "edge-1", &epoch, newest());
     line = feed_client_expect(&client, FEED_LINE_HELLO);
     assert_int_equal(line.hello.protocol, 1);
@@ -544,8 +544,8 @@ static void *write_many(void *context)
 
         (void)snprintf(name, sizeof(name), "w%d-%d", writer->number, i);
         arena_init(&arena, 1024 * 1024);
-        if (f->repo->ops->consumer_create(f->repo, &where, &input, &arena, &created, NULL, &err) !=
-            0)
+        if (repo_consumer_create(&(struct repo_call){.repo = f->repo, .arena = &arena, .err = &err},
+                                 &where, &input, &created) != 0)
             writer->failures++;
         arena_finish(&arena);
     }

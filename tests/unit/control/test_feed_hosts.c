@@ -44,7 +44,7 @@ static int set_up(void **state)
     f = repo_fixture_create(0);
     (void)snprintf(snapshot_dir, sizeof(snapshot_dir), "%s/snapshots", f->dir);
     assert_int_equal(feed_create(f->repo, &options, &feed, &err), 0);
-    assert_int_equal(f->repo->ops->head(f->repo, &head, &err), 0);
+    assert_int_equal(repo_head(f->repo, &head, &err), 0);
     epoch = head.epoch;
     cp = repo_fixture_uuid(1);
     other_cp = repo_fixture_uuid(2);
@@ -237,7 +237,7 @@ static void change_that_was_undone_at_once_counts_as_applied(void **state)
     struct wait wait;
 
     (void)state;
-    assert_int_equal(f->repo->ops->realm_delete(f->repo, &realm.model.id, true, NULL, &err), 0);
+    assert_int_equal(repo_realm_delete(REPO_CALL(f, .err = &err), &realm.model.id, true), 0);
     start_wait(&wait, version, LONG_MS);
     /* The feed may have seen the two versions apart; then there is something to apply. */
     while (calls(&wait) == 0) {

@@ -14,7 +14,6 @@
 
 static struct repo_fixture *f;
 static struct repo *repo;
-static const struct repo_ops *ops;
 static struct error err;
 
 static int set_up(void **state)
@@ -22,7 +21,6 @@ static int set_up(void **state)
     (void)state;
     f = repo_fixture_create(0);
     repo = f->repo;
-    ops = repo->ops;
     err = (struct error)ERROR_INIT;
     return 0;
 }
@@ -75,9 +73,10 @@ static void realm_comes_back_as_it_was_created(void **state)
     struct repo_realm got;
 
     (void)state;
-    assert_int_equal(ops->realm_create(repo, &input, &f->arena, &created, &commit, &err), 0);
+    assert_int_equal(
+        repo_realm_create(REPO_CALL(f, .commit = &commit, .err = &err), &input, &created), 0);
     assert_int_equal(commit.version, 1);
-    assert_int_equal(ops->realm_get(repo, &created.model.id, &f->arena, &got, &err), 0);
+    assert_int_equal(repo_realm_get(REPO_CALL(f, .err = &err), &created.model.id, &got), 0);
     assert_true(uuid_equal(&got.model.id, &created.model.id));
     assert_int_equal(got.model.number, 1);
     assert_string_equal(got.model.name, "prod");
@@ -102,16 +101,16 @@ static void realm_name_is_unique_and_free_after_rename_and_delete(void **state)
     struct repo_realm ret;
 
     (void)state;
-    assert_fails(ops->realm_create(repo, &input, &f->arena, &ret, NULL, &err), E_CONFLICT, "name");
-    assert_fails(
-        ops->realm_update(repo, &b.model.id, &input, REPO_SET_NAME, &f->arena, &ret, NULL, &err),
-        E_CONFLICT, "name");
+    assert_fails(repo_realm_create(REPO_CALL(f, .err = &err), &input, &ret), E_CONFLICT, "name");
+    assert_fails(repo_realm_update(REPO_CALL(f, .err = &err), &b.model.id,
+                                   &(struct repo_realm_change){REPO_SET_NAME, input}, &ret),
+                 E_CONFLICT, "name");
     input.model.name = "c";
-    assert_int_equal(
-        ops->realm_update(repo, &a.model.id, &input, REPO_SET_NAME, &f->arena, &ret, NULL, &err),
-        0);
+    assert_int_equal(repo_realm_update(REPO_CALL(f, .err = &err), &a.model.id,
+                                       &(struct repo_realm_change){REPO_SET_NAME, input}, &ret),
+                     0);
     a = repo_fixture_realm(f, "a", NULL);
-    assert_int_equal(ops->realm_delete(repo, &a.model.id, false, NULL, &err), 0);
+    assert_int_equal(repo_realm_delete(REPO_CALL(f, .err = &err), &a.model.id, false), 0);
     a = repo_fixture_realm(f, "a", NULL);
     assert_int_equal(a.model.number, 4); /* never reused */
 }
@@ -127,10 +126,10 @@ static void realm_patch_changes_only_what_its_bits_name(void **state)
     struct repo_realm got;
 
     (void)state;
-    assert_int_equal(ops->realm_update(repo, &realm.model.id, &input,
-                                       REPO_SET_TTL | REPO_SET_GROUPS, &f->arena, &got, &commit,
-                                       &err),
-                     0);
+    assert_int_equal(
+        repo_realm_update(REPO_CALL(f, .commit = &commit, .err = &err), &realm.model.id,
+                          &(struct repo_realm_change){REPO_SET_TTL | REPO_SET_GROUPS, input}, &got),
+        0);
     assert_string_equal(got.model.name, "prod");
     assert_int_equal(got.model.ttl_min, 99);
     assert_int_equal(got.model.negative_ttl_min, 10);
@@ -138,11 +137,13 @@ static void realm_patch_changes_only_what_its_bits_name(void **state)
     assert_int_equal(got.allowed_control_planes.count, 1);
     assert_false(got.allow_all_control_planes);
     assert_int_equal(commit.version, 2);
-    assert_int_equal(ops->realm_update(repo, &realm.model.id, &input,
-                                       REPO_SET_NAME | REPO_SET_NEGATIVE_TTL | REPO_SET_ALLOWED |
-                                           REPO_SET_ALLOW_ALL,
-                                       &f->arena, &got, &commit, &err),
-                     0);
+    assert_int_equal(
+        repo_realm_update(REPO_CALL(f, .commit = &commit, .err = &err), &realm.model.id,
+                          &(struct repo_realm_change){REPO_SET_NAME | REPO_SET_NEGATIVE_TTL |
+                                                          REPO_SET_ALLOWED | REPO_SET_ALLOW_ALL,
+                                                      input},
+                          &got),
+        0);
     assert_string_equal(got.model.name, "other");
     assert_int_equal(got.model.negative_ttl_min, 98);
     assert_int_equal(got.allowed_control_planes.count, 0);
@@ -159,13 +160,16 @@ static void update_to_equal_values_spends_no_version(void **state)
     struct repo_consumer got;
 
     (void)state;
-    assert_int_equal(ops->realm_update(repo, &realm.model.id, &realm, REPO_SET_NAME, &f->arena,
-                                       &got_realm, &commit, &err),
-                     0);
+    assert_int_equal(
+        repo_realm_update(REPO_CALL(f, .commit = &commit, .err = &err), &realm.model.id,
+                          &(struct repo_realm_change){REPO_SET_NAME, realm}, &got_realm),
+        0);
     assert_int_equal(commit.version, 0);
-    assert_int_equal(ops->consumer_update(repo, &scope, &consumer.model.id, &consumer,
-                                          REPO_SET_USERNAME, &f->arena, &got, &commit, &err),
-                     0);
+    assert_int_equal(
+        repo_consumer_update(REPO_CALL(f, .commit = &commit, .err = &err),
+                             &(struct repo_path){.scope = scope, .consumer_id = consumer.model.id},
+                             &(struct repo_consumer_change){REPO_SET_USERNAME, consumer}, &got),
+        0);
     assert_int_equal(commit.version, 0);
     assert_int_equal(repo_fixture_version(f), 2);
 }
@@ -179,7 +183,7 @@ static void realm_refuses_control_planes_that_are_no_uuid(void **state)
     struct repo_realm ret;
 
     (void)state;
-    assert_fails(ops->realm_create(repo, &input, &f->arena, &ret, NULL, &err), E_INVALID,
+    assert_fails(repo_realm_create(REPO_CALL(f, .err = &err), &input, &ret), E_INVALID,
                  "allowed_control_planes");
 }
 
@@ -191,25 +195,28 @@ static void realm_with_consumers_is_deleted_only_by_force(void **state)
     struct repo_scope other_scope = repo_fixture_realm_scope(&other);
     struct repo_consumer alice = repo_fixture_consumer(f, &scope, "alice");
     struct repo_consumer bob = repo_fixture_consumer(f, &other_scope, "bob");
-    struct repo_consumer got_consumer;
-    struct repo_key got_key;
+    struct repo_owner owner;
     struct repo_realm got;
 
     (void)state;
     repo_fixture_key(f, &scope, &alice.model.id, "one");
     repo_fixture_key(f, &other_scope, &bob.model.id, "one");
-    assert_fails(ops->realm_delete(repo, &realm.model.id, false, NULL, &err), E_NOT_EMPTY, NULL);
-    assert_int_equal(ops->realm_delete(repo, &realm.model.id, true, NULL, &err), 0);
-    assert_fails(ops->realm_get(repo, &realm.model.id, &f->arena, &got, &err), E_NOT_FOUND,
+    assert_fails(repo_realm_delete(REPO_CALL(f, .err = &err), &realm.model.id, false), E_NOT_EMPTY,
+                 NULL);
+    assert_int_equal(repo_realm_delete(REPO_CALL(f, .err = &err), &realm.model.id, true), 0);
+    assert_fails(repo_realm_get(REPO_CALL(f, .err = &err), &realm.model.id, &got), E_NOT_FOUND,
                  "realmId");
-    assert_fails(ops->consumer_get(repo, &scope, &alice.model.id, &f->arena, &got_consumer, &err),
-                 E_NOT_FOUND, "realmId");
-    assert_fails(ops->realm_delete(repo, &realm.model.id, true, NULL, &err), E_NOT_FOUND,
+    assert_fails(
+        repo_consumer_get(REPO_CALL(f, .err = &err),
+                          &(struct repo_path){.scope = scope, .consumer_id = alice.model.id},
+                          &owner.consumer),
+        E_NOT_FOUND, "realmId");
+    assert_fails(repo_realm_delete(REPO_CALL(f, .err = &err), &realm.model.id, true), E_NOT_FOUND,
                  "realmId");
-    assert_int_equal(ops->authenticate(repo, &other_scope, "one", 3, 1, &f->arena, &got_consumer,
-                                       &got_key, &err),
+    assert_int_equal(repo_authenticate(REPO_CALL(f, .err = &err), &other_scope,
+                                       &(struct repo_login){"one", 3, 1}, &owner),
                      0);
-    assert_string_equal(got_consumer.model.username, "bob");
+    assert_string_equal(owner.consumer.model.username, "bob");
 }
 
 static void large_realm_is_deleted_by_force_whole(void **state)
@@ -218,9 +225,7 @@ static void large_realm_is_deleted_by_force_whole(void **state)
     struct repo_realm realm = repo_fixture_realm(f, "prod", NULL);
     struct repo_scope scope = repo_fixture_realm_scope(&realm);
     const struct repo_page page = {.size = 1};
-    struct repo_page_info info;
-    struct repo_realm *realms;
-    size_t count;
+    struct repo_realm_rows realms;
 
     (void)state;
     for (int i = 0; i < CONSUMERS; i++) {
@@ -231,10 +236,10 @@ static void large_realm_is_deleted_by_force_whole(void **state)
         consumer = repo_fixture_consumer(f, &scope, name);
         repo_fixture_key(f, &scope, &consumer.model.id, name);
     }
-    assert_int_equal(ops->realm_delete(repo, &realm.model.id, true, NULL, &err), 0);
-    assert_int_equal(ops->realm_list(repo, &page, &f->arena, &realms, &count, &info, &err), 0);
-    assert_int_equal(count, 0);
-    assert_false(info.more_after);
+    assert_int_equal(repo_realm_delete(REPO_CALL(f, .err = &err), &realm.model.id, true), 0);
+    assert_int_equal(repo_realm_list(REPO_CALL(f, .err = &err), &page, &realms), 0);
+    assert_int_equal(realms.count, 0);
+    assert_false(realms.info.more_after);
     assert_int_equal(repo_fixture_version(f), 2 + 2 * CONSUMERS);
 }
 
@@ -252,9 +257,12 @@ static void consumer_comes_back_as_it_was_created(void **state)
     struct repo_consumer got;
 
     (void)state;
-    assert_int_equal(ops->consumer_create(repo, &scope, &input, &f->arena, &created, NULL, &err),
-                     0);
-    assert_int_equal(ops->consumer_get(repo, &scope, &created.model.id, &f->arena, &got, &err), 0);
+    assert_int_equal(repo_consumer_create(REPO_CALL(f, .err = &err), &scope, &input, &created), 0);
+    assert_int_equal(
+        repo_consumer_get(REPO_CALL(f, .err = &err),
+                          &(struct repo_path){.scope = scope, .consumer_id = created.model.id},
+                          &got),
+        0);
     assert_string_equal(got.model.username, "alice");
     assert_string_equal(got.model.custom_id, "c-1");
     assert_int_equal(got.model.type, MODEL_CONSUMER_ADMIN);
@@ -271,15 +279,15 @@ static void consumer_names_are_unique_within_their_scope_only(void **state)
     struct repo_consumer ret;
 
     (void)state;
-    assert_int_equal(ops->consumer_create(repo, &scope, &input, &f->arena, &ret, NULL, &err), 0);
-    assert_fails(ops->consumer_create(repo, &scope, &input, &f->arena, &ret, NULL, &err),
-                 E_CONFLICT, "username");
+    assert_int_equal(repo_consumer_create(REPO_CALL(f, .err = &err), &scope, &input, &ret), 0);
+    assert_fails(repo_consumer_create(REPO_CALL(f, .err = &err), &scope, &input, &ret), E_CONFLICT,
+                 "username");
     input.model.username = "bob";
-    assert_fails(ops->consumer_create(repo, &scope, &input, &f->arena, &ret, NULL, &err),
-                 E_CONFLICT, "custom_id");
+    assert_fails(repo_consumer_create(REPO_CALL(f, .err = &err), &scope, &input, &ret), E_CONFLICT,
+                 "custom_id");
     input.model.custom_id = "alice"; /* usernames and custom ids do not meet */
-    assert_int_equal(ops->consumer_create(repo, &scope, &input, &f->arena, &ret, NULL, &err), 0);
-    assert_int_equal(ops->consumer_create(repo, &other, &input, &f->arena, &ret, NULL, &err), 0);
+    assert_int_equal(repo_consumer_create(REPO_CALL(f, .err = &err), &scope, &input, &ret), 0);
+    assert_int_equal(repo_consumer_create(REPO_CALL(f, .err = &err), &other, &input, &ret), 0);
     assert_int_equal(repo_fixture_version(f), 4);
 }
 
@@ -290,10 +298,10 @@ static void failed_create_leaves_its_username_free(void **state)
     struct repo_consumer ret;
 
     (void)state;
-    assert_int_equal(ops->consumer_create(repo, &scope, &input, &f->arena, &ret, NULL, &err), 0);
+    assert_int_equal(repo_consumer_create(REPO_CALL(f, .err = &err), &scope, &input, &ret), 0);
     input.model.username = "bob";
-    assert_fails(ops->consumer_create(repo, &scope, &input, &f->arena, &ret, NULL, &err),
-                 E_CONFLICT, "custom_id");
+    assert_fails(repo_consumer_create(REPO_CALL(f, .err = &err), &scope, &input, &ret), E_CONFLICT,
+                 "custom_id");
     repo_fixture_consumer(f, &scope, "bob");
 }
 
@@ -302,20 +310,20 @@ static void consumer_in_an_unknown_realm_is_not_found(void **state)
     struct repo_scope scope = {.kind = REPO_SCOPE_REALM, .id = repo_fixture_uuid(9)};
     struct repo_consumer input = {.model = {.username = "alice"}};
     const struct repo_page page = {.size = 10};
-    struct repo_page_info info;
-    struct repo_consumer *rows;
+    struct repo_consumer_rows rows;
     struct repo_consumer ret;
-    size_t count;
 
     (void)state;
-    assert_fails(ops->consumer_create(repo, &scope, &input, &f->arena, &ret, NULL, &err),
+    assert_fails(repo_consumer_create(REPO_CALL(f, .err = &err), &scope, &input, &ret), E_NOT_FOUND,
+                 "realmId");
+    assert_fails(repo_consumer_list(REPO_CALL(f, .err = &err), &scope,
+                                    &(struct repo_consumer_query){.page = page}, &rows),
                  E_NOT_FOUND, "realmId");
-    assert_fails(
-        ops->consumer_list(repo, &scope, &page, NULL, &f->arena, &rows, &count, &info, &err),
-        E_NOT_FOUND, "realmId");
     scope = repo_fixture_cp(1);
-    assert_fails(ops->consumer_get(repo, &scope, &scope.id, &f->arena, &ret, &err), E_NOT_FOUND,
-                 "consumerId");
+    assert_fails(repo_consumer_get(REPO_CALL(f, .err = &err),
+                                   &(struct repo_path){.scope = scope, .consumer_id = scope.id},
+                                   &ret),
+                 E_NOT_FOUND, "consumerId");
 }
 
 static void consumer_patch_sets_and_removes_the_custom_id(void **state)
@@ -326,26 +334,34 @@ static void consumer_patch_sets_and_removes_the_custom_id(void **state)
     struct repo_consumer got;
 
     (void)state;
-    assert_int_equal(ops->consumer_update(repo, &scope, &consumer.model.id, &input,
-                                          REPO_SET_CUSTOM_ID | REPO_SET_TYPE, &f->arena, &got, NULL,
-                                          &err),
+    assert_int_equal(repo_consumer_update(
+                         REPO_CALL(f, .err = &err),
+                         &(struct repo_path){.scope = scope, .consumer_id = consumer.model.id},
+                         &(struct repo_consumer_change){REPO_SET_CUSTOM_ID | REPO_SET_TYPE, input},
+                         &got),
                      0);
     assert_string_equal(got.model.username, "alice");
     assert_string_equal(got.model.custom_id, "c-1");
     assert_int_equal(got.model.type, MODEL_CONSUMER_DEVELOPER);
     input.model.custom_id = NULL;
-    assert_int_equal(ops->consumer_update(repo, &scope, &consumer.model.id, &input,
-                                          REPO_SET_CUSTOM_ID, &f->arena, &got, NULL, &err),
-                     0);
+    assert_int_equal(
+        repo_consumer_update(REPO_CALL(f, .err = &err),
+                             &(struct repo_path){.scope = scope, .consumer_id = consumer.model.id},
+                             &(struct repo_consumer_change){REPO_SET_CUSTOM_ID, input}, &got),
+        0);
     assert_null(got.model.custom_id);
     input = (struct repo_consumer){.model = {.username = "bob", .custom_id = "c-1"}};
-    assert_int_equal(ops->consumer_create(repo, &scope, &input, &f->arena, &got, NULL, &err), 0);
-    assert_fails(ops->consumer_update(repo, &scope, &consumer.model.id, &input, REPO_SET_USERNAME,
-                                      &f->arena, &got, NULL, &err),
-                 E_CONFLICT, "username");
-    assert_fails(ops->consumer_update(repo, &scope, &consumer.model.id, &input, REPO_SET_CUSTOM_ID,
-                                      &f->arena, &got, NULL, &err),
-                 E_CONFLICT, "custom_id");
+    assert_int_equal(repo_consumer_create(REPO_CALL(f, .err = &err), &scope, &input, &got), 0);
+    assert_fails(
+        repo_consumer_update(REPO_CALL(f, .err = &err),
+                             &(struct repo_path){.scope = scope, .consumer_id = consumer.model.id},
+                             &(struct repo_consumer_change){REPO_SET_USERNAME, input}, &got),
+        E_CONFLICT, "username");
+    assert_fails(
+        repo_consumer_update(REPO_CALL(f, .err = &err),
+                             &(struct repo_path){.scope = scope, .consumer_id = consumer.model.id},
+                             &(struct repo_consumer_change){REPO_SET_CUSTOM_ID, input}, &got),
+        E_CONFLICT, "custom_id");
 }
 
 static void values_over_their_limits_are_refused(void **state)
@@ -358,10 +374,10 @@ static void values_over_their_limits_are_refused(void **state)
 
     (void)state;
     memset(long_name, 'x', sizeof(long_name) - 1);
-    assert_fails(ops->consumer_create(repo, &scope, &input, &f->arena, &ret, NULL, &err), E_INVALID,
+    assert_fails(repo_consumer_create(REPO_CALL(f, .err = &err), &scope, &input, &ret), E_INVALID,
                  NULL);
     input.model.username = "broken \xff";
-    assert_fails(ops->consumer_create(repo, &scope, &input, &f->arena, &ret, NULL, &err), E_INVALID,
+    assert_fails(repo_consumer_create(REPO_CALL(f, .err = &err), &scope, &input, &ret), E_INVALID,
                  NULL);
     assert_int_equal(repo_fixture_version(f), version);
 }
@@ -369,29 +385,24 @@ static void values_over_their_limits_are_refused(void **state)
 static void filters_find_whole_names(void **state)
 {
     struct repo_scope scope = repo_fixture_cp(1);
-    const struct repo_page page = {.size = 10};
-    struct repo_consumer_filter filter = {.username = "alice"};
+    struct repo_consumer_query query = {.page = {.size = 10}, .username = "alice"};
     struct repo_consumer input = {.model = {.username = "alice", .custom_id = "c-1"}};
     struct repo_consumer ret;
-    struct repo_page_info info;
-    struct repo_consumer *rows;
-    size_t count;
+    struct repo_consumer_rows rows;
 
     (void)state;
     repo_fixture_consumer(f, &scope, "alic");
-    assert_int_equal(ops->consumer_create(repo, &scope, &input, &f->arena, &ret, NULL, &err), 0);
-    assert_int_equal(
-        ops->consumer_list(repo, &scope, &page, &filter, &f->arena, &rows, &count, &info, &err), 0);
-    assert_int_equal(count, 1);
-    assert_string_equal(rows[0].model.custom_id, "c-1");
-    filter.custom_id = "other";
-    assert_int_equal(
-        ops->consumer_list(repo, &scope, &page, &filter, &f->arena, &rows, &count, &info, &err), 0);
-    assert_int_equal(count, 0);
-    filter = (struct repo_consumer_filter){.custom_id = "c-1"};
-    assert_int_equal(
-        ops->consumer_list(repo, &scope, &page, &filter, &f->arena, &rows, &count, &info, &err), 0);
-    assert_int_equal(count, 1);
+    assert_int_equal(repo_consumer_create(REPO_CALL(f, .err = &err), &scope, &input, &ret), 0);
+    assert_int_equal(repo_consumer_list(REPO_CALL(f, .err = &err), &scope, &query, &rows), 0);
+    assert_int_equal(rows.count, 1);
+    assert_string_equal(rows.items[0].model.custom_id, "c-1");
+    query.custom_id = "other";
+    assert_int_equal(repo_consumer_list(REPO_CALL(f, .err = &err), &scope, &query, &rows), 0);
+    assert_int_equal(rows.count, 0);
+    query.username = NULL;
+    query.custom_id = "c-1";
+    assert_int_equal(repo_consumer_list(REPO_CALL(f, .err = &err), &scope, &query, &rows), 0);
+    assert_int_equal(rows.count, 1);
 }
 
 static void deleted_consumer_takes_its_keys_and_names_along(void **state)
@@ -399,19 +410,24 @@ static void deleted_consumer_takes_its_keys_and_names_along(void **state)
     struct repo_scope scope = repo_fixture_cp(1);
     struct repo_consumer alice = repo_fixture_consumer(f, &scope, "alice");
     struct repo_consumer bob = repo_fixture_consumer(f, &scope, "bob");
-    struct repo_consumer got;
-    struct repo_key key;
+    struct repo_owner owner;
 
     (void)state;
     repo_fixture_key(f, &scope, &alice.model.id, "one");
     repo_fixture_key(f, &scope, &alice.model.id, "two");
-    assert_int_equal(ops->consumer_delete(repo, &scope, &alice.model.id, NULL, &err), 0);
-    assert_fails(ops->authenticate(repo, &scope, "one", 3, 1, &f->arena, &got, &key, &err),
+    assert_int_equal(
+        repo_consumer_delete(REPO_CALL(f, .err = &err),
+                             &(struct repo_path){.scope = scope, .consumer_id = alice.model.id}),
+        0);
+    assert_fails(repo_authenticate(REPO_CALL(f, .err = &err), &scope,
+                                   &(struct repo_login){"one", 3, 1}, &owner),
                  E_NOT_FOUND, "secret");
     repo_fixture_key(f, &scope, &bob.model.id, "one");
     repo_fixture_consumer(f, &scope, "alice");
-    assert_fails(ops->consumer_delete(repo, &scope, &alice.model.id, NULL, &err), E_NOT_FOUND,
-                 "consumerId");
+    assert_fails(
+        repo_consumer_delete(REPO_CALL(f, .err = &err),
+                             &(struct repo_path){.scope = scope, .consumer_id = alice.model.id}),
+        E_NOT_FOUND, "consumerId");
 }
 
 /* ---- moving ---- */
@@ -425,22 +441,28 @@ static void moved_consumer_keeps_its_keys(void **state)
     struct repo_consumer alice = repo_fixture_consumer(f, &from_scope, "alice");
     struct repo_key key = repo_fixture_key(f, &from_scope, &alice.model.id, "one");
     struct repo_commit commit;
-    struct repo_consumer got;
-    struct repo_key got_key;
+    struct repo_owner owner;
 
     (void)state;
     repo_fixture_key(f, &from_scope, &alice.model.id, "two");
     assert_int_equal(
-        ops->consumer_move(repo, &from.model.id, &alice.model.id, &to.model.id, &commit, &err), 0);
+        repo_consumer_move(REPO_CALL(f, .commit = &commit, .err = &err),
+                           &(struct repo_path){.scope = {REPO_SCOPE_REALM, from.model.id},
+                                               .consumer_id = alice.model.id},
+                           &to.model.id),
+        0);
     assert_int_equal(commit.version, 6);
-    assert_fails(ops->authenticate(repo, &from_scope, "one", 3, 1, &f->arena, &got, &got_key, &err),
+    assert_fails(repo_authenticate(REPO_CALL(f, .err = &err), &from_scope,
+                                   &(struct repo_login){"one", 3, 1}, &owner),
                  E_NOT_FOUND, "secret");
-    assert_int_equal(
-        ops->authenticate(repo, &to_scope, "one", 3, 1, &f->arena, &got, &got_key, &err), 0);
-    assert_true(uuid_equal(&got.model.id, &alice.model.id));
-    assert_true(uuid_equal(&got_key.model.id, &key.model.id));
-    assert_int_equal(ops->realm_delete(repo, &from.model.id, false, NULL, &err), 0);
-    assert_fails(ops->realm_delete(repo, &to.model.id, false, NULL, &err), E_NOT_EMPTY, NULL);
+    assert_int_equal(repo_authenticate(REPO_CALL(f, .err = &err), &to_scope,
+                                       &(struct repo_login){"one", 3, 1}, &owner),
+                     0);
+    assert_true(uuid_equal(&owner.consumer.model.id, &alice.model.id));
+    assert_true(uuid_equal(&owner.key.model.id, &key.model.id));
+    assert_int_equal(repo_realm_delete(REPO_CALL(f, .err = &err), &from.model.id, false), 0);
+    assert_fails(repo_realm_delete(REPO_CALL(f, .err = &err), &to.model.id, false), E_NOT_EMPTY,
+                 NULL);
 }
 
 static void move_refuses_what_is_taken_in_the_target(void **state)
@@ -453,42 +475,66 @@ static void move_refuses_what_is_taken_in_the_target(void **state)
     struct repo_consumer other = repo_fixture_consumer(f, &to_scope, "alice");
     struct repo_consumer renamed = {.model = {.username = "bob", .custom_id = "c-1"}};
     const struct uuid nowhere = repo_fixture_uuid(9);
-    struct repo_consumer got;
-    struct repo_key key;
+    struct repo_owner owner;
     uint64_t version;
 
     (void)state;
     repo_fixture_key(f, &from_scope, &alice.model.id, "one");
-    assert_fails(
-        ops->consumer_move(repo, &from.model.id, &alice.model.id, &to.model.id, NULL, &err),
-        E_CONFLICT, "username");
-    assert_int_equal(ops->consumer_update(repo, &to_scope, &other.model.id, &renamed,
-                                          REPO_SET_USERNAME | REPO_SET_CUSTOM_ID, &f->arena, &got,
-                                          NULL, &err),
+    assert_fails(repo_consumer_move(REPO_CALL(f, .err = &err),
+                                    &(struct repo_path){.scope = {REPO_SCOPE_REALM, from.model.id},
+                                                        .consumer_id = alice.model.id},
+                                    &to.model.id),
+                 E_CONFLICT, "username");
+    assert_int_equal(
+        repo_consumer_update(
+            REPO_CALL(f, .err = &err),
+            &(struct repo_path){.scope = to_scope, .consumer_id = other.model.id},
+            &(struct repo_consumer_change){REPO_SET_USERNAME | REPO_SET_CUSTOM_ID, renamed},
+            &owner.consumer),
+        0);
+    assert_int_equal(repo_consumer_update(
+                         REPO_CALL(f, .err = &err),
+                         &(struct repo_path){.scope = from_scope, .consumer_id = alice.model.id},
+                         &(struct repo_consumer_change){REPO_SET_CUSTOM_ID, renamed},
+                         &owner.consumer),
                      0);
-    assert_int_equal(ops->consumer_update(repo, &from_scope, &alice.model.id, &renamed,
-                                          REPO_SET_CUSTOM_ID, &f->arena, &got, NULL, &err),
-                     0);
-    assert_fails(
-        ops->consumer_move(repo, &from.model.id, &alice.model.id, &to.model.id, NULL, &err),
-        E_CONFLICT, "custom_id");
+    assert_fails(repo_consumer_move(REPO_CALL(f, .err = &err),
+                                    &(struct repo_path){.scope = {REPO_SCOPE_REALM, from.model.id},
+                                                        .consumer_id = alice.model.id},
+                                    &to.model.id),
+                 E_CONFLICT, "custom_id");
     renamed.model.custom_id = NULL;
-    assert_int_equal(ops->consumer_update(repo, &from_scope, &alice.model.id, &renamed,
-                                          REPO_SET_CUSTOM_ID, &f->arena, &got, NULL, &err),
+    assert_int_equal(repo_consumer_update(
+                         REPO_CALL(f, .err = &err),
+                         &(struct repo_path){.scope = from_scope, .consumer_id = alice.model.id},
+                         &(struct repo_consumer_change){REPO_SET_CUSTOM_ID, renamed},
+                         &owner.consumer),
                      0);
     repo_fixture_key(f, &to_scope, &other.model.id, "one");
     version = repo_fixture_version(f);
-    assert_fails(
-        ops->consumer_move(repo, &from.model.id, &alice.model.id, &to.model.id, NULL, &err),
-        E_CONFLICT, "secret");
-    assert_fails(ops->consumer_move(repo, &from.model.id, &alice.model.id, &nowhere, NULL, &err),
+    assert_fails(repo_consumer_move(REPO_CALL(f, .err = &err),
+                                    &(struct repo_path){.scope = {REPO_SCOPE_REALM, from.model.id},
+                                                        .consumer_id = alice.model.id},
+                                    &to.model.id),
+                 E_CONFLICT, "secret");
+    assert_fails(repo_consumer_move(REPO_CALL(f, .err = &err),
+                                    &(struct repo_path){.scope = {REPO_SCOPE_REALM, from.model.id},
+                                                        .consumer_id = alice.model.id},
+                                    &nowhere),
                  E_MISSING_REFERENCE, "target_realm_id");
-    assert_fails(ops->consumer_move(repo, &nowhere, &alice.model.id, &to.model.id, NULL, &err),
+    assert_fails(repo_consumer_move(REPO_CALL(f, .err = &err),
+                                    &(struct repo_path){.scope = {REPO_SCOPE_REALM, nowhere},
+                                                        .consumer_id = alice.model.id},
+                                    &to.model.id),
                  E_NOT_FOUND, "realmId");
-    assert_fails(ops->consumer_move(repo, &from.model.id, &nowhere, &to.model.id, NULL, &err),
+    assert_fails(repo_consumer_move(REPO_CALL(f, .err = &err),
+                                    &(struct repo_path){.scope = {REPO_SCOPE_REALM, from.model.id},
+                                                        .consumer_id = nowhere},
+                                    &to.model.id),
                  E_NOT_FOUND, "consumerId");
     assert_int_equal(repo_fixture_version(f), version);
-    assert_int_equal(ops->authenticate(repo, &from_scope, "one", 3, 1, &f->arena, &got, &key, &err),
+    assert_int_equal(repo_authenticate(REPO_CALL(f, .err = &err), &from_scope,
+                                       &(struct repo_login){"one", 3, 1}, &owner),
                      0);
 }
 
@@ -501,7 +547,10 @@ static void move_to_the_same_realm_changes_nothing(void **state)
 
     (void)state;
     assert_int_equal(
-        ops->consumer_move(repo, &realm.model.id, &alice.model.id, &realm.model.id, &commit, &err),
+        repo_consumer_move(REPO_CALL(f, .commit = &commit, .err = &err),
+                           &(struct repo_path){.scope = {REPO_SCOPE_REALM, realm.model.id},
+                                               .consumer_id = alice.model.id},
+                           &realm.model.id),
         0);
     assert_int_equal(commit.version, 0);
 }
@@ -520,9 +569,11 @@ static void secret_is_unique_within_its_scope_and_never_in_a_message(void **stat
 
     (void)state;
     repo_fixture_key(f, &scope, &alice.model.id, "hush-hush");
-    assert_int_equal(ops->key_create(repo, &scope, &alice.model.id, &input, "hush-hush", 9,
-                                     &f->arena, &key, NULL, &err),
-                     E_CONFLICT);
+    assert_int_equal(
+        repo_key_create(REPO_CALL(f, .err = &err),
+                        &(struct repo_path){.scope = scope, .consumer_id = alice.model.id},
+                        &(struct repo_key_input){input, "hush-hush", 9}, &key),
+        E_CONFLICT);
     assert_null(strstr(err.message, "hush"));
     assert_string_equal(err.field, "secret");
     repo_fixture_key(f, &other, &bob.model.id, "hush-hush");
@@ -536,36 +587,54 @@ static void key_is_listed_read_and_deleted_by_its_path(void **state)
     const struct repo_key input = {.model = {.tags = two_labels, .expires_at_ms = 5000},
                                    .type = REPO_KEY_NEW};
     const struct repo_page page = {.size = 10};
-    struct repo_page_info info;
     struct repo_key created;
-    struct repo_key *rows;
+    struct repo_key_rows rows;
     struct repo_key got;
-    size_t count;
 
     (void)state;
-    assert_int_equal(ops->key_create(repo, &scope, &alice.model.id, &input, "one", 3, &f->arena,
-                                     &created, NULL, &err),
-                     0);
+    assert_int_equal(
+        repo_key_create(REPO_CALL(f, .err = &err),
+                        &(struct repo_path){.scope = scope, .consumer_id = alice.model.id},
+                        &(struct repo_key_input){input, "one", 3}, &created),
+        0);
     repo_fixture_key(f, &scope, &alice.model.id, "two");
     assert_int_equal(
-        ops->key_list(repo, &scope, &alice.model.id, &page, &f->arena, &rows, &count, &info, &err),
+        repo_key_list(REPO_CALL(f, .err = &err),
+                      &(struct repo_path){.scope = scope, .consumer_id = alice.model.id}, &page,
+                      &rows),
         0);
-    assert_int_equal(count, 2);
-    assert_true(uuid_equal(&rows[0].model.id, &created.model.id));
-    assert_int_equal(rows[1].type, REPO_KEY_LEGACY);
-    assert_int_equal(
-        ops->key_get(repo, &scope, &alice.model.id, &created.model.id, &f->arena, &got, &err), 0);
+    assert_int_equal(rows.count, 2);
+    assert_true(uuid_equal(&rows.items[0].model.id, &created.model.id));
+    assert_int_equal(rows.items[1].type, REPO_KEY_LEGACY);
+    assert_int_equal(repo_key_get(REPO_CALL(f, .err = &err),
+                                  &(struct repo_path){.scope = scope,
+                                                      .consumer_id = alice.model.id,
+                                                      .key_id = created.model.id},
+                                  &got),
+                     0);
     assert_int_equal(got.type, REPO_KEY_NEW);
     assert_int_equal(got.model.expires_at_ms, 5000);
     assert_two_labels(&got.model.tags);
-    assert_fails(
-        ops->key_get(repo, &scope, &bob.model.id, &created.model.id, &f->arena, &got, &err),
-        E_NOT_FOUND, "keyId");
-    assert_fails(ops->key_delete(repo, &scope, &bob.model.id, &created.model.id, NULL, &err),
+    assert_fails(repo_key_get(REPO_CALL(f, .err = &err),
+                              &(struct repo_path){.scope = scope,
+                                                  .consumer_id = bob.model.id,
+                                                  .key_id = created.model.id},
+                              &got),
                  E_NOT_FOUND, "keyId");
-    assert_int_equal(ops->key_delete(repo, &scope, &alice.model.id, &created.model.id, NULL, &err),
+    assert_fails(
+        repo_key_delete(REPO_CALL(f, .err = &err), &(struct repo_path){.scope = scope,
+                                                                       .consumer_id = bob.model.id,
+                                                                       .key_id = created.model.id}),
+        E_NOT_FOUND, "keyId");
+    assert_int_equal(repo_key_delete(REPO_CALL(f, .err = &err),
+                                     &(struct repo_path){.scope = scope,
+                                                         .consumer_id = alice.model.id,
+                                                         .key_id = created.model.id}),
                      0);
-    assert_fails(ops->key_delete(repo, &scope, &alice.model.id, &created.model.id, NULL, &err),
+    assert_fails(repo_key_delete(REPO_CALL(f, .err = &err),
+                                 &(struct repo_path){.scope = scope,
+                                                     .consumer_id = alice.model.id,
+                                                     .key_id = created.model.id}),
                  E_NOT_FOUND, "keyId");
     repo_fixture_key(f, &scope, &bob.model.id, "one");
 }
@@ -576,25 +645,31 @@ static void authentication_ends_when_the_key_expires(void **state)
     struct repo_consumer alice = repo_fixture_consumer(f, &scope, "alice");
     const struct repo_key input = {.model = {.expires_at_ms = 5000}};
     static char too_long[MODEL_SECRET_MAX + 1];
-    struct repo_consumer got;
-    struct repo_key key;
+    struct repo_owner owner;
 
     (void)state;
-    assert_int_equal(ops->key_create(repo, &scope, &alice.model.id, &input, "one", 3, &f->arena,
-                                     &key, NULL, &err),
+    assert_int_equal(
+        repo_key_create(REPO_CALL(f, .err = &err),
+                        &(struct repo_path){.scope = scope, .consumer_id = alice.model.id},
+                        &(struct repo_key_input){input, "one", 3}, &owner.key),
+        0);
+    assert_int_equal(repo_authenticate(REPO_CALL(f, .err = &err), &scope,
+                                       &(struct repo_login){"one", 3, 4999}, &owner),
                      0);
-    assert_int_equal(ops->authenticate(repo, &scope, "one", 3, 4999, &f->arena, &got, &key, &err),
-                     0);
-    assert_string_equal(got.model.username, "alice");
-    assert_fails(ops->authenticate(repo, &scope, "one", 3, 5000, &f->arena, &got, &key, &err),
+    assert_string_equal(owner.consumer.model.username, "alice");
+    assert_fails(repo_authenticate(REPO_CALL(f, .err = &err), &scope,
+                                   &(struct repo_login){"one", 3, 5000}, &owner),
                  E_NOT_FOUND, "secret");
-    assert_fails(ops->authenticate(repo, &scope, "two", 3, 1, &f->arena, &got, &key, &err),
+    assert_fails(repo_authenticate(REPO_CALL(f, .err = &err), &scope,
+                                   &(struct repo_login){"two", 3, 1}, &owner),
                  E_NOT_FOUND, "secret");
-    assert_fails(
-        ops->authenticate(repo, &scope, too_long, sizeof(too_long), 1, &f->arena, &got, &key, &err),
-        E_NOT_FOUND, "secret");
-    assert_fails(ops->key_create(repo, &scope, &alice.model.id, &input, too_long, sizeof(too_long),
-                                 &f->arena, &key, NULL, &err),
+    assert_fails(repo_authenticate(REPO_CALL(f, .err = &err), &scope,
+                                   &(struct repo_login){too_long, sizeof(too_long), 1}, &owner),
+                 E_NOT_FOUND, "secret");
+    assert_fails(repo_key_create(REPO_CALL(f, .err = &err),
+                                 &(struct repo_path){.scope = scope, .consumer_id = alice.model.id},
+                                 &(struct repo_key_input){input, too_long, sizeof(too_long)},
+                                 &owner.key),
                  E_INVALID, "secret");
 }
 
@@ -606,28 +681,29 @@ static void group_names_are_unique_within_a_control_plane(void **state)
     const struct uuid other = repo_fixture_uuid(2);
     struct repo_group input = {.name = "gold", .tags = two_labels};
     const struct repo_page page = {.size = 10};
-    struct repo_page_info info;
     struct repo_group group;
-    struct repo_group *rows;
-    size_t count;
+    struct repo_group_rows rows;
 
     (void)state;
-    assert_int_equal(ops->group_create(repo, &cp, &input, &f->arena, &group, &err), 0);
-    assert_fails(ops->group_create(repo, &cp, &input, &f->arena, &group, &err), E_CONFLICT, "name");
-    assert_int_equal(ops->group_create(repo, &other, &input, &f->arena, &group, &err), 0);
-    assert_fails(ops->group_get(repo, &cp, &group.id, &f->arena, &group, &err), E_NOT_FOUND, "id");
-    assert_int_equal(ops->group_list(repo, &cp, &page, &f->arena, &rows, &count, &info, &err), 0);
-    assert_int_equal(count, 1);
-    assert_two_labels(&rows[0].tags);
+    assert_int_equal(repo_group_create(REPO_CALL(f, .err = &err), &cp, &input, &group), 0);
+    assert_fails(repo_group_create(REPO_CALL(f, .err = &err), &cp, &input, &group), E_CONFLICT,
+                 "name");
+    assert_int_equal(repo_group_create(REPO_CALL(f, .err = &err), &other, &input, &group), 0);
+    assert_fails(repo_group_get(REPO_CALL(f, .err = &err), &cp, &group.id, &group), E_NOT_FOUND,
+                 "id");
+    assert_int_equal(repo_group_list(REPO_CALL(f, .err = &err), &cp, &page, &rows), 0);
+    assert_int_equal(rows.count, 1);
+    assert_two_labels(&rows.items[0].tags);
     input = (struct repo_group){.name = "silver"};
-    assert_int_equal(
-        ops->group_update(repo, &cp, &rows[0].id, &input, REPO_SET_NAME, &f->arena, &group, &err),
-        0);
+    assert_int_equal(repo_group_update(REPO_CALL(f, .err = &err), &cp, &rows.items[0].id,
+                                       &(struct repo_group_change){REPO_SET_NAME, input}, &group),
+                     0);
     assert_string_equal(group.name, "silver");
     assert_two_labels(&group.tags);
-    assert_int_equal(ops->group_delete(repo, &cp, &rows[0].id, &err), 0);
-    assert_fails(ops->group_delete(repo, &cp, &rows[0].id, &err), E_NOT_FOUND, "id");
-    assert_int_equal(ops->group_create(repo, &cp, &input, &f->arena, &group, &err), 0);
+    assert_int_equal(repo_group_delete(REPO_CALL(f, .err = &err), &cp, &rows.items[0].id), 0);
+    assert_fails(repo_group_delete(REPO_CALL(f, .err = &err), &cp, &rows.items[0].id), E_NOT_FOUND,
+                 "id");
+    assert_int_equal(repo_group_create(REPO_CALL(f, .err = &err), &cp, &input, &group), 0);
     assert_int_equal(repo_fixture_version(f), 0); /* feeds carry none of it */
 }
 
@@ -640,27 +716,26 @@ static void token_is_found_by_its_hash_until_it_is_deleted(void **state)
                                      .has_control_plane = true,
                                      .control_plane_id = repo_fixture_uuid(1)};
     const struct repo_page page = {.size = 10};
-    struct repo_page_info info;
-    struct repo_token *rows;
+    struct repo_token_rows rows;
     struct repo_token token;
     struct repo_token got;
-    size_t count;
 
     (void)state;
-    assert_int_equal(ops->token_create(repo, &input, hash, &f->arena, &token, &err), 0);
-    assert_fails(ops->token_create(repo, &input, hash, &f->arena, &token, &err), E_CONFLICT,
+    assert_int_equal(repo_token_create(REPO_CALL(f, .err = &err), &input, hash, &token), 0);
+    assert_fails(repo_token_create(REPO_CALL(f, .err = &err), &input, hash, &token), E_CONFLICT,
                  "secret");
-    assert_int_equal(ops->token_find(repo, hash, &f->arena, &got, &err), 0);
+    assert_int_equal(repo_token_find(REPO_CALL(f, .err = &err), hash, &got), 0);
     assert_string_equal(got.name, "edge");
     assert_int_equal(got.role, REPO_ROLE_DATA_PLANE);
     assert_true(got.has_control_plane);
     assert_true(uuid_equal(&got.control_plane_id, &input.control_plane_id));
-    assert_fails(ops->token_find(repo, other, &f->arena, &got, &err), E_NOT_FOUND, NULL);
-    assert_int_equal(ops->token_list(repo, &page, &f->arena, &rows, &count, &info, &err), 0);
-    assert_int_equal(count, 1);
-    assert_int_equal(ops->token_delete(repo, &rows[0].id, &err), 0);
-    assert_fails(ops->token_find(repo, hash, &f->arena, &got, &err), E_NOT_FOUND, NULL);
-    assert_fails(ops->token_delete(repo, &rows[0].id, &err), E_NOT_FOUND, "id");
+    assert_fails(repo_token_find(REPO_CALL(f, .err = &err), other, &got), E_NOT_FOUND, NULL);
+    assert_int_equal(repo_token_list(REPO_CALL(f, .err = &err), &page, &rows), 0);
+    assert_int_equal(rows.count, 1);
+    assert_int_equal(repo_token_delete(REPO_CALL(f, .err = &err), &rows.items[0].id), 0);
+    assert_fails(repo_token_find(REPO_CALL(f, .err = &err), hash, &got), E_NOT_FOUND, NULL);
+    assert_fails(repo_token_delete(REPO_CALL(f, .err = &err), &rows.items[0].id), E_NOT_FOUND,
+                 "id");
 }
 
 /* ---- life ---- */
@@ -672,22 +747,23 @@ static void reopening_keeps_everything(void **state)
     struct repo_consumer alice = repo_fixture_consumer(f, &scope, "alice");
     struct repo_head before;
     struct repo_head after;
-    struct repo_consumer got;
+    struct repo_owner owner;
     struct repo_realm next;
-    struct repo_key key;
 
     (void)state;
     repo_fixture_key(f, &scope, &alice.model.id, "one");
-    assert_int_equal(ops->head(repo, &before, &err), 0);
+    assert_int_equal(repo_head(repo, &before, &err), 0);
     reopen();
-    assert_int_equal(ops->head(repo, &after, &err), 0);
+    assert_int_equal(repo_head(repo, &after, &err), 0);
     assert_memory_equal(&before.epoch, &after.epoch, sizeof(before.epoch));
     assert_memory_equal(before.digest_key, after.digest_key, DIGEST_KEY_BYTES);
     assert_int_equal(after.version, 3);
-    assert_int_equal(ops->authenticate(repo, &scope, "one", 3, 1, &f->arena, &got, &key, &err), 0);
+    assert_int_equal(repo_authenticate(REPO_CALL(f, .err = &err), &scope,
+                                       &(struct repo_login){"one", 3, 1}, &owner),
+                     0);
     next = repo_fixture_realm(f, "next", NULL);
     assert_int_equal(next.model.number, 2);
-    assert_true(uuid_compare(&next.model.id, &key.model.id) > 0);
+    assert_true(uuid_compare(&next.model.id, &owner.key.model.id) > 0);
     assert_int_equal(repo_fixture_version(f), 4);
 }
 
@@ -697,23 +773,24 @@ static void restored_store_begins_a_new_history_with_its_old_secrets(void **stat
     struct repo_consumer alice = repo_fixture_consumer(f, &scope, "alice");
     struct repo_head before;
     struct repo_head after;
-    struct repo_consumer got;
-    struct repo_key key;
+    struct repo_owner owner;
     char marker[128];
 
     (void)state;
     repo_fixture_key(f, &scope, &alice.model.id, "one");
     (void)snprintf(marker, sizeof(marker), "%s/new-epoch", f->dir);
-    assert_int_equal(ops->head(repo, &before, &err), 0);
+    assert_int_equal(repo_head(repo, &before, &err), 0);
     close(open(marker, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
     reopen();
-    assert_int_equal(ops->head(repo, &after, &err), 0);
+    assert_int_equal(repo_head(repo, &after, &err), 0);
     assert_false(uuid_equal(&before.epoch, &after.epoch));
     assert_int_equal(after.version, 2);
-    assert_int_equal(ops->authenticate(repo, &scope, "one", 3, 1, &f->arena, &got, &key, &err), 0);
+    assert_int_equal(repo_authenticate(REPO_CALL(f, .err = &err), &scope,
+                                       &(struct repo_login){"one", 3, 1}, &owner),
+                     0);
     assert_int_equal(access(marker, F_OK), -1);
     reopen();
-    assert_int_equal(ops->head(repo, &before, &err), 0);
+    assert_int_equal(repo_head(repo, &before, &err), 0);
     assert_true(uuid_equal(&before.epoch, &after.epoch));
 }
 

@@ -16,7 +16,6 @@
 
 static struct repo_fixture *f;
 static struct repo *repo;
-static const struct repo_ops *ops;
 static struct error err;
 static struct repo_realm a; /* number 1, visible to control plane 1 */
 static struct repo_realm b; /* number 2, visible to nobody */
@@ -74,7 +73,6 @@ static int set_up(void **state)
     (void)state;
     f = repo_fixture_create(0);
     repo = f->repo;
-    ops = repo->ops;
     n_labels = 0;
     a = repo_fixture_realm(f, "a", only_1);
     b = repo_fixture_realm(f, "b", NULL);
@@ -122,13 +120,23 @@ static int take(void *context, const struct change *change)
     return 0;
 }
 
+static int read_delta(const struct uuid *control_plane_id, uint64_t since, repo_change_fn change,
+                      void *context, struct repo_delta *ret)
+{
+    const struct repo_transaction_query query = {.control_plane_id = control_plane_id,
+                                                 .from = since};
+    const struct repo_transaction_sink sink = {.change = change, .context = context};
+
+    return repo_transaction(repo, &query, &sink, ret, &err);
+}
+
 static void assert_delta_for(unsigned cp, uint64_t since, const char *expected)
 {
     const struct uuid id = repo_fixture_uuid(cp);
     struct record record = {.text = ""};
     struct repo_delta delta;
 
-    assert_int_equal(ops->delta(repo, &id, since, take, &record, &delta, &err), 0);
+    assert_int_equal(read_delta(&id, since, take, &record, &delta), 0);
     assert_int_equal(delta.outcome, REPO_DELTA_OK);
     assert_int_equal(delta.version, repo_fixture_version(f));
     assert_string_equal(record.text, expected);
@@ -143,7 +151,10 @@ static void move(const struct repo_consumer *who, const struct repo_realm *sourc
                  const struct repo_realm *target)
 {
     assert_int_equal(
-        ops->consumer_move(repo, &source->model.id, &who->model.id, &target->model.id, NULL, &err),
+        repo_consumer_move(REPO_CALL(f, .err = &err),
+                           &(struct repo_path){.scope = {REPO_SCOPE_REALM, source->model.id},
+                                               .consumer_id = who->model.id},
+                           &target->model.id),
         0);
 }
 
@@ -211,7 +222,7 @@ static void realm_created_and_deleted_is_nothing(void **state)
 
     (void)state;
     consumer(&scope, "alice");
-    assert_int_equal(ops->realm_delete(repo, &c.model.id, true, NULL, &err), 0);
+    assert_int_equal(repo_realm_delete(REPO_CALL(f, .err = &err), &c.model.id, true), 0);
     assert_delta("");
 }
 
@@ -223,7 +234,7 @@ static void realm_deleted_and_created_by_the_same_name_is_another(void **state)
     (void)state;
     consumer(&a_scope, "alice");
     from = repo_fixture_version(f);
-    assert_int_equal(ops->realm_delete(repo, &a.model.id, true, NULL, &err), 0);
+    assert_int_equal(repo_realm_delete(REPO_CALL(f, .err = &err), &a.model.id, true), 0);
     again = repo_fixture_realm(f, "a", only_1);
     scope = repo_fixture_realm_scope(&again);
     consumer(&scope, "alice");
@@ -238,8 +249,9 @@ static void realm_that_changes_does_not_send_its_consumers(void **state)
     (void)state;
     consumer(&a_scope, "alice");
     from = repo_fixture_version(f);
-    assert_int_equal(
-        ops->realm_update(repo, &a.model.id, &input, REPO_SET_TTL, &f->arena, &ret, NULL, &err), 0);
+    assert_int_equal(repo_realm_update(REPO_CALL(f, .err = &err), &a.model.id,
+                                       &(struct repo_realm_change){REPO_SET_TTL, input}, &ret),
+                     0);
     assert_delta("+r 1 a\n");
     assert_delta_for(2, from, "");
 }
@@ -251,15 +263,17 @@ static void allow_all_and_star_allow_everybody(void **state)
     struct repo_realm ret;
 
     (void)state;
-    assert_int_equal(ops->realm_update(repo, &b.model.id, &input, REPO_SET_ALLOW_ALL, &f->arena,
-                                       &ret, NULL, &err),
+    assert_int_equal(repo_realm_update(REPO_CALL(f, .err = &err), &b.model.id,
+                                       &(struct repo_realm_change){REPO_SET_ALLOW_ALL, input},
+                                       &ret),
                      0);
     assert_delta_for(7, from, "+r 2 b\n");
     input = (struct repo_realm){.allowed_control_planes = {.items = star, .count = 1}};
-    assert_int_equal(ops->realm_update(repo, &b.model.id, &input,
-                                       REPO_SET_ALLOW_ALL | REPO_SET_ALLOWED, &f->arena, &ret, NULL,
-                                       &err),
-                     0);
+    assert_int_equal(
+        repo_realm_update(REPO_CALL(f, .err = &err), &b.model.id,
+                          &(struct repo_realm_change){REPO_SET_ALLOW_ALL | REPO_SET_ALLOWED, input},
+                          &ret),
+        0);
     assert_delta_for(7, from, "+r 2 b\n");
     assert_delta_for(7, from + 1, "+r 2 b\n");
 }
@@ -277,15 +291,23 @@ static void entities_come_in_their_newest_state_once(void **state)
     one = key(&a_scope, &alice, "one");
     assert_delta("+c 1 alice\n+k 1 one\n");
     from = repo_fixture_version(f);
-    assert_int_equal(ops->consumer_update(repo, &a_scope, &alice.model.id, &input,
-                                          REPO_SET_USERNAME, &f->arena, &ret, NULL, &err),
-                     0);
+    assert_int_equal(
+        repo_consumer_update(REPO_CALL(f, .err = &err),
+                             &(struct repo_path){.scope = a_scope, .consumer_id = alice.model.id},
+                             &(struct repo_consumer_change){REPO_SET_USERNAME, input}, &ret),
+        0);
     assert_delta("+c 1 alicia\n");
-    assert_int_equal(ops->key_delete(repo, &a_scope, &alice.model.id, &one.model.id, NULL, &err),
+    assert_int_equal(repo_key_delete(REPO_CALL(f, .err = &err),
+                                     &(struct repo_path){.scope = a_scope,
+                                                         .consumer_id = alice.model.id,
+                                                         .key_id = one.model.id}),
                      0);
     key(&a_scope, &alice, "two");
     assert_delta("-k 1 one\n+c 1 alicia\n+k 1 two\n");
-    assert_int_equal(ops->consumer_delete(repo, &a_scope, &alice.model.id, NULL, &err), 0);
+    assert_int_equal(
+        repo_consumer_delete(REPO_CALL(f, .err = &err),
+                             &(struct repo_path){.scope = a_scope, .consumer_id = alice.model.id}),
+        0);
     assert_delta("-c 1 alice\n");
 }
 
@@ -312,7 +334,10 @@ static void secret_handed_over_is_deleted_before_it_is_given(void **state)
     (void)state;
     set_label(&before.model.id, "before");
     from = repo_fixture_version(f);
-    assert_int_equal(ops->key_delete(repo, &a_scope, &alice.model.id, &before.model.id, NULL, &err),
+    assert_int_equal(repo_key_delete(REPO_CALL(f, .err = &err),
+                                     &(struct repo_path){.scope = a_scope,
+                                                         .consumer_id = alice.model.id,
+                                                         .key_id = before.model.id}),
                      0);
     after = repo_fixture_key(f, &a_scope, &bob.model.id, "one");
     set_label(&after.model.id, "after");
@@ -357,7 +382,10 @@ static void consumer_that_leaves_and_comes_back_is_deleted_first(void **state)
     key(&a_scope, &alice, "two");
     from = repo_fixture_version(f);
     move(&alice, &a, &b);
-    assert_int_equal(ops->key_delete(repo, &b_scope, &alice.model.id, &one.model.id, NULL, &err),
+    assert_int_equal(repo_key_delete(REPO_CALL(f, .err = &err),
+                                     &(struct repo_path){.scope = b_scope,
+                                                         .consumer_id = alice.model.id,
+                                                         .key_id = one.model.id}),
                      0);
     move(&alice, &b, &a);
     assert_delta("-c 1 alice\n+c 1 alice\n+k 1 two\n");
@@ -405,10 +433,10 @@ static void sink_can_call_it_too_large_or_stop(void **state)
         (void)snprintf(name, sizeof(name), "user-%d", i);
         consumer(&a_scope, name);
     }
-    assert_int_equal(ops->delta(repo, &id, from, stop_at_third, &count, &delta, &err), 0);
+    assert_int_equal(read_delta(&id, from, stop_at_third, &count, &delta), 0);
     assert_int_equal(delta.outcome, REPO_DELTA_TOO_LARGE);
     assert_int_equal(delta.version, repo_fixture_version(f));
-    assert_int_equal(ops->delta(repo, &id, from, fail_at_once, NULL, &delta, &err), E_CANCELED);
+    assert_int_equal(read_delta(&id, from, fail_at_once, NULL, &delta), E_CANCELED);
 }
 
 static void cursor_ahead_of_the_source_is_future(void **state)
@@ -418,7 +446,7 @@ static void cursor_ahead_of_the_source_is_future(void **state)
     struct repo_delta delta;
 
     (void)state;
-    assert_int_equal(ops->delta(repo, &id, from + 1, take, &record, &delta, &err), 0);
+    assert_int_equal(read_delta(&id, from + 1, take, &record, &delta), 0);
     assert_int_equal(delta.outcome, REPO_DELTA_FUTURE);
     assert_string_equal(record.text, "");
 }
@@ -429,7 +457,7 @@ static enum repo_delta_outcome outcome_from(uint64_t version)
     struct record record = {.text = ""};
     struct repo_delta delta;
 
-    assert_int_equal(ops->delta(repo, &id, version, take, &record, &delta, &err), 0);
+    assert_int_equal(read_delta(&id, version, take, &record, &delta), 0);
     return delta.outcome;
 }
 
@@ -448,7 +476,7 @@ static void compacted_history_is_too_old_exactly_at_its_edge(void **state)
         (void)snprintf(name, sizeof(name), "user-%d", i);
         repo_fixture_consumer(f, &a_scope, name);
     }
-    assert_int_equal(ops->head(repo, &head, &err), 0);
+    assert_int_equal(repo_head(repo, &head, &err), 0);
     assert_int_equal(head.oldest, head.version - KEEP);
     assert_int_equal(outcome_from(head.oldest), REPO_DELTA_OK);
     assert_int_equal(outcome_from(head.oldest - 1), REPO_DELTA_TOO_OLD);
@@ -472,10 +500,10 @@ static void time_is_that_of_the_newest_visible_version(void **state)
         (void)snprintf(name, sizeof(name), "hidden-%d", i);
         consumer(&b_scope, name);
     }
-    assert_int_equal(ops->delta(repo, &id, from, take, &record, &delta, &err), 0);
+    assert_int_equal(read_delta(&id, from, take, &record, &delta), 0);
     assert_int_equal(delta.time_ms, alice.created_ms);
     assert_int_equal(delta.changes, 1);
-    assert_int_equal(ops->delta(repo, &other, from, take, &record, &delta, &err), 0);
+    assert_int_equal(read_delta(&other, from, take, &record, &delta), 0);
     assert_int_equal(delta.changes, 0);
 }
 
@@ -486,7 +514,7 @@ static bool concerns(uint64_t version, unsigned cp)
     const struct uuid id = repo_fixture_uuid(cp);
     bool result = false;
 
-    assert_int_equal(ops->concerns(repo, version, &id, &result, &err), 0);
+    assert_int_equal(repo_concerns(repo, version, &id, &result, &err), 0);
     return result;
 }
 
@@ -508,7 +536,7 @@ static void version_concerns_whom_it_was_or_is_visible_to(void **state)
     assert_false(concerns(version, 2));
     assert_false(concerns(version + 2, 1));
     assert_true(concerns(version + 2, 2));
-    assert_int_equal(ops->realm_delete(repo, &a.model.id, true, NULL, &err), 0);
+    assert_int_equal(repo_realm_delete(REPO_CALL(f, .err = &err), &a.model.id, true), 0);
     assert_true(concerns(version + 3, 2));
     assert_true(concerns(version + 2, 2));
     assert_false(concerns(version + 4, 2));
@@ -602,7 +630,7 @@ static void snapshot_is_ordered_and_counts_what_it_holds(void **state)
         owner = repo_fixture_consumer(f, scope, name);
         repo_fixture_key(f, scope, &owner.model.id, name); /* the same secret in three scopes */
     }
-    assert_int_equal(ops->snapshot(repo, &id, &sink, &err), 0);
+    assert_int_equal(repo_snapshot(repo, &id, &sink, &err), 0);
     assert_int_equal(snapshot.header.cursor.version, repo_fixture_version(f));
     assert_true(uuid_equal(&snapshot.header.control_plane_id, &id));
     assert_int_equal(snapshot.header.realms, 2);
@@ -628,7 +656,7 @@ static void snapshot_stops_when_its_receiver_fails(void **state)
         .header = take_header, .record = refuse_record, .context = &snapshot};
 
     (void)state;
-    assert_int_equal(ops->snapshot(repo, &id, &sink, &err), E_NO_SPACE);
+    assert_int_equal(repo_snapshot(repo, &id, &sink, &err), E_NO_SPACE);
     assert_int_equal(err.code, E_NO_SPACE);
 }
 

@@ -37,7 +37,6 @@ enum {
 
 static struct repo_fixture *f;
 static struct repo *repo;
-static const struct repo_ops *ops;
 static struct error err;
 static unsigned short dice[3];
 
@@ -301,7 +300,7 @@ static void assert_matches_snapshot(struct model *model, const struct uuid *cont
         .header = take_header, .record = compare_record, .context = &comparison};
 
     qsort(model->entities, model->count, sizeof(model->entities[0]), compare_entities);
-    assert_int_equal(ops->snapshot(repo, control_plane_id, &sink, &err), 0);
+    assert_int_equal(repo_snapshot(repo, control_plane_id, &sink, &err), 0);
     assert_int_equal(comparison.at, model->count);
     assert_int_equal(comparison.header.realms + comparison.header.consumers +
                          comparison.header.keys,
@@ -326,7 +325,7 @@ static void catch_up_with(struct follower_model *follower, const struct feed_wis
     struct repo_delta delta;
 
     follower->model.n_digests = 0;
-    assert_int_equal(ops->transaction(repo, &query, &sink, &delta, &err), 0);
+    assert_int_equal(repo_transaction(repo, &query, &sink, &delta, &err), 0);
     assert_int_equal(delta.outcome, REPO_DELTA_OK);
     if (wish != NULL && wish->kind == FEED_WISH_DIGESTS)
         assert_int_equal(follower->model.n_digests, count_scopes(&follower->model));
@@ -336,7 +335,7 @@ static void catch_up_with(struct follower_model *follower, const struct feed_wis
         bool concerned = false;
 
         assert_int_equal(
-            ops->concerns(repo, delta.version, &follower->control_plane_id, &concerned, &err), 0);
+            repo_concerns(repo, delta.version, &follower->control_plane_id, &concerned, &err), 0);
         assert_int_equal(concerned, delta.changes > 0);
     }
     follower->version = delta.version;
@@ -364,15 +363,12 @@ static const struct repo_page everything = {.size = 1000};
 
 static bool pick_realm(struct uuid *ret)
 {
-    struct repo_page_info info;
-    struct repo_realm *realms;
-    size_t count;
+    struct repo_realm_rows realms;
 
-    assert_int_equal(ops->realm_list(repo, &everything, &f->arena, &realms, &count, &info, &err),
-                     0);
-    if (count == 0)
+    assert_int_equal(repo_realm_list(REPO_CALL(f, .err = &err), &everything, &realms), 0);
+    if (realms.count == 0)
         return false;
-    *ret = realms[roll((unsigned)count)].model.id;
+    *ret = realms.items[roll((unsigned)realms.count)].model.id;
     return true;
 }
 
@@ -388,18 +384,17 @@ static bool pick_scope(struct repo_scope *ret)
 
 static bool pick_consumer(struct repo_scope *ret_scope, struct uuid *ret)
 {
-    struct repo_page_info info;
-    struct repo_consumer *consumers;
-    size_t count;
+    struct repo_consumer_rows consumers;
 
     if (!pick_scope(ret_scope))
         return false;
-    assert_int_equal(ops->consumer_list(repo, ret_scope, &everything, NULL, &f->arena, &consumers,
-                                        &count, &info, &err),
+    assert_int_equal(repo_consumer_list(REPO_CALL(f, .err = &err), ret_scope,
+                                        &(struct repo_consumer_query){.page = everything},
+                                        &consumers),
                      0);
-    if (count == 0)
+    if (consumers.count == 0)
         return false;
-    *ret = consumers[roll((unsigned)count)].model.id;
+    *ret = consumers.items[roll((unsigned)consumers.count)].model.id;
     return true;
 }
 
@@ -429,15 +424,12 @@ static void create_realm(void)
     const struct repo_realm input = {
         .model = {.name = random_name(), .ttl_min = 10, .negative_ttl_min = 10},
         .allowed_control_planes = random_allowed()};
-    struct repo_page_info info;
-    struct repo_realm *realms;
+    struct repo_realm_rows realms;
     struct repo_realm ret;
-    size_t count;
 
-    assert_int_equal(ops->realm_list(repo, &everything, &f->arena, &realms, &count, &info, &err),
-                     0);
-    if (count < REALMS_MAX)
-        assert_done_or_refused(ops->realm_create(repo, &input, &f->arena, &ret, NULL, &err));
+    assert_int_equal(repo_realm_list(REPO_CALL(f, .err = &err), &everything, &realms), 0);
+    if (realms.count < REALMS_MAX)
+        assert_done_or_refused(repo_realm_create(REPO_CALL(f, .err = &err), &input, &ret));
 }
 
 static void update_realm(void)
@@ -451,8 +443,9 @@ static void update_realm(void)
     struct uuid id;
 
     if (pick_realm(&id))
-        assert_done_or_refused(
-            ops->realm_update(repo, &id, &input, bits[roll(5)], &f->arena, &ret, NULL, &err));
+        assert_done_or_refused(repo_realm_update(REPO_CALL(f, .err = &err), &id,
+                                                 &(struct repo_realm_change){bits[roll(5)], input},
+                                                 &ret));
 }
 
 static void delete_realm(void)
@@ -460,7 +453,7 @@ static void delete_realm(void)
     struct uuid id;
 
     if (roll(3) == 0 && pick_realm(&id))
-        assert_int_equal(ops->realm_delete(repo, &id, true, NULL, &err), 0);
+        assert_int_equal(repo_realm_delete(REPO_CALL(f, .err = &err), &id, true), 0);
 }
 
 static void create_consumer(void)
@@ -471,7 +464,7 @@ static void create_consumer(void)
 
     if (pick_scope(&scope))
         assert_done_or_refused(
-            ops->consumer_create(repo, &scope, &input, &f->arena, &ret, NULL, &err));
+            repo_consumer_create(REPO_CALL(f, .err = &err), &scope, &input, &ret));
 }
 
 static void update_consumer(void)
@@ -483,9 +476,10 @@ static void update_consumer(void)
     struct uuid id;
 
     if (pick_consumer(&scope, &id))
-        assert_done_or_refused(ops->consumer_update(
-            repo, &scope, &id, &input, roll(2) ? REPO_SET_USERNAME : REPO_SET_CUSTOM_ID, &f->arena,
-            &ret, NULL, &err));
+        assert_done_or_refused(repo_consumer_update(
+            REPO_CALL(f, .err = &err), &(struct repo_path){.scope = scope, .consumer_id = id},
+            &(struct repo_consumer_change){roll(2) ? REPO_SET_USERNAME : REPO_SET_CUSTOM_ID, input},
+            &ret));
 }
 
 static void delete_consumer(void)
@@ -494,7 +488,10 @@ static void delete_consumer(void)
     struct uuid id;
 
     if (pick_consumer(&scope, &id))
-        assert_int_equal(ops->consumer_delete(repo, &scope, &id, NULL, &err), 0);
+        assert_int_equal(
+            repo_consumer_delete(REPO_CALL(f, .err = &err),
+                                 &(struct repo_path){.scope = scope, .consumer_id = id}),
+            0);
 }
 
 static void move_consumer(void)
@@ -504,7 +501,10 @@ static void move_consumer(void)
     struct uuid id;
 
     if (pick_consumer(&scope, &id) && scope.kind == REPO_SCOPE_REALM && pick_realm(&target))
-        assert_done_or_refused(ops->consumer_move(repo, &scope.id, &id, &target, NULL, &err));
+        assert_done_or_refused(repo_consumer_move(
+            REPO_CALL(f, .err = &err),
+            &(struct repo_path){.scope = {REPO_SCOPE_REALM, scope.id}, .consumer_id = id},
+            &target));
 }
 
 static void create_key(void)
@@ -517,25 +517,30 @@ static void create_key(void)
 
     (void)snprintf(secret, sizeof(secret), "secret-%u", roll(SECRETS));
     if (pick_consumer(&scope, &id))
-        assert_done_or_refused(ops->key_create(repo, &scope, &id, &input, secret, strlen(secret),
-                                               &f->arena, &ret, NULL, &err));
+        assert_done_or_refused(repo_key_create(
+            REPO_CALL(f, .err = &err), &(struct repo_path){.scope = scope, .consumer_id = id},
+            &(struct repo_key_input){input, secret, strlen(secret)}, &ret));
 }
 
 static void delete_key(void)
 {
-    struct repo_page_info info;
     struct repo_scope scope;
-    struct repo_key *keys;
+    struct repo_key_rows keys;
     struct uuid id;
-    size_t count;
 
     if (!pick_consumer(&scope, &id))
         return;
-    assert_int_equal(
-        ops->key_list(repo, &scope, &id, &everything, &f->arena, &keys, &count, &info, &err), 0);
-    if (count > 0)
+    assert_int_equal(repo_key_list(REPO_CALL(f, .err = &err),
+                                   &(struct repo_path){.scope = scope, .consumer_id = id},
+                                   &everything, &keys),
+                     0);
+    if (keys.count > 0)
         assert_int_equal(
-            ops->key_delete(repo, &scope, &id, &keys[roll((unsigned)count)].model.id, NULL, &err),
+            repo_key_delete(
+                REPO_CALL(f, .err = &err),
+                &(struct repo_path){.scope = scope,
+                                    .consumer_id = id,
+                                    .key_id = keys.items[roll((unsigned)keys.count)].model.id}),
             0);
 }
 
@@ -570,7 +575,6 @@ static int set_up(void **state)
     seed_dice();
     f = repo_fixture_create(0);
     repo = f->repo;
-    ops = repo->ops;
     followers = calloc(CONTROL_PLANES * FOLLOWERS, sizeof(*followers));
     assert_non_null(followers);
     for (unsigned i = 0; i < CONTROL_PLANES * FOLLOWERS; i++)
@@ -630,7 +634,7 @@ static void store_without_digests_gets_them_when_it_is_opened(void)
     const struct repo_scope own = repo_fixture_cp(1);
 
     (void)repo_fixture_consumer(f, &own, "one-more");
-    ops->close(repo);
+    repo_close(repo);
     write_as_format_2();
     assert_int_equal(repo_lmdb_open(f->dir, &f->options, &f->repo, &err), 0);
     repo = f->repo;

@@ -45,19 +45,13 @@ static int tear_down(void **state)
     return 0;
 }
 
-struct result {
-    struct repo_consumer *rows;
-    size_t count;
-    struct repo_page_info info;
-};
-
-static struct result list(const struct repo_page *page)
+static struct repo_consumer_rows list(const struct repo_page *page)
 {
-    struct result result;
+    struct repo_consumer_rows result;
     struct error err = ERROR_INIT;
 
-    assert_int_equal(f->repo->ops->consumer_list(f->repo, &scope, page, NULL, &f->arena,
-                                                 &result.rows, &result.count, &result.info, &err),
+    assert_int_equal(repo_consumer_list(REPO_CALL(f, .err = &err), &scope,
+                                        &(struct repo_consumer_query){.page = *page}, &result),
                      0);
     return result;
 }
@@ -66,16 +60,18 @@ static void delete (const struct repo_consumer *consumer)
 {
     struct error err = ERROR_INIT;
 
-    assert_int_equal(
-        f->repo->ops->consumer_delete(f->repo, &scope, &consumer->model.id, NULL, &err), 0);
+    assert_int_equal(repo_consumer_delete(
+                         REPO_CALL(f, .err = &err),
+                         &(struct repo_path){.scope = scope, .consumer_id = consumer->model.id}),
+                     0);
 }
 
-static void assert_page(const struct result *result, int first, size_t count, bool more_before,
-                        bool more_after)
+static void assert_page(const struct repo_consumer_rows *result, int first, size_t count,
+                        bool more_before, bool more_after)
 {
     assert_int_equal(result->count, count);
     for (size_t i = 0; i < count; i++)
-        assert_true(uuid_equal(&result->rows[i].model.id, &rows[first + (int)i].model.id));
+        assert_true(uuid_equal(&result->items[i].model.id, &rows[first + (int)i].model.id));
     assert_int_equal(result->info.more_before, more_before);
     assert_int_equal(result->info.more_after, more_after);
 }
@@ -83,7 +79,7 @@ static void assert_page(const struct result *result, int first, size_t count, bo
 static void forward_pages_cover_all_rows_once(void **state)
 {
     struct repo_page page = {.size = 10};
-    struct result result = list(&page);
+    struct repo_consumer_rows result = list(&page);
 
     (void)state;
     assert_page(&result, 0, 10, false, true);
@@ -101,7 +97,7 @@ static void forward_pages_cover_all_rows_once(void **state)
 static void backward_pages_cover_all_rows_once(void **state)
 {
     struct repo_page page = {.size = 10, .has_before = true, .before = rows[24].model.id};
-    struct result result = list(&page);
+    struct repo_consumer_rows result = list(&page);
 
     (void)state;
     assert_page(&result, 14, 10, true, true);
@@ -119,7 +115,7 @@ static void backward_pages_cover_all_rows_once(void **state)
 static void page_as_large_as_the_rest_has_nothing_after_it(void **state)
 {
     struct repo_page page = {.size = ROWS};
-    struct result result = list(&page);
+    struct repo_consumer_rows result = list(&page);
 
     (void)state;
     assert_page(&result, 0, ROWS, false, false);
@@ -135,7 +131,7 @@ static void both_bounds_cut_the_page(void **state)
                                    .after = rows[3].model.id,
                                    .has_before = true,
                                    .before = rows[8].model.id};
-    struct result result = list(&page);
+    struct repo_consumer_rows result = list(&page);
 
     (void)state;
     assert_page(&result, 4, 4, true, true);
@@ -144,7 +140,7 @@ static void both_bounds_cut_the_page(void **state)
 static void deleted_cursor_row_does_not_matter(void **state)
 {
     struct repo_page page = {.size = 5, .has_after = true, .after = rows[9].model.id};
-    struct result result;
+    struct repo_consumer_rows result;
 
     (void)state;
     delete (&rows[9]);
@@ -166,11 +162,11 @@ static void walk_while_rows_come_and_go(bool backward)
     memset(&end, 0xff, sizeof(end));
     page.before = end;
     for (;;) {
-        struct result result = list(&page);
+        struct repo_consumer_rows result = list(&page);
 
         for (size_t i = 0; i < result.count; i++) {
             for (int k = 0; k < ROWS; k++) {
-                if (!uuid_equal(&result.rows[i].model.id, &rows[k].model.id))
+                if (!uuid_equal(&result.items[i].model.id, &rows[k].model.id))
                     continue;
                 assert_false(seen[k]);
                 seen[k] = true;
@@ -179,8 +175,8 @@ static void walk_while_rows_come_and_go(bool backward)
         if (!(backward ? result.info.more_before : result.info.more_after))
             break;
         page.has_after = !backward;
-        page.after = result.rows[result.count - 1].model.id;
-        page.before = result.rows[0].model.id;
+        page.after = result.items[result.count - 1].model.id;
+        page.before = result.items[0].model.id;
         if (round < 5) {
             add("new", round);
             delete (&rows[2 + 4 * round]); /* 2, 6, 10, 14, 18: ahead or behind, some seen */
@@ -208,7 +204,7 @@ static void backward_walk_sees_every_lasting_row_once(void **state)
 static void empty_scope_gives_an_empty_page(void **state)
 {
     struct repo_page page = {.size = 10};
-    struct result result;
+    struct repo_consumer_rows result;
 
     (void)state;
     scope = repo_fixture_cp(4);
@@ -224,7 +220,6 @@ static void empty_scope_gives_an_empty_page(void **state)
 
 static void filtered_page_respects_its_bounds(void **state)
 {
-    const struct repo_consumer_filter filter = {.username = "user-5"};
     const struct repo_page pages[] = {{.size = 1},
                                       {.size = 1, .has_after = true, .after = rows[4].model.id},
                                       {.size = 1, .has_after = true, .after = rows[5].model.id},
@@ -234,11 +229,12 @@ static void filtered_page_respects_its_bounds(void **state)
 
     (void)state;
     for (size_t i = 0; i < 4; i++) {
-        struct result result;
+        struct repo_consumer_rows result;
 
-        assert_int_equal(f->repo->ops->consumer_list(f->repo, &scope, &pages[i], &filter, &f->arena,
-                                                     &result.rows, &result.count, &result.info,
-                                                     &err),
+        assert_int_equal(repo_consumer_list(
+                             REPO_CALL(f, .err = &err), &scope,
+                             &(struct repo_consumer_query){.page = pages[i], .username = "user-5"},
+                             &result),
                          0);
         assert_page(&result, 5, counts[i], i == 2, i == 3);
     }

@@ -56,7 +56,9 @@ static int create_one(const char *name, uint64_t *ret_version)
     int rc;
 
     arena_init(&arena, 1024 * 1024);
-    rc = f->repo->ops->consumer_create(f->repo, &scope, &input, &arena, &created, &commit, &err);
+    rc = repo_consumer_create(
+        &(struct repo_call){.repo = f->repo, .arena = &arena, .commit = &commit, .err = &err},
+        &scope, &input, &created);
     arena_finish(&arena);
     *ret_version = commit.version;
     return rc;
@@ -90,14 +92,12 @@ static size_t count_consumers(void)
 {
     const struct repo_page page = {.size = 2 * TOTAL};
     struct error err = ERROR_INIT;
-    struct repo_page_info info;
-    struct repo_consumer *rows;
-    size_t count;
+    struct repo_consumer_rows rows;
 
-    assert_int_equal(f->repo->ops->consumer_list(f->repo, &scope, &page, NULL, &f->arena, &rows,
-                                                 &count, &info, &err),
+    assert_int_equal(repo_consumer_list(REPO_CALL(f, .err = &err), &scope,
+                                        &(struct repo_consumer_query){.page = page}, &rows),
                      0);
-    return count;
+    return rows.count;
 }
 
 /* ---- the listener ---- */
@@ -128,9 +128,9 @@ static void concurrent_writes_get_every_version_once_and_last(void **state)
     struct listener listener = {.lock = PTHREAD_MUTEX_INITIALIZER, .ascending = true};
 
     (void)state;
-    f->repo->ops->on_commit(f->repo, note, &listener);
+    repo_on_commit(f->repo, note, &listener);
     run_workers(false);
-    f->repo->ops->on_commit(f->repo, NULL, NULL);
+    repo_on_commit(f->repo, NULL, NULL);
     for (int i = 0; i < TOTAL; i++) {
         const struct worker *worker = &workers[i / WRITES];
         uint64_t version = worker->versions[i % WRITES];
@@ -170,9 +170,9 @@ static void listener_that_was_taken_away_is_not_called(void **state)
     struct listener listener = {.lock = PTHREAD_MUTEX_INITIALIZER, .ascending = true};
 
     (void)state;
-    f->repo->ops->on_commit(f->repo, note, &listener);
+    repo_on_commit(f->repo, note, &listener);
     repo_fixture_consumer(f, &scope, "alice");
-    f->repo->ops->on_commit(f->repo, NULL, NULL);
+    repo_on_commit(f->repo, NULL, NULL);
     repo_fixture_consumer(f, &scope, "bob");
     assert_int_equal(listener.calls, 1);
     assert_int_equal(listener.last, 1);
@@ -231,7 +231,7 @@ static void *read_many(void *context)
             .header = tally_header, .record = tally_record, .context = &tally};
         struct error err = ERROR_INIT;
 
-        if (f->repo->ops->snapshot(f->repo, &id, &sink, &err) != 0 ||
+        if (repo_snapshot(f->repo, &id, &sink, &err) != 0 ||
             tally.header.cursor.version != tally.records || tally.header.consumers != tally.records)
             reader->wrong = true;
         reader->snapshots++;
@@ -286,7 +286,7 @@ static void killed_process_loses_nothing_that_was_promised(void **state)
     pid_t child;
 
     (void)state;
-    f->repo->ops->close(f->repo);
+    repo_close(f->repo);
     assert_int_equal(pipe(fds), 0);
     child = fork();
     assert_true(child >= 0);

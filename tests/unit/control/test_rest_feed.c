@@ -122,7 +122,7 @@ static void newest_cursor(struct fixture *f, char cursor[128])
     struct repo_head head;
     char epoch[UUID_TEXT_SIZE];
 
-    assert_int_equal(f->repo->ops->head(f->repo, &head, &err), 0);
+    assert_int_equal(repo_head(f->repo, &head, &err), 0);
     (void)snprintf(cursor, 128, "&epoch=%s&version=%llu", uuid_format(&head.epoch, epoch),
                    (unsigned long long)head.version);
 }
@@ -136,7 +136,7 @@ static long acknowledge(struct fixture *f, const char *token, const char *host, 
     struct reply *reply;
     long status;
 
-    assert_int_equal(f->repo->ops->head(f->repo, &head, &err), 0);
+    assert_int_equal(repo_head(f->repo, &head, &err), 0);
     (void)snprintf(body, sizeof(body),
                    "{\"control_plane_id\":\"" CP "\",\"host\":\"%s\",\"epoch\":\"%s\","
                    "\"version\":%llu}",

@@ -130,7 +130,7 @@ static void answer_says_at_which_version_it_was_true(void **state)
     struct repo_head head;
     char epoch[UUID_TEXT_SIZE];
 
-    assert_int_equal(world->fixture->repo->ops->head(world->fixture->repo, &head, &err), 0);
+    assert_int_equal(repo_head(world->fixture->repo, &head, &err), 0);
     assert_int_equal(number_of(after, "version"), head.version);
     assert_int_equal(number_of(before, "version"), head.version - 1);
     assert_string_equal(text_of(after, "epoch", NULL), uuid_format(&head.epoch, epoch));

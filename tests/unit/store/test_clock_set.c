@@ -152,7 +152,7 @@ static void changes_are_numbered_and_delivered_on_when_the_clock_is_set(void **s
     (void)snprintf(dir, sizeof(dir), "%s/snapshots", repo->dir);
     options.snapshot_dir = dir;
     assert_int_equal(feed_create(repo->repo, &options, &feed, &repo->err), 0);
-    assert_int_equal(repo->repo->ops->head(repo->repo, &head, &repo->err), 0);
+    assert_int_equal(repo_head(repo->repo, &head, &repo->err), 0);
     feed_client_connect(&client, feed, &cp, "host", &head.epoch, head.version);
     for (unsigned i = 0; i < 6; i++) {
         struct repo_consumer consumer;

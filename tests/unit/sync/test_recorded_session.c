@@ -113,8 +113,10 @@ static void record_changes(const struct uuid *cp)
     record_transaction();
     (void)repo_fixture_key(repo, &scope, &consumer.model.id, "secret-2");
     record_transaction();
-    assert_int_equal(repo->repo->ops->key_delete(repo->repo, &scope, &consumer.model.id,
-                                                 &key.model.id, &commit, &repo->err),
+    assert_int_equal(repo_key_delete(REPO_CALL(repo, .commit = &commit, .err = &repo->err),
+                                     &(struct repo_path){.scope = scope,
+                                                         .consumer_id = consumer.model.id,
+                                                         .key_id = key.model.id}),
                      0);
     record_transaction();
     consumer = repo_fixture_consumer(repo, &own, "Izumi");
@@ -126,7 +128,8 @@ static void record_changes(const struct uuid *cp)
     (void)repo_fixture_allow(repo, &realm.model.id, allowed);
     record_transaction();
     assert_int_equal(
-        repo->repo->ops->consumer_delete(repo->repo, &own, &consumer.model.id, &commit, &repo->err),
+        repo_consumer_delete(REPO_CALL(repo, .commit = &commit, .err = &repo->err),
+                             &(struct repo_path){.scope = own, .consumer_id = consumer.model.id}),
         0);
     record_transaction();
 }
@@ -231,7 +234,7 @@ static int record(void **state)
     (void)snprintf(dir, sizeof(dir), "%s/snapshots", repo->dir);
     options.snapshot_dir = dir;
     options.log = &log;
-    assert_int_equal(repo->repo->ops->head(repo->repo, &head, &repo->err), 0);
+    assert_int_equal(repo_head(repo->repo, &head, &repo->err), 0);
     assert_int_equal(feed_create(repo->repo, &options, &feed, &repo->err), 0);
     feed_client_connect(&client, feed, &cp, "host", &head.epoch, head.version);
     line = feed_client_expect(&client, FEED_LINE_HELLO);
