@@ -38,6 +38,7 @@ enum {
 /* What the digests of a batch's transactions said. */
 struct apply_compared {
     uint64_t scopes;     /* that were compared */
+    uint64_t unseen;     /* that were touched without the source saying what they are now */
     uint64_t mismatches; /* of these */
     uint32_t scope;      /* the first of them */
     bool with_buckets;   /* the source's buckets of `scope` were there: */

@@ -95,12 +95,65 @@ static int find_stranger(struct apply_job *job, const struct feed_transaction *t
     return rc == E_NOT_FOUND ? 0 : rc;
 }
 
+static bool has_digest(const struct feed_transaction *transaction, uint32_t scope)
+{
+    size_t low = 0;
+    size_t high = transaction->n_digests;
+
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+
+        if (transaction->digests[middle].scope < scope)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < transaction->n_digests && transaction->digests[low].scope == scope;
+}
+
+/* No digest comes for a scope that is gone: it is equal when nothing of it is left here. */
+static int compare_gone(struct apply_job *job, uint32_t scope)
+{
+    bool nothing;
+    int rc = holds_nothing(job, scope, &nothing);
+
+    if (rc != 0)
+        return rc;
+    job->result.compared.scopes++;
+    if (!nothing)
+        note_mismatch(&job->result.compared, scope);
+    return 0;
+}
+
+/* The scopes that the changes touch and no digest tells of. */
+static int compare_untold(struct apply_job *job, const struct feed_transaction *transaction)
+{
+    const struct change *last = NULL;
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < transaction->count; i++) {
+        const struct change *change = &transaction->changes[i];
+        const bool again = last != NULL && last->scope == change->scope;
+
+        last = change;
+        if (again || has_digest(transaction, change->scope))
+            continue;
+        if (change->kind == CHANGE_REALM_DELETE)
+            rc = compare_gone(job, change->scope);
+        else
+            job->result.compared.unseen++;
+    }
+    return rc;
+}
+
 int apply_compare(struct apply_job *job, const struct feed_transaction *transaction)
 {
     int rc = 0;
 
     for (size_t i = 0; rc == 0 && i < transaction->n_digests; i++)
         rc = compare(job, &transaction->digests[i]);
+    if (rc == 0)
+        rc = compare_untold(job, transaction);
     return rc == 0 && transaction->all_scopes ? find_stranger(job, transaction) : rc;
 }
 

@@ -1,4 +1,47 @@
+/* What follows from comparisons with the source; integrity.h has the table. */
 #include "agent/integrity.h"
+
+#include <string.h>
+
+static bool same_wish(const struct feed_wish *a, const struct feed_wish *b)
+{
+    return a->kind == b->kind && a->scope == b->scope &&
+           memcmp(a->buckets.bits, b->buckets.bits, sizeof(a->buckets.bits)) == 0;
+}
+
+struct feed_wish integrity_connect(struct integrity *integrity)
+{
+    integrity->asked = integrity->wish;
+    return integrity->wish;
+}
+
+void integrity_connected_without(struct integrity *integrity)
+{
+    integrity->asked = (struct feed_wish){.kind = FEED_WISH_NONE};
+}
+
+/* Whether what was applied answers the connection's wish. One that was replaced meanwhile stays:
+ * the next connection asks for it. */
+static bool take_answer(struct integrity *integrity, const struct apply_compared *compared)
+{
+    if (compared->answered == FEED_WISH_NONE || integrity->asked.kind == FEED_WISH_NONE)
+        return false;
+    if (same_wish(&integrity->asked, &integrity->wish))
+        integrity->wish = (struct feed_wish){.kind = FEED_WISH_NONE};
+    integrity->asked = (struct feed_wish){.kind = FEED_WISH_NONE};
+    integrity->unanswered = 0;
+    return true;
+}
+
+enum integrity_step integrity_unanswered(struct integrity *integrity)
+{
+    if (integrity->asked.kind == FEED_WISH_NONE || integrity->wish.kind == FEED_WISH_NONE)
+        return INTEGRITY_NOTHING;
+    if (++integrity->unanswered < INTEGRITY_UNANSWERED_MAX)
+        return INTEGRITY_ASK;
+    *integrity = (struct integrity){.given_up = true};
+    return INTEGRITY_GIVE_UP;
+}
 
 enum integrity_step integrity_compare_all(struct integrity *integrity)
 {
@@ -68,10 +111,8 @@ static enum integrity_step repair(struct integrity *integrity,
 enum integrity_step integrity_applied(struct integrity *integrity,
                                       const struct apply_compared *compared, uint64_t consumers)
 {
-    bool answered = compared->answered != FEED_WISH_NONE;
+    bool answered = take_answer(integrity, compared);
 
-    if (answered)
-        integrity->wish.kind = FEED_WISH_NONE;
     if (compared->mismatches > 0) {
         if (integrity->wish.kind != FEED_WISH_NONE || integrity->given_up)
             return INTEGRITY_NOTHING;

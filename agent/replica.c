@@ -91,7 +91,25 @@ static void take_step(struct replica *replica, enum integrity_step step)
         (void)error_set(&err, E_CORRUPT,
                         "store: the copy differs from the source and repairs do not help");
         session_reject(replica->session, &err, SESSION_RESYNC_DIGEST);
+    } else if (step == INTEGRITY_GIVE_UP) {
+        replica->compared_ms = clock_boot_ms(); /* the next round is a while away */
     }
+}
+
+/* The connection's first transaction was no answer to its wish, or there was none for long. */
+static void check_answered(struct replica *replica)
+{
+    enum integrity_step step;
+
+    if (!replica->unanswered)
+        return;
+    replica->unanswered = false;
+    step = integrity_unanswered(&replica->integrity);
+    if (step == INTEGRITY_NOTHING)
+        return;
+    replica->metrics.unanswered++;
+    replica_log_unanswered(replica, step == INTEGRITY_GIVE_UP);
+    take_step(replica, step);
 }
 
 /* What the host holds may not be what it was told, until all of it is compared again. The control
@@ -110,9 +128,8 @@ static void doubt(struct replica *replica)
 static void note_verified(struct replica *replica, const struct apply_result *result)
 {
     const struct apply_compared *compared = &result->compared;
-    bool touched_unseen = result->changes > 0 && compared->scopes == 0;
 
-    if (compared->mismatches > 0 || touched_unseen) {
+    if (compared->mismatches > 0 || compared->unseen > 0) {
         doubt(replica);
         return;
     }
@@ -167,9 +184,10 @@ static void on_walked(void *context, const struct source_walked *walked)
 
 static void on_wish(void *context, struct feed_wish *ret)
 {
-    const struct replica *replica = context;
+    struct replica *replica = context;
 
-    *ret = replica->integrity.wish;
+    *ret = integrity_connect(&replica->integrity);
+    replica->first_awaited = ret->kind != FEED_WISH_NONE;
 }
 
 static bool on_cursor(void *context, struct model_cursor *ret)
@@ -178,6 +196,8 @@ static bool on_cursor(void *context, struct model_cursor *ret)
 
     if (!apply_idle(replica->apply))
         return false;
+    integrity_connected_without(&replica->integrity); /* on_wish() may follow */
+    replica->first_awaited = replica->unanswered = false;
     *ret = apply_cursor(replica->apply);
     return true;
 }
@@ -205,6 +225,8 @@ static bool on_hello(void *context, const struct session_hello *hello)
     struct model_cursor cursor = apply_cursor(replica->apply);
 
     replica->caught_up = false;
+    replica->answer_by_ms =
+        clock_boot_ms() + (int64_t)hello->heartbeat_ms * REPLICA_ANSWER_HEARTBEATS;
     replica->metrics.connects++;
     replica->metrics.source_version = hello->version;
     replica_log_connected(replica, hello);
@@ -220,7 +242,11 @@ static int on_transaction(void *context, struct feed_transaction *transaction, s
 {
     struct replica *replica = context;
     uint64_t version = transaction->cursor.version;
-    int rc = apply_transaction(replica->apply, transaction, err);
+    int rc;
+
+    replica->unanswered |= replica->first_awaited && !feed_transaction_answers(transaction);
+    replica->first_awaited = false;
+    rc = apply_transaction(replica->apply, transaction, err);
 
     if (rc == 0 && version > replica->metrics.source_version)
         replica->metrics.source_version = version;
@@ -235,6 +261,7 @@ static void on_heartbeat(void *context, uint64_t version)
     replica->metrics.source_version = version;
     replica->caught_up = true;
     replica->heartbeat_ms = clock_boot_ms();
+    replica->unanswered |= replica->heartbeat_ms >= replica->answer_by_ms;
     note_current(replica);
     publish(replica);
 }
@@ -340,6 +367,7 @@ static void on_applied(void *context, const struct apply_result *result)
     note_current(replica);
     publish(replica);
     note_compared(replica, &result->compared);
+    check_answered(replica);
 }
 
 static void on_loaded(void *context, const struct apply_result *result)
@@ -586,6 +614,7 @@ void replica_check_readers(struct replica *replica)
 
 void replica_walk(struct replica *replica)
 {
+    check_answered(replica);
     apply_walk(replica->apply);
 }
 

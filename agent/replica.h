@@ -32,7 +32,10 @@ enum {
     REPLICA_WALK_MS = 1000,
     /* At least so long between comparisons of everything, each of which takes a new connection; a
      * round of a large file takes longer by itself. */
-    REPLICA_COMPARE_MS = 10 * 60 * 1000
+    REPLICA_COMPARE_MS = 10 * 60 * 1000,
+    /* For so many heartbeats the answer to a wish is waited for: a busy control plane answers one
+     * host after the other. */
+    REPLICA_ANSWER_HEARTBEATS = 24
 };
 
 struct replica_options {

@@ -19,10 +19,13 @@ struct replica {
     struct session *session;        /* owned */
     struct source_metrics metrics;
     struct integrity integrity;
-    int64_t compared_ms;       /* boot time of the last comparison of everything */
-    bool whole_compared;       /* since the last doubt, all scopes were compared and equal */
-    bool caught_up;            /* a heartbeat has come on this connection */
-    int64_t heartbeat_ms;      /* boot time of the last one */
+    int64_t compared_ms;  /* boot time of the last comparison of everything */
+    bool first_awaited;   /* no transaction has come on this connection, which wished for one */
+    bool unanswered;      /* the connection did not answer its wish; acted on by the next step */
+    int64_t answer_by_ms; /* boot time: a heartbeat after it says that no answer comes */
+    bool whole_compared;  /* since the last doubt, all scopes were compared and equal */
+    bool caught_up;       /* a heartbeat has come on this connection */
+    int64_t heartbeat_ms; /* boot time of the last one */
     struct uuid loading_epoch; /* of the last snapshot that began */
 
     struct log_pace trouble_pace;
@@ -32,6 +35,7 @@ struct replica {
     struct log_pace upkeep_pace;
     struct log_pace digest_pace;
     struct log_pace mended_pace;
+    struct log_pace unanswered_pace;
 
     void (*closed)(void *context);
     void *closed_context;
@@ -43,6 +47,7 @@ void replica_log_trouble(struct replica *replica, const struct session_failure *
 void replica_log_resync(const struct replica *replica, enum session_resync reason);
 void replica_log_loaded(const struct replica *replica, const struct apply_result *result);
 void replica_log_mismatch(struct replica *replica, uint32_t scope, const char *found_by);
+void replica_log_unanswered(struct replica *replica, bool given_up);
 void replica_log_repaired(const struct replica *replica, const struct apply_compared *compared);
 void replica_log_mended(struct replica *replica);
 void replica_log_refused(const struct replica *replica, const struct error *err);

@@ -129,6 +129,20 @@ void replica_log_mismatch(struct replica *replica, uint32_t scope, const char *f
             scope_text(scope, name), found_by, log_left_out(left_out, text));
 }
 
+void replica_log_unanswered(struct replica *replica, bool given_up)
+{
+    char text[LOG_LEFT_OUT_SIZE];
+    unsigned left_out;
+
+    if (log_pace_due(&replica->unanswered_pace, given_up ? 0 : REPLICA_LOG_INTERVAL_MS, &left_out))
+        SAY(replica, LOG_LEVEL_WARNING, NULL,
+            "the control plane did not answer what was asked to compare or repair the copy; %s%s",
+            given_up ? "the copy serves unverified, and is compared again in ten minutes at the "
+                       "earliest; is the control plane older than this agent?"
+                     : "asking again",
+            log_left_out(left_out, text));
+}
+
 static const char *difference_text(enum source_difference_kind kind)
 {
     switch (kind) {

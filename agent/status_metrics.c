@@ -72,6 +72,8 @@ static const struct metric metrics[] = {
            "Digests of scopes that were compared with the source's."),
     METRIC("digest_mismatches_total", COUNTER, digest_mismatches,
            "Digests that differed from the source's, or from the records in the store."),
+    METRIC("unanswered_total", COUNTER, unanswered,
+           "Connections that did not answer what was asked to compare or repair the copy."),
     METRIC("repairs_total", COUNTER, repairs, "Repairs from the source."),
     METRIC("repaired_entities_total", COUNTER, repaired,
            "Realms, and consumers with their keys, that repairs put right."),

@@ -117,7 +117,6 @@ static int take_begin(struct feed_reader *reader, const struct feed_line *line, 
     reader->open = feed_transaction_create(reader->expect.max_transaction_bytes);
     if (reader->open == NULL)
         return error_set(err, E_NO_MEMORY, "no memory for a transaction");
-    reader->expect.wished = false;
     reader->open->cursor.epoch = reader->cursor.epoch;
     reader->open->cursor.version = line->begin.version;
     reader->open->time_ms = line->begin.time_ms;
@@ -189,6 +188,21 @@ static int take_digest(struct feed_reader *reader, const struct feed_line *line,
     return check_size(reader, err);
 }
 
+/* At most one answers a wish, and only that one may stay where the reader stands. */
+static int check_answer(struct feed_reader *reader, const struct feed_transaction *whole,
+                        struct error *err)
+{
+    const bool answers = feed_transaction_answers(whole);
+
+    if (!answers && whole->cursor.version == reader->cursor.version)
+        return error_set(err, E_PROTOCOL,
+                         "a transaction stays at version %" PRIu64 " and answers nothing",
+                         whole->cursor.version);
+    if (answers)
+        reader->expect.wished = false;
+    return 0;
+}
+
 static int take_commit(struct feed_reader *reader, const struct feed_line *line, struct error *err)
 {
     struct feed_transaction *whole = reader->open;
@@ -203,6 +217,8 @@ static int take_commit(struct feed_reader *reader, const struct feed_line *line,
                          line->commit.version, line->commit.changes, whole->cursor.version,
                          whole->count);
     whole->all_scopes = line->commit.all_scopes;
+    if (check_answer(reader, whole, err) != 0)
+        return err->code;
     reader->open = NULL;
     reader->cursor = whole->cursor;
     reader->stage = STAGE_BETWEEN;

@@ -39,6 +39,8 @@ struct feed_transaction {
 /* NULL when out of memory. */
 struct feed_transaction *feed_transaction_create(size_t max_bytes);
 void feed_transaction_destroy(struct feed_transaction *transaction); /* NULL allowed */
+/* It grants a wish: it brings what only that brings. */
+bool feed_transaction_answers(const struct feed_transaction *transaction);
 /* What it occupies. */
 size_t feed_transaction_bytes(const struct feed_transaction *transaction);
 
@@ -48,9 +50,7 @@ struct feed_expectation {
     const char *region;         /* borrowed for the reader's life */
     struct model_cursor cursor; /* as sent with the request; nil epoch: none */
     size_t max_transaction_bytes;
-    /* Something was wished for: the first transaction may have no changes and stay at the cursor.
-     */
-    bool wished;
+    bool wished; /* something was: the transaction that answers it may stay at the cursor */
 };
 
 /* Called from feed_reader_take(); must not destroy the reader. */

@@ -1,3 +1,4 @@
+/* The memory of a feed's transaction, and what can be said of one as a whole. */
 #include "sync/feed.h"
 
 #include <stdlib.h>
@@ -19,6 +20,15 @@ void feed_transaction_destroy(struct feed_transaction *transaction)
     free(transaction->digests);
     arena_finish(&transaction->arena);
     free(transaction);
+}
+
+bool feed_transaction_answers(const struct feed_transaction *transaction)
+{
+    bool answers = transaction->all_scopes;
+
+    for (size_t i = 0; !answers && i < transaction->n_digests; i++)
+        answers = transaction->digests[i].buckets != NULL;
+    return answers;
 }
 
 size_t feed_transaction_bytes(const struct feed_transaction *transaction)

@@ -269,8 +269,8 @@ void session_accept(struct session *session)
 
 void session_reconnect(struct session *session)
 {
-    if (session->state != SESSION_STREAMING)
-        return; /* on its way to a connection, or to a whole new copy */
+    if (session->state != SESSION_STREAMING && session->state != SESSION_CONNECTING)
+        return; /* the next connection asks, or a whole new copy comes */
     drop_transfer(session);
     session_advance(session, SESSION_EVENT_RECONNECT);
     session_connect(session);

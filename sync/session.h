@@ -65,7 +65,8 @@ struct session_sink {
     /* The durable cursor, to connect with (nil epoch: none). False: something handed over is not
      * durable yet; session_resume() follows when it is. */
     bool (*cursor)(void *context, struct model_cursor *ret);
-    /* What to ask of the first transaction; FEED_WISH_NONE: nothing. May be NULL. */
+    /* What to ask of the first transaction of the connection that begins; FEED_WISH_NONE: nothing.
+     * Not called for one that begins without a cursor. May be NULL. */
     void (*wish)(void *context, struct feed_wish *ret);
     bool (*full)(void *context);
     /* False: what the store holds was made with another digest key; a snapshot is taken. */
@@ -114,8 +115,8 @@ void session_ack(struct session *session, const struct model_cursor *cursor, uin
 /* The sink could not use what it was given and has dropped all that was handed over: back off, then
  * go on from the durable cursor, or with a snapshot unless `resync` is SESSION_RESYNC_NONE. */
 void session_reject(struct session *session, const struct error *err, enum session_resync resync);
-/* Leaves the feed, if there is one, and comes back with the durable cursor and what the sink wishes
- * for then. */
+/* Leaves the feed, or the request for one, and comes back with the durable cursor and what the sink
+ * wishes for then. In other states nothing is to be done: each connection asks the sink. */
 void session_reconnect(struct session *session);
 /* The same for a snapshot that is to be refused until session_accept(): as long as the source names
  * this one, it is not fetched again, and the source is told so. */

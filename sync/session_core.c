@@ -51,6 +51,8 @@ static const struct states_way ways[] = {
      "the hello is the right control plane's; silence is watched from now on"},
     {SESSION_STREAMING, SESSION_EVENT_RESYNC, SESSION_SNAPSHOT,
      "the cursor cannot be served; the named snapshot is asked for"},
+    {SESSION_CONNECTING, SESSION_EVENT_RECONNECT, SESSION_DRAINING,
+     "the request that is on its way has another wish, or none: it is made anew"},
     {SESSION_STREAMING, SESSION_EVENT_RECONNECT, SESSION_DRAINING,
      "the sink wishes for what only a new connection gives"},
     {SESSION_SNAPSHOT, SESSION_EVENT_RECEIVED, SESSION_DRAINING,

@@ -13,7 +13,14 @@
 #define EPOCH      "01932f00-0000-7000-8000-000000000001"
 #define IMPOSSIBLE "ffffffff-0000-4000-8000-000000000000"
 
-enum { HEARTBEAT_MS = 500, SCOPE = 1, TEXT_SIZE = 32, SNAPSHOT_MAX_BYTES = 64 * 1024 * 1024 };
+enum {
+    HEARTBEAT_MS = 500,
+    BRISK_MS = 1,
+    BEATS = 8,
+    SCOPE = 1,
+    TEXT_SIZE = 32,
+    SNAPSHOT_MAX_BYTES = 64 * 1024 * 1024
+};
 
 /* A failing helper must not let a test pass. */
 static void check(bool good)
@@ -178,17 +185,19 @@ static void put_transaction(const struct fake_plane *plane, struct buffer *out, 
     put_line(out, &commit);
 }
 
-static void answer_feed(const struct fake_plane *plane, uint64_t asked, struct fake_reply *reply)
+static void answer_feed(const struct fake_plane *plane, uint64_t asked, bool wishes,
+                        struct fake_reply *reply)
 {
+    const uint64_t newest = wishes && asked < plane->version ? asked + 1 : plane->version;
+    const bool beating = wishes && plane->beating;
     struct feed_line hello = {.kind = FEED_LINE_HELLO,
                               .hello = {.protocol = 1,
                                         .control_plane_id = uuid_of(FAKE_PLANE_ID),
                                         .epoch = uuid_of(EPOCH),
                                         .version = plane->version,
-                                        .heartbeat_ms = HEARTBEAT_MS,
+                                        .heartbeat_ms = beating ? BRISK_MS : HEARTBEAT_MS,
                                         .region = "us"}};
-    struct feed_line heartbeat = {.kind = FEED_LINE_HEARTBEAT,
-                                  .heartbeat = {plane->version, 1, false}};
+    struct feed_line heartbeat = {.kind = FEED_LINE_HEARTBEAT, .heartbeat = {newest, 1, false}};
     struct feed_line resync = {.kind = FEED_LINE_RESYNC};
 
     secret_key(hello.hello.digest_key);
@@ -199,9 +208,11 @@ static void answer_feed(const struct fake_plane *plane, uint64_t asked, struct f
         put_line(&reply->bytes, &resync);
         return;
     }
-    for (uint64_t version = asked + 1; version <= plane->version; version++)
+    for (uint64_t version = asked + 1; version <= newest; version++)
         put_transaction(plane, &reply->bytes, version);
-    put_line(&reply->bytes, &heartbeat);
+    for (int i = 0; i < (beating ? BEATS : 1); i++)
+        put_line(&reply->bytes, &heartbeat);
+    reply->drip_ms = beating ? BRISK_MS : 0;
     reply->then = FAKE_HOLD;
 }
 
@@ -221,8 +232,12 @@ static void respond(void *context, const struct fake_request *request, struct fa
     if (plane->down) {
         fake_head(&reply->bytes, "503 Service Unavailable", "");
     } else if (strncmp(request->target, "/v1/sync/feed", 13) == 0) {
+        const bool wishes = strstr(request->target, "&compare=") != NULL ||
+                            strstr(request->target, "&repair=") != NULL;
+
         plane->feeds++;
-        answer_feed(plane, number_after(request->target, "&version="), reply);
+        plane->wishes += wishes;
+        answer_feed(plane, number_after(request->target, "&version="), wishes, reply);
     } else if (strncmp(request->target, SNAPSHOT_PATH, strlen(SNAPSHOT_PATH)) == 0) {
         plane->snapshots++;
         fake_head(&reply->bytes, "200 OK", "Content-Type: application/vnd.realmstore.snapshot\r\n");

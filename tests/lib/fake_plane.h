@@ -1,5 +1,6 @@
 /* fake_plane.h - a control plane with real records on a fake_source: at version v it holds one
- * realm with the consumers 1..v, each with one key whose secret is "key-<number>".
+ * realm with the consumers 1..v, each with one key whose secret is "key-<number>". It knows nothing
+ * of digests: a feed that wishes for some gets one version, or no more than it had.
  *
  * The test changes the members between requests (under no lock: only while no request is under way,
  * or before the connection that is to see them).
@@ -24,7 +25,10 @@ struct fake_plane {
     _Atomic bool impossible; /* transactions give keys to a consumer that does not exist */
     _Atomic bool damaged;    /* snapshots hold a record that is none */
     _Atomic bool down;       /* every request is a 503 */
+    _Atomic bool
+        beating; /* short heartbeats, one after the other, while a wish is to be answered */
     _Atomic unsigned feeds;
+    _Atomic unsigned wishes; /* of the feeds, those that asked for more than changes: ignored */
     _Atomic unsigned snapshots;
     _Atomic uint64_t acked;
     struct fake_source *source; /* owned */

@@ -177,6 +177,7 @@ static void respond(void *context, const struct fake_request *request, struct fa
         world->authorized = false;
     if (strstr(request->target, "/v1/sync/feed?") == request->target) {
         world->asked = number_after(request->target, "&version=");
+        world->asked_scope = number_after(request->target, "&compare=");
         world->told_refused = strstr(request->target, "&refused=") != NULL;
         if (world->second != NULL && is_for_second(world, request))
             world->second_script(world, ++world->second_feeds, reply);
@@ -209,6 +210,13 @@ static bool sink_cursor(void *context, struct model_cursor *ret)
         return false;
     *ret = world->durable;
     return true;
+}
+
+static void sink_wish(void *context, struct feed_wish *ret)
+{
+    const struct session_world *world = context;
+
+    *ret = world->wish;
 }
 
 static bool sink_full(void *context)
@@ -382,6 +390,7 @@ void session_world_start(struct session_world *world, feed_script script, uint64
 {
     struct error err = ERROR_INIT;
     struct session_sink sink = {.cursor = sink_cursor,
+                                .wish = sink_wish,
                                 .full = sink_full,
                                 .hello = sink_hello,
                                 .transaction = sink_transaction,

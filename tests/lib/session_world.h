@@ -91,6 +91,8 @@ struct session_world {
     unsigned full_from; /* full when so many records of a snapshot have come; 0: never by itself */
     unsigned pauses;
     bool refuse_key;
+    struct feed_wish wish;
+    _Atomic uint64_t asked_scope; /* compare= of the last feed request; UINT64_MAX: none */
 };
 
 /* ---- life ---- */

@@ -729,6 +729,64 @@ static void what_no_repair_puts_right_is_copied_anew_once(void **state)
     close_world(&world);
 }
 
+static bool has_reached_and_is_verified(struct world *world)
+{
+    return is_verified(world) && seen(world)->counts.realms == world->wanted;
+}
+
+/* A second realm, allowed for this control plane, with a consumer and two keys. */
+static struct repo_scope make_second_realm(struct world *world, struct arena *arena)
+{
+    struct repo_scope scope = {.kind = REPO_SCOPE_REALM};
+    const struct repo_scope first = world->realm;
+    struct repo_consumer consumer;
+    char realm[UUID_TEXT_SIZE];
+
+    fixture_make_realm(world->control, "second", CP, realm);
+    assert_true(uuid_parse(realm, &scope.id));
+    world->realm = scope;
+    consumer = make_consumer(world, arena, 1);
+    (void)make_key(world, arena, &consumer.model.id, 10 * CONSUMERS);
+    world->realm = first;
+    return scope;
+}
+
+/* No digest comes for a scope that is gone. */
+static void copy_stays_verified_when_a_realm_goes(void **state)
+{
+    const char *const nobody[] = {"6c1f1d3e-0000-4000-8000-00000000000b"};
+    const struct repo_realm disallowed = {.allowed_control_planes = {nobody, 1}};
+    struct repo_scope scope;
+    struct error err = ERROR_INIT;
+    struct repo_realm realm;
+    struct arena arena;
+    struct world world;
+    struct repo *repo;
+
+    (void)state;
+    open_world(&world);
+    repo = world.control->repo;
+    arena_init(&arena, 1 << 20);
+    for (int deleted = 0; deleted < 2; deleted++) {
+        scope = make_second_realm(&world, &arena);
+        world.wanted = 2;
+        run_until(&world, has_reached_and_is_verified);
+        if (deleted)
+            assert_int_equal(repo->ops->realm_delete(repo, &scope.id, true, NULL, &err), 0);
+        else
+            assert_int_equal(repo->ops->realm_update(repo, &scope.id, &disallowed, REPO_SET_ALLOWED,
+                                                     &arena, &realm, NULL, &err),
+                             0);
+        world.wanted = 1;
+        run_until(&world, has_reached_and_is_verified);
+        if (!deleted) /* its name is free again for the second turn */
+            assert_int_equal(repo->ops->realm_delete(repo, &scope.id, true, NULL, &err), 0);
+    }
+    assert_int_equal(seen(&world)->digest_mismatches, 0);
+    arena_finish(&arena);
+    close_world(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -737,6 +795,7 @@ int main(void)
         cmocka_unit_test(rows_added_while_it_runs_go),
         cmocka_unit_test(change_lost_on_the_way_is_found_at_its_commit),
         cmocka_unit_test(what_no_repair_puts_right_is_copied_anew_once),
+        cmocka_unit_test(copy_stays_verified_when_a_realm_goes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

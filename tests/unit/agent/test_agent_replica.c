@@ -16,6 +16,7 @@
 #include "realmstore.h"
 
 #include "base/clock.h"
+#include "agent/integrity.h"
 #include "agent/status_text.h"
 #include "tests/lib/replica_world.h"
 #include "tests/lib/small_disk.h"
@@ -409,6 +410,48 @@ static void full_disk_is_told_and_what_came_meanwhile_arrives_when_there_is_room
     assert_int_equal(close(log_fd), 0);
 }
 
+static bool has_given_up(struct world *world)
+{
+    replica_walk(world->replica); /* the agent's timer does that */
+    return world_seen(world)->unanswered >= INTEGRITY_UNANSWERED_MAX && world_is_live(world);
+}
+
+/* A control plane that knows no wishes sends changes all the same. */
+static void assert_wish_is_given_up(bool changes)
+{
+    struct world world;
+
+    world_open(&world, 10);
+    world.plane->snapshot_version = changes ? 4 : 0;
+    world.plane->beating = !changes;
+    world_start(&world);
+    world_run_until(&world, has_given_up);
+    assert_int_equal(world.plane->wishes, INTEGRITY_UNANSWERED_MAX);
+    assert_true(page_has(&world, "realm_agent_unanswered_total{region=\"us\"} 3"));
+    assert_int_equal(world_seen(&world)->verified, 0);
+    assert_int_equal(world_seen(&world)->snapshots, 1);
+    assert_serves(&world, 10);
+    /* A commit after that asks for nothing: the source's next silence ends no wish. */
+    world.plane->version = 11;
+    world_run_until(&world, world_is_live);
+    assert_int_equal(world.plane->wishes, INTEGRITY_UNANSWERED_MAX);
+    world_stop(&world);
+    world_close(&world);
+}
+
+static void
+wish_that_the_first_transaction_does_not_answer_is_asked_again_and_given_up(void **state)
+{
+    (void)state;
+    assert_wish_is_given_up(true);
+}
+
+static void wish_that_only_heartbeats_follow_is_asked_again_and_given_up(void **state)
+{
+    (void)state;
+    assert_wish_is_given_up(false);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -421,6 +464,9 @@ int main(void)
         cmocka_unit_test(impossible_transaction_is_dropped_and_answered_by_a_snapshot),
         cmocka_unit_test(damaged_snapshot_is_refused_and_the_old_copy_serves),
         cmocka_unit_test(stop_in_the_middle_of_a_load_leaves_an_empty_store_that_can_start_again),
+        cmocka_unit_test(
+            wish_that_the_first_transaction_does_not_answer_is_asked_again_and_given_up),
+        cmocka_unit_test(wish_that_only_heartbeats_follow_is_asked_again_and_given_up),
         cmocka_unit_test(open_reader_shows_in_the_figures),
         cmocka_unit_test(full_disk_is_told_and_what_came_meanwhile_arrives_when_there_is_room),
     };

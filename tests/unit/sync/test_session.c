@@ -275,6 +275,40 @@ static bool is_connecting(const struct session_world *world)
     return session_state(world->session) == SESSION_CONNECTING;
 }
 
+/* The first request is never answered, not even by a head. */
+static void mute_first(struct session_world *world, unsigned nth, struct fake_reply *reply)
+{
+    if (nth > 1)
+        source_answer_well(world, reply);
+    else
+        reply->then = FAKE_HOLD;
+}
+
+static bool has_asked(const struct session_world *world)
+{
+    return world->feeds >= 1;
+}
+
+/* Found wanting while the request is on its way: that one asks for nothing, or for something else.
+ */
+static void wish_that_comes_while_connecting_is_asked_for_by_another_request(void **state)
+{
+    struct session_world world = {.late = false};
+
+    (void)state;
+    session_world_start(&world, mute_first, 1);
+    session_world_run_until(&world, has_asked);
+    assert_int_equal(world.asked_scope, UINT64_MAX);
+    assert_int_equal(session_state(world.session), SESSION_CONNECTING);
+    world.wish = (struct feed_wish){.kind = FEED_WISH_BUCKETS, .scope = 7};
+    session_reconnect(world.session);
+    session_world_run_until(&world, session_world_is_current);
+    assert_int_equal(world.feeds, 2);
+    assert_int_equal(world.asked_scope, 7);
+    assert_int_equal(world.failures, 0);
+    session_world_finish(&world);
+}
+
 static void session_closes_in_every_state(void **state)
 {
     static bool (*const conditions[])(const struct session_world *) = {
@@ -307,6 +341,7 @@ int main(void)
         cmocka_unit_test(hello_of_another_plane_protocol_or_region_is_refused),
         cmocka_unit_test(full_sink_pauses_the_feed_without_loss),
         cmocka_unit_test(session_waits_for_a_busy_sink_before_it_connects),
+        cmocka_unit_test(wish_that_comes_while_connecting_is_asked_for_by_another_request),
         cmocka_unit_test(session_closes_in_every_state),
     };
 
