@@ -755,32 +755,31 @@ static struct repo_scope make_second_realm(struct world *world, struct arena *ar
 static void copy_stays_verified_when_a_realm_goes(void **state)
 {
     const char *const nobody[] = {"6c1f1d3e-0000-4000-8000-00000000000b"};
-    const struct repo_realm disallowed = {.allowed_control_planes = {nobody, 1}};
-    struct repo_scope scope;
+    const struct repo_realm_change disallowed = {.set = REPO_SET_ALLOWED,
+                                                 .to = {.allowed_control_planes = {nobody, 1}}};
     struct error err = ERROR_INIT;
+    struct repo_scope scope;
     struct repo_realm realm;
+    struct repo_call call;
     struct arena arena;
     struct world world;
-    struct repo *repo;
 
     (void)state;
     open_world(&world);
-    repo = world.control->repo;
     arena_init(&arena, 1 << 20);
+    call = (struct repo_call){.repo = world.control->repo, .arena = &arena, .err = &err};
     for (int deleted = 0; deleted < 2; deleted++) {
         scope = make_second_realm(&world, &arena);
         world.wanted = 2;
         run_until(&world, has_reached_and_is_verified);
         if (deleted)
-            assert_int_equal(repo->ops->realm_delete(repo, &scope.id, true, NULL, &err), 0);
+            assert_int_equal(repo_realm_delete(&call, &scope.id, true), 0);
         else
-            assert_int_equal(repo->ops->realm_update(repo, &scope.id, &disallowed, REPO_SET_ALLOWED,
-                                                     &arena, &realm, NULL, &err),
-                             0);
+            assert_int_equal(repo_realm_update(&call, &scope.id, &disallowed, &realm), 0);
         world.wanted = 1;
         run_until(&world, has_reached_and_is_verified);
         if (!deleted) /* its name is free again for the second turn */
-            assert_int_equal(repo->ops->realm_delete(repo, &scope.id, true, NULL, &err), 0);
+            assert_int_equal(repo_realm_delete(&call, &scope.id, true), 0);
     }
     assert_int_equal(seen(&world)->digest_mismatches, 0);
     arena_finish(&arena);
