@@ -6,7 +6,8 @@
  * Failure: a control plane that cannot be asked ends the question as "unavailable", since a place
  * that comes first must not be passed over; so does the end of its time. The flight goes on, for
  * the cache and for others. What the gateway does then is its operator's choice. A region that did
- * not answer is left alone for a moment, so that an outage costs gateways no waiting in a queue.
+ * not answer is left alone for a moment, so that an outage costs gateways no waiting in a queue;
+ * one that refused a question was no outage, and answers the next one.
  */
 #include "agent/ask.h"
 
@@ -17,6 +18,7 @@
 #include "agent/ask_cache.h"
 #include "agent/ask_store.h"
 #include "agent/ask_upstream.h"
+#include "base/grammar.h"
 
 enum { LOG_INTERVAL_MS = 60 * 1000 };
 
@@ -318,7 +320,7 @@ static void on_answered(void *context, const struct ask_answer *answer, unsigned
     free(flight);
 }
 
-static void on_failed(void *context, const struct error *err)
+static void on_failed(void *context, const struct error *err, bool is_outage)
 {
     struct flight *flight = context;
     struct ask *ask = flight->ask;
@@ -328,7 +330,7 @@ static void on_failed(void *context, const struct error *err)
     struct asking *asking;
     unsigned left_out;
 
-    if (region != NULL)
+    if (region != NULL && is_outage)
         region->rests_until_ms = uv_now(ask->options.loop) + ask->options.limits.rest_ms;
     ask->metrics.upstream_failures++;
     if (log_pace_due(&ask->pace, LOG_INTERVAL_MS, &left_out))
@@ -338,7 +340,9 @@ static void on_failed(void *context, const struct error *err)
     land(flight, &waiting);
     while ((asking = TAILQ_FIRST(&waiting)) != NULL) {
         TAILQ_REMOVE(&waiting, asking, waiting);
-        finish(ask, asking, ASK_UNAVAILABLE, "the control plane could not be asked");
+        finish(ask, asking, ASK_UNAVAILABLE,
+               is_outage ? "the control plane could not be asked"
+                         : "the control plane does not answer this question");
     }
     arm(ask);
     free(flight);
@@ -465,7 +469,7 @@ void ask_start(struct ask *ask, struct ask_question *question, ask_answer_fn ans
     asking->context = context;
     asking->deadline_ms = uv_now(ask->options.loop) + ask->options.limits.total_ms;
     TAILQ_INSERT_TAIL(&ask->askings, asking, all);
-    if (question->secret_size == 0 || question->secret_size > MODEL_SECRET_MAX)
+    if (!grammar_may_be_secret(question->secret, question->secret_size))
         finish_not_found(ask, asking); /* no key is like that */
     else if (!finish_from_store(ask, asking))
         go_on(ask, asking);

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/grammar.h"
+
 /* ---- reading ---- */
 
 static int invalid(struct error *err, const char *what)
@@ -14,12 +16,13 @@ static int read_region(const json_t *source, struct ask_place *ret, struct error
 {
     const json_t *region = json_object_get(source, "region");
     size_t size = json_string_length(region);
+    const char *text = json_string_value(region);
 
     if (region == NULL || json_is_null(region))
         return 0;
-    if (!json_is_string(region) || size == 0 || size > MODEL_REGION_MAX)
-        return invalid(err, "sources: a region is text of 1 to 63 bytes");
-    memcpy(ret->region, json_string_value(region), size + 1);
+    if (text == NULL || grammar_check(GRAMMAR_REGION, GRAMMAR_TAKEN, text, size, NULL) != 0)
+        return invalid(err, "sources: a region is 1 to 63 of a-z, 0-9 and -");
+    memcpy(ret->region, text, size + 1);
     return 0;
 }
 
@@ -78,7 +81,8 @@ int ask_question_parse(const void *bytes, size_t size, struct ask_question **ret
 
     if (question == NULL)
         return error_set(err, E_NO_MEMORY, NULL);
-    body = json_loadb(size > 0 ? bytes : "", size, JSON_REJECT_DUPLICATES, &fault);
+    body = json_loadb(size > 0 ? bytes : "", size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL,
+                      &fault); /* a key with a NUL is nobody's, like any other that cannot be */
     if (json_is_object(body))
         rc = read_secret(json_object_get(body, "secret"), question, err);
     else /* the parser's own text would quote the input, which may be the secret */

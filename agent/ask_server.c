@@ -20,6 +20,7 @@
 #include <sys/un.h>
 
 #include "agent/answer.h"
+#include "base/utf8.h"
 
 enum {
     CONNECTIONS_MAX = 256, /* of a file-descriptor limit of 1024 */
@@ -84,7 +85,7 @@ static void set_problem(struct ask_exchange *exchange, unsigned status, const ch
 {
     json_t *problem = json_pack("{s:i, s:s, s:s}", "status", (int)status, "title", title_of(status),
                                 "detail", detail);
-    char *text = json_dumps(problem, JSON_COMPACT);
+    char *text = utf8_json_take(json_dumps(problem, JSON_COMPACT));
 
     exchange->status = status;
     if (text != NULL)

@@ -1,7 +1,8 @@
 /* See ask_upstream.h.
  *
  * Failure: whatever is not a complete and well-formed answer leads to the next URL; after the last
- * one, or when the time is over, the last reason is told.
+ * one, or when the time is over, the last reason is told. It is an outage only when no URL answered
+ * anything about the question: whoever asks must not be able to make one.
  */
 #include "agent/ask_upstream.h"
 
@@ -25,6 +26,7 @@ struct ask_upstream {
     struct http_request *request;
     struct buffer answer;
     bool overlong;
+    bool heard; /* a URL has said something about the question */
 };
 
 static int try_next(struct ask_upstream *upstream, struct error *err);
@@ -72,15 +74,24 @@ static enum http_take on_data(void *context, const void *bytes, size_t size)
     return HTTP_TAKEN;
 }
 
+/* A refusal of the question itself, not of whoever asks it (401, 403) or of the moment (408, 429).
+ */
+static bool is_about_question(long status)
+{
+    return status >= 400 && status < 500 && status != 401 && status != 403 && status != 408 &&
+           status != 429;
+}
+
 static void fail(struct ask_upstream *upstream, struct error *err)
 {
     struct ask_upstream_events events = upstream->events;
+    bool heard = upstream->heard;
 
     (void)error_context(err, "%s", upstream->source.urls[current_url(upstream)]);
     if (++upstream->tries < upstream->source.urls_count && try_next(upstream, err) == 0)
         return;
     destroy(upstream);
-    events.failed(events.context, err);
+    events.failed(events.context, err, !heard);
 }
 
 static void on_done(void *context, const struct http_result *result)
@@ -93,6 +104,7 @@ static void on_done(void *context, const struct http_result *result)
     char *text = NULL;
 
     upstream->request = NULL;
+    upstream->heard = upstream->heard || err.code == 0 || is_about_question(result->status);
     if (err.code == 0 && upstream->overlong)
         (void)error_set(&err, E_PROTOCOL, "the control plane's answer is too long");
     if (err.code == 0)

@@ -31,7 +31,9 @@ struct ask_upstream_events {
     /* Exactly one of the two, unless canceled; the question is gone when it returns. `url` is the
      * one that answered. */
     void (*answered)(void *context, const struct ask_answer *answer, unsigned url);
-    void (*failed)(void *context, const struct error *err);
+    /* `is_outage`: nothing of the control plane is to be had. Else one of its URLs did answer, with
+     * something that can only be about this question. */
+    void (*failed)(void *context, const struct error *err, bool is_outage);
     void *context;
 };
 

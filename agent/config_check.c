@@ -44,6 +44,16 @@ static int set_default(char **at, const char *value, struct error *err)
     return 0;
 }
 
+int config_check_text(const char *key, enum grammar_kind kind, const char *text, struct error *err)
+{
+    struct grammar_fault fault;
+    char why[GRAMMAR_TEXT_SIZE];
+
+    if (grammar_check(kind, GRAMMAR_MADE, text, strlen(text), &fault) == GRAMMAR_GOOD)
+        return 0;
+    return error_set(err, E_CONFIG, "%s %s", key, grammar_explain(kind, &fault, why));
+}
+
 static int complete_host_name(struct config *config, struct error *err)
 {
     char name[CONFIG_HOST_NAME_MAX + 1] = "";
@@ -52,9 +62,7 @@ static int complete_host_name(struct config *config, struct error *err)
         return error_set(err, E_CONFIG, "host_name is missing and this host has no name");
     if (set_default(&config->host_name, name, err) != 0)
         return err->code;
-    if (strlen(config->host_name) > CONFIG_HOST_NAME_MAX)
-        return error_set(err, E_CONFIG, "host_name is longer than %d bytes", CONFIG_HOST_NAME_MAX);
-    return 0;
+    return config_check_text("host_name", GRAMMAR_HOST, config->host_name, err);
 }
 
 static int complete_log(struct config_log *log, struct error *err)
@@ -76,15 +84,9 @@ static int complete_log(struct config_log *log, struct error *err)
 
 static int check_region(const char *region, struct error *err)
 {
-    size_t length;
-
     if (need("region", region, err) != 0)
         return err->code;
-    length = strspn(region, "abcdefghijklmnopqrstuvwxyz0123456789-");
-    if (region[length] != 0 || length > MODEL_REGION_MAX)
-        return error_set(err, E_CONFIG, "region \"%s\": only 1 to %d of a-z, 0-9 and - are allowed",
-                         region, MODEL_REGION_MAX);
-    return 0;
+    return config_check_text("region", GRAMMAR_REGION, region, err);
 }
 
 static int check_urls(const struct config_source *source, struct error *err)

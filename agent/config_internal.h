@@ -3,6 +3,7 @@
 #define RS_AGENT_CONFIG_INTERNAL_H
 
 #include "agent/config.h"
+#include "base/grammar.h"
 
 /* config_yaml.c: the file's text to a struct; nothing is checked but names and types. */
 int config_parse(const char *path, const char *text, size_t size, struct config **ret,
@@ -18,6 +19,9 @@ int config_complete(struct config *config, struct error *err);
  * *ret_mode: its permission bits, may be NULL. */
 int config_read_file(const char *path, size_t max_bytes, char **ret, size_t *ret_size,
                      unsigned *ret_mode, struct error *err);
+
+/* E_CONFIG when the text breaks the grammar; the message says where. */
+int config_check_text(const char *key, enum grammar_kind kind, const char *text, struct error *err);
 
 /* Replaces an owned string. */
 int config_set_string(char **at, const char *value);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "base/utf8.h"
 
 enum { EXIT_STOPPED = 0, EXIT_USAGE = 1, EXIT_CANNOT_RUN = 2 };
 
@@ -83,7 +84,7 @@ int main(int argc, char **argv)
     if (code >= 0)
         return code;
     if (config_load(arguments.config, environ, &config, &err) != 0) {
-        (void)fprintf(stderr, "realm-agent: %s\n", err.message);
+        utf8_complain("realm-agent", err.message);
         return EXIT_USAGE;
     }
     if (arguments.check_only) {
@@ -99,7 +100,7 @@ int main(int argc, char **argv)
     /* A peer that went away is an error of one write, not the end of the process. */
     (void)signal(SIGPIPE, SIG_IGN);
     if (agent_run(arguments.config, environ, config, &err) != 0) {
-        (void)fprintf(stderr, "realm-agent: %s\n", err.message);
+        utf8_complain("realm-agent", err.message);
         return err.code == E_CONFIG ? EXIT_USAGE : EXIT_CANNOT_RUN;
     }
     return EXIT_STOPPED;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <jansson.h>
 
+#include "base/utf8.h"
 const char *status_state_text(enum source_state state)
 {
     static const char *const texts[] = {
@@ -66,7 +67,7 @@ int status_json(const struct board_copy *board, int64_t boot_ms, struct buffer *
             json_array_append_new(sources, source_json(&board->sources[i], boot_ms)) != 0)
             goto done;
     }
-    text = json_dumps(page, JSON_COMPACT);
+    text = utf8_json_take(json_dumps(page, JSON_COMPACT));
     if (text != NULL)
         rc = buffer_append_string(out, text);
     if (rc == 0)

@@ -7,15 +7,17 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/utf8.h"
 
 /* Below PIPE_BUF, so that lines of several threads and processes on one pipe never mix. */
-enum { LOG_LINE_MAX = 4096 };
+enum { LOG_LINE_MAX = 4096, LOG_TAIL_BYTES = 4 /* quote, brace, newline, and one to spare */ };
 
 static const char *const level_names[] = {"error", "warning", "info", "debug"};
 
 struct line {
     char text[LOG_LINE_MAX];
-    size_t used; /* one byte stays free for the newline */
+    size_t used;  /* LOG_TAIL_BYTES stay free for the end */
+    bool is_full; /* something was left out; nothing more is added */
 };
 
 bool log_level_parse(const char *text, enum log_level *ret)
@@ -40,91 +42,84 @@ bool log_format_parse(const char *text, enum log_format *ret)
     return true;
 }
 
-static void put(struct line *line, const char *bytes, size_t size)
+/* All of it or nothing. */
+static void put(struct line *line, const char *text)
 {
-    size_t room = sizeof(line->text) - 1 - line->used;
+    size_t size = strlen(text);
 
-    if (size > room)
-        size = room;
-    memcpy(line->text + line->used, bytes, size);
+    line->is_full = line->is_full || size + LOG_TAIL_BYTES > sizeof(line->text) - line->used;
+    if (line->is_full)
+        return;
+    memcpy(line->text + line->used, text, size);
     line->used += size;
 }
 
-static void put_string(struct line *line, const char *string)
+/* What closes something that was begun: there is always room for it. */
+static void put_end(struct line *line, char c)
 {
-    put(line, string, strlen(string));
+    line->text[line->used++] = c;
 }
 
-/* JSON escapes; text lines use the same ones so that hostile input cannot forge a line. */
+/* As it may be shown; text lines use JSON's escapes too, so that hostile input cannot forge a line.
+ * A line that is too long ends between two pieces: it stays UTF-8, and JSON. */
 static void put_escaped(struct line *line, const char *string)
 {
-    char escape[8];
+    size_t left = strlen(string);
 
-    for (; *string != 0; string++) {
-        unsigned char c = (unsigned char)*string;
+    while (left > 0 && !line->is_full) {
+        char shown[UTF8_SHOWN_MAX + 1];
+        size_t taken = utf8_show(string, left, UTF8_QUOTED, shown);
 
-        if (c == '"' || c == '\\') {
-            (void)snprintf(escape, sizeof(escape), "\\%c", c);
-            put_string(line, escape);
-        } else if (c < 0x20 || c == 0x7f) {
-            (void)snprintf(escape, sizeof(escape), "\\u%04x", c);
-            put_string(line, escape);
-        } else {
-            put(line, string, 1);
-        }
+        put(line, shown);
+        string += taken;
+        left -= taken;
     }
 }
 
-static void put_json_member(struct line *line, const char *name, const char *value)
+/* `before`, a quoted value; nothing when there is no room for `before`. */
+static void put_value(struct line *line, const char *before, const char *value)
 {
-    put_string(line, ",\"");
-    put_string(line, name);
-    put_string(line, "\":\"");
+    put(line, before);
+    if (line->is_full)
+        return;
     put_escaped(line, value);
-    put_string(line, "\"");
+    put_end(line, '"');
 }
 
-static void compose_json(struct line *line, enum log_level level, const char *message,
-                         const struct log_field *fields, size_t n_fields)
+/* How a field begins: a member of JSON, or name="value". Names are ours, and short. */
+static void put_field(struct line *line, enum log_format format, const char *name,
+                      const char *value)
 {
-    char stamp[CLOCK_ISO_SIZE];
-    const char *tail = "}";
+    char before[64];
 
-    put_string(line, "{\"time\":\"");
-    put_string(line, clock_format_iso(clock_wall_ms(), stamp));
-    put_string(line, "\"");
-    put_json_member(line, "level", level_names[level]);
-    put_json_member(line, "message", message);
+    (void)snprintf(before, sizeof(before), format == LOG_FORMAT_JSON ? ",\"%s\":\"" : " %s=\"",
+                   name);
+    put_value(line, before, value);
+}
+
+static void compose(struct line *line, const struct log *log, enum log_level level,
+                    const char *message, const struct log_field *fields, size_t n_fields)
+{
+    bool is_json = log->format == LOG_FORMAT_JSON;
+    char stamp[CLOCK_ISO_SIZE];
+
+    put(line, is_json ? "{\"time\":\"" : "");
+    put(line, clock_format_iso(clock_wall_ms(), stamp));
+    put(line, is_json ? "\",\"level\":\"" : " ");
+    put(line, level_names[level]);
+    if (is_json) {
+        put_value(line, "\",\"message\":\"", message);
+    } else {
+        put(line, " ");
+        put_escaped(line, message);
+    }
     for (size_t i = 0; i < n_fields; i++) {
         if (fields[i].value != NULL)
-            put_json_member(line, fields[i].name, fields[i].value);
+            put_field(line, log->format, fields[i].name, fields[i].value);
     }
-    if (line->used + 2 > sizeof(line->text) - 1) {
-        line->used = sizeof(line->text) - 3; /* a cut line still ends like a string */
-        tail = "\"}";
-    }
-    put_string(line, tail);
-}
-
-static void compose_text(struct line *line, enum log_level level, const char *message,
-                         const struct log_field *fields, size_t n_fields)
-{
-    char stamp[CLOCK_ISO_SIZE];
-
-    put_string(line, clock_format_iso(clock_wall_ms(), stamp));
-    put_string(line, " ");
-    put_string(line, level_names[level]);
-    put_string(line, " ");
-    put_escaped(line, message);
-    for (size_t i = 0; i < n_fields; i++) {
-        if (fields[i].value == NULL)
-            continue;
-        put_string(line, " ");
-        put_string(line, fields[i].name);
-        put_string(line, "=\"");
-        put_escaped(line, fields[i].value);
-        put_string(line, "\"");
-    }
+    if (is_json)
+        put_end(line, '}');
+    put_end(line, '\n');
 }
 
 static void log_va(const struct log *log, enum log_level level, const struct log_field *fields,
@@ -136,11 +131,7 @@ static void log_va(const struct log *log, enum log_level level, const struct log
     if (level > log->level)
         return;
     (void)vsnprintf(message, sizeof(message), format, args);
-    if (log->format == LOG_FORMAT_JSON)
-        compose_json(&line, level, message, fields, n_fields);
-    else
-        compose_text(&line, level, message, fields, n_fields);
-    line.text[line.used++] = '\n';
+    compose(&line, log, level, message, fields, n_fields);
     if (write(log->fd, line.text, line.used) < 0)
         return; /* a log that cannot be written has nowhere to say so */
 }

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/model.h"
+#include "base/grammar.h"
 #include "control/config_text.h"
 
 static const char default_listen[] = "127.0.0.1:8080";
@@ -209,14 +209,13 @@ static int read_numbers(const struct control_config_text *text, struct control_c
 
 static int check_region(const char *region, struct error *err)
 {
-    static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
-    size_t length = strlen(region);
+    struct grammar_fault fault;
+    char why[GRAMMAR_TEXT_SIZE];
 
-    if (length == 0 || length > MODEL_REGION_MAX || strspn(region, allowed) != length)
-        return error_set(err, E_CONFIG,
-                         "--region '%s' is not 1 to %d of lower-case letters, digits and dashes",
-                         region, MODEL_REGION_MAX);
-    return 0;
+    if (grammar_check(GRAMMAR_REGION, GRAMMAR_MADE, region, strlen(region), &fault) == GRAMMAR_GOOD)
+        return 0;
+    return error_set(err, E_CONFIG, "--region '%s' %s", region,
+                     grammar_explain(GRAMMAR_REGION, &fault, why));
 }
 
 static int check_combination(const struct control_config_text *text, struct error *err)

@@ -15,6 +15,7 @@
 
 #include <openssl/crypto.h>
 
+#include "base/utf8.h"
 #include "control/config.h"
 #include "control/rest/rest.h"
 
@@ -259,7 +260,7 @@ int main(int argc, char **argv)
     int status = EXIT_STOPPED;
 
     if (prepare(&control, argc, argv, &action, &err) != 0) {
-        (void)fprintf(stderr, "realm-control: %s\n", err.message);
+        utf8_complain("realm-control", err.message);
         status = EXIT_CONFIG;
     } else if (action == CONTROL_CONFIG_HELP) {
         control_config_print_help(stdout);

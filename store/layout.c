@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/grammar.h"
 #include "store/bytes.h"
 
 enum {
@@ -71,10 +72,7 @@ void layout_key_check(const uint8_t digest_key[DIGEST_KEY_BYTES], uint8_t check[
 
 bool layout_region_valid(const char *region)
 {
-    size_t length = strlen(region);
-
-    return length > 0 && length <= MODEL_REGION_MAX &&
-           strspn(region, "abcdefghijklmnopqrstuvwxyz0123456789-") == length;
+    return grammar_is(GRAMMAR_REGION, GRAMMAR_TAKEN, region);
 }
 
 void layout_scope_key(uint32_t scope, unsigned char bytes[LAYOUT_SCOPE_BYTES])

@@ -9,44 +9,10 @@
 
 #include <string.h>
 
+#include "base/utf8.h"
 #include "store/bytes.h"
 #include "store/checksum.h"
 #include "store/record_layout.h"
-
-/* ---- UTF-8 (RFC 3629) ---- */
-
-/* Length of the sequence that begins with `lead` and the range of its second byte, which rules out
- * overlong forms, surrogates and code points over U+10FFFF; 0: no sequence begins so. */
-static size_t utf8_sequence(unsigned char lead, unsigned char *low, unsigned char *high)
-{
-    *low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
-    *high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
-    if (lead < 0x80)
-        return 1;
-    if (lead >= 0xc2 && lead <= 0xdf)
-        return 2;
-    if (lead >= 0xe0 && lead <= 0xef)
-        return 3;
-    return lead >= 0xf0 && lead <= 0xf4 ? 4 : 0;
-}
-
-static bool utf8_valid(const unsigned char *text, size_t length)
-{
-    for (size_t i = 0; i < length;) {
-        unsigned char low;
-        unsigned char high;
-        size_t size = utf8_sequence(text[i], &low, &high);
-
-        if (size == 0 || size > length - i)
-            return false;
-        for (size_t j = 1; j < size; j++, low = 0x80, high = 0xbf) {
-            if (text[i + j] < low || text[i + j] > high)
-                return false;
-        }
-        i += size;
-    }
-    return true;
-}
 
 /* ---- head ---- */
 
@@ -137,7 +103,7 @@ static bool walk_string(struct walk *walk, uint32_t offset_at, size_t max_bytes)
         return false;
     end = memchr(string, 0, walk->size - walk->string_at);
     if (end == NULL || (size_t)(end - string) > max_bytes ||
-        !utf8_valid(string, (size_t)(end - string)))
+        !utf8_valid(string, (size_t)(end - string), NULL))
         return false;
     walk->string_at += (size_t)(end - string) + 1;
     return true;

@@ -4,6 +4,9 @@
  * nesting over 2048 levels are its refusals; NUL inside a string too), the decoder of the line's
  * type takes each member out with its check, strings are copied to the arena, the tree is freed.
  *
+ * Text is taken as wide as any control plane has ever made it (GRAMMAR_TAKEN): a rule that is added
+ * for what is made must not end the feeds of those who have older rows.
+ *
  * Failure: the first member that is wrong ends the line with E_PROTOCOL and a message that names
  * the line's type and the member. Values are not quoted: they may hold what a log must not.
  */
@@ -12,6 +15,7 @@
 #include <string.h>
 #include <jansson.h>
 
+#include "base/grammar.h"
 #include "base/hex.h"
 #include "sync/change_names.h"
 
@@ -79,34 +83,41 @@ static uint32_t take_u32(struct reader *reader, const char *member, uint32_t min
     return (uint32_t)take_integer(reader, member, min, UINT32_MAX);
 }
 
-static const char *copy_string(struct reader *reader, const char *member, json_t *value, size_t min,
-                               size_t max)
+/* Empty text is taken where a former control plane may have made it. */
+enum emptiness { NOT_EMPTY, MAY_BE_EMPTY };
+
+static const char *copy_text(struct reader *reader, const char *member, json_t *value,
+                             enum grammar_kind kind, enum emptiness emptiness)
 {
+    const char *text = json_string_value(value);
+    struct grammar_fault fault;
+    char why[GRAMMAR_TEXT_SIZE];
     const char *copy;
 
-    if (!json_is_string(value)) {
+    if (text == NULL) {
         refuse(reader, member, "is not a string");
         return NULL;
     }
-    if (json_string_length(value) < min || json_string_length(value) > max) {
-        refuse(reader, member,
-               min > 0 ? "is empty or over its length limit" : "is over its length limit");
+    if ((text[0] != 0 || emptiness == NOT_EMPTY) &&
+        grammar_check(kind, GRAMMAR_TAKEN, text, json_string_length(value), &fault) !=
+            GRAMMAR_GOOD) {
+        refuse(reader, member, grammar_explain(kind, &fault, why));
         return NULL;
     }
-    copy = arena_string(reader->arena, json_string_value(value));
+    copy = arena_string(reader->arena, text);
     if (copy == NULL)
         out_of_memory(reader);
     return copy;
 }
 
-static const char *take_string(struct reader *reader, const char *member, enum presence presence,
-                               size_t min, size_t max)
+static const char *take_text(struct reader *reader, const char *member, enum presence presence,
+                             enum grammar_kind kind, enum emptiness emptiness)
 {
     json_t *value = find(reader, member);
 
     if (value == NULL || (json_is_null(value) && presence == NULLABLE))
         return NULL;
-    return copy_string(reader, member, value, min, max);
+    return copy_text(reader, member, value, kind, emptiness);
 }
 
 static struct uuid take_uuid(struct reader *reader, const char *member)
@@ -184,7 +195,7 @@ static struct model_strings take_strings(struct reader *reader, const char *memb
         return none;
     }
     for (size_t i = 0; i < count && reader->rc == 0; i++)
-        items[i] = copy_string(reader, member, json_array_get(list, i), 0, MODEL_LABEL_MAX);
+        items[i] = copy_text(reader, member, json_array_get(list, i), GRAMMAR_LABEL, MAY_BE_EMPTY);
     return (struct model_strings){items, count};
 }
 
@@ -249,8 +260,8 @@ static void read_realm(struct reader *reader, struct feed_line *line)
     line->change.kind = CHANGE_REALM;
     realm->number = take_u32(reader, "number", 1);
     realm->id = take_uuid(reader, "id");
-    realm->name = take_string(reader, "name", REQUIRED, 1, MODEL_NAME_MAX);
-    realm->region = take_string(reader, "region", REQUIRED, 1, MODEL_REGION_MAX);
+    realm->name = take_text(reader, "name", REQUIRED, GRAMMAR_NAME, NOT_EMPTY);
+    realm->region = take_text(reader, "region", REQUIRED, GRAMMAR_REGION, NOT_EMPTY);
     realm->ttl_min = take_u32(reader, "ttl", 1);
     realm->negative_ttl_min = take_u32(reader, "negative_ttl", 1);
     realm->groups = take_strings(reader, "groups");
@@ -267,8 +278,8 @@ static void read_consumer(struct reader *reader, struct feed_line *line)
     line->change.kind = CHANGE_CONSUMER;
     line->change.scope = scope;
     consumer->id = take_uuid(reader, "id");
-    consumer->username = take_string(reader, "username", username, 1, MODEL_NAME_MAX);
-    consumer->custom_id = take_string(reader, "custom_id", NULLABLE, 0, MODEL_NAME_MAX);
+    consumer->username = take_text(reader, "username", username, GRAMMAR_NAME, NOT_EMPTY);
+    consumer->custom_id = take_text(reader, "custom_id", NULLABLE, GRAMMAR_NAME, MAY_BE_EMPTY);
     consumer->type = take_consumer_type(reader);
     consumer->tags = take_strings(reader, "tags");
     consumer->groups = take_strings(reader, "groups");
@@ -300,7 +311,7 @@ static bool take_flag(struct reader *reader, const char *member)
 static void read_hello(struct reader *reader, struct feed_line *line)
 {
     line->hello.protocol = take_u32(reader, "protocol", 1);
-    line->hello.region = take_string(reader, "region", REQUIRED, 1, MODEL_REGION_MAX);
+    line->hello.region = take_text(reader, "region", REQUIRED, GRAMMAR_REGION, NOT_EMPTY);
     line->hello.control_plane_id = take_uuid(reader, "control_plane_id");
     line->hello.epoch = take_uuid(reader, "epoch");
     line->hello.version = take_version(reader, "version");

@@ -2,9 +2,11 @@
 #include "tools/tool.h"
 
 #include <stdarg.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/utf8.h"
 
 enum { PROGRESS_FIRST_MS = 2000, PROGRESS_EVERY_MS = 500, PROGRESS_EVERY_RECORDS = 4096 };
 
@@ -12,9 +14,10 @@ static void say(const char *format, va_list args) __attribute__((format(printf, 
 
 static void say(const char *format, va_list args)
 {
-    (void)fputs("realmctl: ", stderr); /* stderr has nowhere to report its own failures */
-    (void)vfprintf(stderr, format, args);
-    (void)fputc('\n', stderr);
+    char text[2048];
+
+    (void)vsnprintf(text, sizeof(text), format, args);
+    utf8_complain("realmctl", text);
 }
 
 int tool_fail(const char *format, ...)
@@ -47,13 +50,15 @@ void tool_print_usage(const struct command *command, FILE *to)
 
 int tool_print_json(json_t *value)
 {
+    char *text = value != NULL ? utf8_json_take(json_dumps(value, JSON_COMPACT)) : NULL;
     int rc;
 
-    if (value == NULL)
-        return tool_fail("%s", error_text(E_NO_MEMORY));
-    rc = json_dumpf(value, stdout, JSON_COMPACT);
     json_decref(value);
-    if (rc != 0 || putchar('\n') == EOF)
+    if (text == NULL)
+        return tool_fail("%s", error_text(E_NO_MEMORY));
+    rc = fputs(text, stdout);
+    free(text);
+    if (rc == EOF || putchar('\n') == EOF)
         return tool_fail("cannot write the answer to standard output");
     return 0;
 }
@@ -65,11 +70,7 @@ json_t *tool_json_string(const char *text)
 
 void tool_print_text(const char *text)
 {
-    for (; *text != 0; text++) {
-        unsigned char c = (unsigned char)*text;
-
-        (void)putchar(c < 0x20 || c == 0x7f ? '?' : c); /* main() checks stdout once, at the end */
-    }
+    utf8_print(stdout, text); /* main() checks stdout once, at the end */
 }
 
 void progress_begin(struct progress *progress, const char *what)

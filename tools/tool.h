@@ -52,7 +52,7 @@ void tool_print_usage(const struct command *command, FILE *to);
 int tool_print_json(json_t *value);
 /* A string, or null for NULL. */
 json_t *tool_json_string(const char *text);
-/* Text for a terminal: control characters become '?'. */
+/* Text for a terminal, as utf8_print() shows it. */
 void tool_print_text(const char *text);
 
 /* Tells a person at a terminal how far a long command is; silent otherwise, and for the first two

@@ -12,6 +12,7 @@
 
 #include <jansson.h>
 
+#include "base/utf8.h"
 #include "control/http/http_internal.h"
 #include "control/http/http_range.h"
 
@@ -169,7 +170,7 @@ static char *problem_text(const struct exchange *exchange, unsigned status, cons
     char *text = NULL;
 
     if (problem != NULL && (extra == NULL || json_object_update(problem, extra) == 0))
-        text = json_dumps(problem, JSON_COMPACT);
+        text = utf8_json_take(json_dumps(problem, JSON_COMPACT));
     json_decref(problem);
     return text;
 }

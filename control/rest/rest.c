@@ -11,6 +11,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/utf8.h"
 #include "control/rest/rest_routes.h"
 
 enum {
@@ -42,6 +43,20 @@ json_t *rest_invalid(struct rest_call *call, const char *source, const char *fie
         return violation;
     call->no_memory = true;
     return NULL;
+}
+
+void rest_invalid_text(struct rest_call *call, const char *source, const char *field,
+                       enum grammar_kind kind, const struct grammar_fault *fault)
+{
+    const struct grammar_limits limits = grammar_limits(kind);
+    char reason[GRAMMAR_TEXT_SIZE];
+    json_t *violation = rest_invalid(call, source, field, grammar_rule_name(fault->rule), "%s",
+                                     grammar_explain(kind, fault, reason));
+
+    if (fault->rule == GRAMMAR_MIN_LENGTH)
+        (void)json_object_set_new(violation, "minimum", json_integer((json_int_t)limits.min));
+    if (fault->rule == GRAMMAR_MAX_LENGTH)
+        (void)json_object_set_new(violation, "maximum", json_integer((json_int_t)limits.max));
 }
 
 int rest_verdict(struct rest_call *call)
@@ -94,7 +109,7 @@ static void answer_success(struct rest_call *call)
     char *text = NULL;
 
     if (call->answer != NULL) {
-        text = json_dumps(call->answer, JSON_COMPACT);
+        text = utf8_json_take(json_dumps(call->answer, JSON_COMPACT));
         if (text == NULL)
             status = 0;
     }

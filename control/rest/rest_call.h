@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 
+#include "base/grammar.h"
 #include "control/rest/json.h"
 #include "control/rest/rest.h"
 
@@ -79,6 +80,9 @@ struct rest_call {
 json_t *rest_invalid(struct rest_call *call, const char *source, const char *field,
                      const char *rule, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
+/* The same for text that breaks a rule of the grammar. */
+void rest_invalid_text(struct rest_call *call, const char *source, const char *field,
+                       enum grammar_kind kind, const struct grammar_fault *fault);
 /* 0 without violations, E_INVALID, or E_NO_MEMORY. */
 int rest_verdict(struct rest_call *call);
 
@@ -97,11 +101,6 @@ int64_t rest_query_integer(struct rest_call *call, const char *name, int64_t fal
 bool rest_query_flag(struct rest_call *call, const char *name);
 /* The parameter as a UUID: whether it was given and good. `required`: absence is a violation. */
 bool rest_query_uuid(struct rest_call *call, const char *name, bool required, struct uuid *ret);
-
-/* Whether `text` has only characters that belong into a name: no controls, which would break a
- * header that carries it. */
-bool rest_is_plain_text(const char *text);
-size_t rest_characters(const char *text);
 
 /* ---- output ---- */
 

@@ -12,14 +12,11 @@ const char *const rest_consumer_types[MODEL_CONSUMER_TYPES + 1] = {
 #define AT(member) offsetof(struct repo_consumer, member)
 
 static const struct form_field consumer_fields[] = {
-    {"username", FORM_STRING, FORM_REQUIRED, REPO_SET_USERNAME, AT(model.username), 1,
-     REST_NAME_MAX, NULL},
-    {"custom_id", FORM_STRING, FORM_NULLABLE, REPO_SET_CUSTOM_ID, AT(model.custom_id), 1,
-     REST_NAME_MAX, NULL},
+    {"username", FORM_NAME, FORM_REQUIRED, REPO_SET_USERNAME, AT(model.username), 0, 0, NULL},
+    {"custom_id", FORM_NAME, FORM_NULLABLE, REPO_SET_CUSTOM_ID, AT(model.custom_id), 0, 0, NULL},
     {"type", FORM_CHOICE, 0, REPO_SET_TYPE, AT(model.type), 0, 0, rest_consumer_types},
-    {"tags", FORM_STRINGS, FORM_NULLABLE, REPO_SET_TAGS, AT(model.tags), 1, REST_LABEL_MAX, NULL},
-    {"consumer_groups", FORM_STRINGS, FORM_NULLABLE, REPO_SET_GROUPS, AT(model.groups), 1,
-     REST_LABEL_MAX, NULL},
+    {"tags", FORM_LABELS, FORM_NULLABLE, REPO_SET_TAGS, AT(model.tags), 0, 0, NULL},
+    {"consumer_groups", FORM_LABELS, FORM_NULLABLE, REPO_SET_GROUPS, AT(model.groups), 0, 0, NULL},
 };
 static const struct form consumer_form = {consumer_fields,
                                           sizeof(consumer_fields) / sizeof(consumer_fields[0])};

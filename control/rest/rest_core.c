@@ -14,13 +14,10 @@ enum { KEY_TTL_MAX = 100000000 /* seconds, Kong's own limit */ };
 #define AT(member) offsetof(struct repo_consumer, member)
 
 static const struct form_field consumer_fields[] = {
-    {"username", FORM_STRING, FORM_NULLABLE, REPO_SET_USERNAME, AT(model.username), 1,
-     REST_NAME_MAX, NULL},
-    {"custom_id", FORM_STRING, FORM_NULLABLE, REPO_SET_CUSTOM_ID, AT(model.custom_id), 1,
-     REST_NAME_MAX, NULL},
-    {"tags", FORM_STRINGS, FORM_NULLABLE, REPO_SET_TAGS, AT(model.tags), 1, REST_LABEL_MAX, NULL},
-    {"consumer_groups", FORM_STRINGS, FORM_NULLABLE, REPO_SET_GROUPS, AT(model.groups), 1,
-     REST_LABEL_MAX, NULL},
+    {"username", FORM_NAME, FORM_NULLABLE, REPO_SET_USERNAME, AT(model.username), 0, 0, NULL},
+    {"custom_id", FORM_NAME, FORM_NULLABLE, REPO_SET_CUSTOM_ID, AT(model.custom_id), 0, 0, NULL},
+    {"tags", FORM_LABELS, FORM_NULLABLE, REPO_SET_TAGS, AT(model.tags), 0, 0, NULL},
+    {"consumer_groups", FORM_LABELS, FORM_NULLABLE, REPO_SET_GROUPS, AT(model.groups), 0, 0, NULL},
 };
 static const struct form consumer_form = {consumer_fields,
                                           sizeof(consumer_fields) / sizeof(consumer_fields[0])};
@@ -186,11 +183,9 @@ struct key_form {
 };
 
 static const struct form_field key_fields[] = {
-    {"key", FORM_BYTES, FORM_NULLABLE, 0, offsetof(struct key_form, key), 1, MODEL_SECRET_MAX,
-     NULL},
+    {"key", FORM_SECRET, FORM_NULLABLE, 0, offsetof(struct key_form, key), 0, 0, NULL},
     {"ttl", FORM_UINT32, FORM_NULLABLE, 0, offsetof(struct key_form, ttl_s), 0, KEY_TTL_MAX, NULL},
-    {"tags", FORM_STRINGS, FORM_NULLABLE, 0, offsetof(struct key_form, tags), 1, REST_LABEL_MAX,
-     NULL},
+    {"tags", FORM_LABELS, FORM_NULLABLE, 0, offsetof(struct key_form, tags), 0, 0, NULL},
 };
 static const struct form key_form = {key_fields, sizeof(key_fields) / sizeof(key_fields[0])};
 

@@ -5,8 +5,7 @@
 
 #include "control/rest/rest_form.h"
 
-enum { REST_NAME_MAX = 256, REST_LABEL_MAX = 128 }; /* characters; base/model.h has the bytes */
-enum { REST_TTL_DEFAULT = 10 };                     /* minutes; also of a negative_ttl */
+enum { REST_TTL_DEFAULT = 10 }; /* minutes; also of a negative_ttl */
 
 extern const char *const rest_consumer_types[MODEL_CONSUMER_TYPES + 1];
 

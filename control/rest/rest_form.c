@@ -29,45 +29,55 @@ static void type_violation(const struct reading *reading, const char *rule, cons
     (void)rest_invalid(reading->call, source_body, reading->name, rule, "must be %s", what);
 }
 
-/* A string within the field's limits, or NULL after a violation. */
-static const char *text_of(const struct reading *reading, const json_t *value)
+/* Text by the one grammar, or NULL after a violation. */
+static const char *text_of(const struct reading *reading, const json_t *value,
+                           enum grammar_kind kind)
 {
-    const struct form_field *field = reading->field;
     const char *text = json_string_value(value);
-    const char *unit = field->kind == FORM_BYTES ? " bytes long" : " characters long";
-    int64_t length;
+    struct grammar_fault fault;
 
     if (text == NULL) {
         type_violation(reading, "is_string", "a string");
         return NULL;
     }
-    length = (int64_t)(field->kind == FORM_BYTES ? strlen(text) : rest_characters(text));
-    if (length < field->min)
-        limit_violation(reading, "min_length", "minimum", field->min, "at least", unit);
-    else if (field->max > 0 && length > field->max)
-        limit_violation(reading, "max_length", "maximum", field->max, "at most", unit);
-    else if (!rest_is_plain_text(text))
-        type_violation(reading, "no_control_characters", "without control characters");
-    else
+    if (grammar_check(kind, GRAMMAR_MADE, text, strlen(text), &fault) == GRAMMAR_GOOD)
         return text;
+    rest_invalid_text(reading->call, source_body, reading->name, kind, &fault);
     return NULL;
 }
 
 static void read_text(const struct reading *reading, const json_t *value, void *out)
 {
-    const char *text = text_of(reading, value);
+    static const enum grammar_kind grammars[FORM_KINDS] = {
+        [FORM_NAME] = GRAMMAR_NAME,
+        [FORM_LABEL] = GRAMMAR_LABEL,
+        [FORM_SECRET] = GRAMMAR_SECRET,
+        [FORM_HOST] = GRAMMAR_HOST,
+    };
+    const char *text = text_of(reading, value, grammars[reading->field->kind]);
 
     if (text != NULL)
         *(const char **)out = text;
 }
 
+/* What nobody can have as a key is a key that nobody has: never a fault of the question. */
+static void read_question(const struct reading *reading, const json_t *value, void *out)
+{
+    if (json_is_string(value))
+        *(const char **)out = json_string_value(value);
+    else
+        type_violation(reading, "is_string", "a string");
+}
+
 /* One item of FORM_CONTROL_PLANES in its one spelling, or NULL after a violation. */
 static const char *control_plane_of(const struct reading *reading, const json_t *value)
 {
-    const char *text = text_of(reading, value);
+    const char *text = json_string_value(value);
     char canonical[UUID_TEXT_SIZE];
     struct uuid id;
 
+    if (text == NULL)
+        type_violation(reading, "is_string", "a string");
     if (text == NULL || strcmp(text, "*") == 0)
         return text;
     if (!uuid_parse(text, &id)) {
@@ -94,7 +104,7 @@ static bool read_items(const struct reading *reading, const json_t *value, const
 
         (void)snprintf(name, sizeof(name), "%s[%zu]", reading->name, i);
         items[i] = reading->field->kind == FORM_CONTROL_PLANES ? control_plane_of(&one, item)
-                                                               : text_of(&one, item);
+                                                               : text_of(&one, item, GRAMMAR_LABEL);
         good = good && items[i] != NULL;
     }
     return good;
@@ -243,9 +253,12 @@ static const struct {
     void (*read)(const struct reading *reading, const json_t *value, void *out);
     size_t size; /* of what stands at the offset, zeroed for null */
 } kinds[FORM_KINDS] = {
-    [FORM_STRING] = {read_text, sizeof(const char *)},
-    [FORM_BYTES] = {read_text, sizeof(const char *)},
-    [FORM_STRINGS] = {read_strings, sizeof(struct model_strings)},
+    [FORM_NAME] = {read_text, sizeof(const char *)},
+    [FORM_LABEL] = {read_text, sizeof(const char *)},
+    [FORM_SECRET] = {read_text, sizeof(const char *)},
+    [FORM_HOST] = {read_text, sizeof(const char *)},
+    [FORM_QUESTION] = {read_question, sizeof(const char *)},
+    [FORM_LABELS] = {read_strings, sizeof(struct model_strings)},
     [FORM_CONTROL_PLANES] = {read_strings, sizeof(struct model_strings)},
     [FORM_UINT32] = {read_uint32, sizeof(uint32_t)},
     [FORM_UINT64] = {read_uint64, sizeof(uint64_t)},

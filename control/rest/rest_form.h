@@ -8,19 +8,23 @@
 
 #include "control/rest/rest_call.h"
 
-enum form_kind {               /* what stands at `offset` */
-                 FORM_STRING,  /* const char * */
-                 FORM_BYTES,   /* const char *; limits count bytes */
-                 FORM_STRINGS, /* struct model_strings; limits count characters of each item */
-                 FORM_CONTROL_PLANES, /* struct model_strings: UUIDs in lower case, or "*" */
-                 FORM_UINT32,         /* uint32_t; limits of the value */
-                 FORM_UINT64,         /* uint64_t */
-                 FORM_BOOLEAN,        /* bool */
-                 FORM_CHOICE,         /* an enum; the index in `choices` */
-                 FORM_UUID,           /* struct uuid */
-                 FORM_TIME,           /* int64_t, ms since 1970; 0 for null */
-                 FORM_ANY,            /* nothing: accepted and passed over */
-                 FORM_KINDS
+/* What stands at `offset`. */
+enum form_kind {
+    FORM_NAME,           /* const char *; text of base/grammar.h, as the next ones */
+    FORM_LABEL,          /* const char * */
+    FORM_SECRET,         /* const char * */
+    FORM_HOST,           /* const char * */
+    FORM_QUESTION,       /* const char *; a secret that is asked for, of whatever bytes */
+    FORM_LABELS,         /* struct model_strings */
+    FORM_CONTROL_PLANES, /* struct model_strings: UUIDs in lower case, or "*" */
+    FORM_UINT32,         /* uint32_t; limits of the value */
+    FORM_UINT64,         /* uint64_t */
+    FORM_BOOLEAN,        /* bool */
+    FORM_CHOICE,         /* an enum; the index in `choices` */
+    FORM_UUID,           /* struct uuid */
+    FORM_TIME,           /* int64_t, ms since 1970; 0 for null */
+    FORM_ANY,            /* nothing: accepted and passed over */
+    FORM_KINDS
 };
 
 enum form_flags {
@@ -34,7 +38,7 @@ struct form_field {
     unsigned flags;
     unsigned bit; /* of the result, when the member is present */
     size_t offset;
-    int64_t min;
+    int64_t min;                /* of a number */
     int64_t max;                /* 0: no limits */
     const char *const *choices; /* NULL-terminated */
 };

@@ -11,8 +11,8 @@ enum { SCAN_PAGE = 1000 };
 #define AT(member) offsetof(struct repo_group, member)
 
 static const struct form_field group_fields[] = {
-    {"name", FORM_STRING, FORM_REQUIRED, REPO_SET_NAME, AT(name), 1, REST_LABEL_MAX, NULL},
-    {"tags", FORM_STRINGS, FORM_NULLABLE, REPO_SET_TAGS, AT(tags), 1, REST_LABEL_MAX, NULL},
+    {"name", FORM_LABEL, FORM_REQUIRED, REPO_SET_NAME, AT(name), 0, 0, NULL},
+    {"tags", FORM_LABELS, FORM_NULLABLE, REPO_SET_TAGS, AT(tags), 0, 0, NULL},
 };
 static const struct form group_form = {group_fields,
                                        sizeof(group_fields) / sizeof(group_fields[0])};

@@ -20,10 +20,8 @@ enum { SET_SECRET = 1 };
 
 static const struct form_field key_fields[] = {
     {"type", FORM_CHOICE, FORM_REQUIRED, 0, offsetof(struct key_form, key.type), 0, 0, key_types},
-    {"secret", FORM_BYTES, 0, SET_SECRET, offsetof(struct key_form, secret), 1, MODEL_SECRET_MAX,
-     NULL},
-    {"tags", FORM_STRINGS, FORM_NULLABLE, 0, offsetof(struct key_form, key.model.tags), 1,
-     REST_LABEL_MAX, NULL},
+    {"secret", FORM_SECRET, 0, SET_SECRET, offsetof(struct key_form, secret), 0, 0, NULL},
+    {"tags", FORM_LABELS, FORM_NULLABLE, 0, offsetof(struct key_form, key.model.tags), 0, 0, NULL},
     {"expires_at", FORM_TIME, FORM_NULLABLE, 0, offsetof(struct key_form, key.model.expires_at_ms),
      0, 0, NULL},
 };

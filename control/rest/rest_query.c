@@ -5,17 +5,8 @@
 #include <string.h>
 
 #include "base/hex.h"
+#include "base/utf8.h"
 #include "control/rest/rest_call.h"
-
-/* jansson checks UTF-8 as it makes strings, by the same rules as those of bodies. */
-static bool is_utf8(const char *text)
-{
-    json_t *probe = json_string(text);
-    bool valid = probe != NULL;
-
-    json_decref(probe);
-    return valid;
-}
 
 char *rest_decode(struct rest_call *call, const char *text, size_t size, bool plus_is_space)
 {
@@ -41,7 +32,7 @@ char *rest_decode(struct rest_call *call, const char *text, size_t size, bool pl
         decoded[used++] = (char)byte;
     }
     decoded[used] = 0;
-    return is_utf8(decoded) ? decoded : NULL;
+    return utf8_valid(decoded, used, NULL) ? decoded : NULL;
 }
 
 static void parse_pair(struct rest_call *call, const char *text, size_t size)
@@ -153,22 +144,4 @@ bool rest_query_uuid(struct rest_call *call, const char *name, bool required, st
         return true;
     (void)rest_invalid(call, "query", name, "is_uuid", "must be a UUID");
     return false;
-}
-
-bool rest_is_plain_text(const char *text)
-{
-    for (; *text != 0; text++) {
-        if ((unsigned char)*text < 0x20 || *text == 0x7f)
-            return false;
-    }
-    return true;
-}
-
-size_t rest_characters(const char *text)
-{
-    size_t count = 0;
-
-    for (; *text != 0; text++)
-        count += ((unsigned char)*text & 0xc0) != 0x80; /* not a continuation byte */
-    return count;
 }

@@ -9,12 +9,11 @@ enum { TTL_MIN = 5, TTL_MAX = 525600 }; /* minutes; a year */
 #define AT(member) offsetof(struct repo_realm, member)
 
 static const struct form_field realm_fields[] = {
-    {"name", FORM_STRING, FORM_REQUIRED, REPO_SET_NAME, AT(model.name), 1, REST_NAME_MAX, NULL},
+    {"name", FORM_NAME, FORM_REQUIRED, REPO_SET_NAME, AT(model.name), 0, 0, NULL},
     {"ttl", FORM_UINT32, 0, REPO_SET_TTL, AT(model.ttl_min), TTL_MIN, TTL_MAX, NULL},
     {"negative_ttl", FORM_UINT32, 0, REPO_SET_NEGATIVE_TTL, AT(model.negative_ttl_min), TTL_MIN,
      TTL_MAX, NULL},
-    {"consumer_groups", FORM_STRINGS, FORM_NULLABLE, REPO_SET_GROUPS, AT(model.groups), 1,
-     REST_LABEL_MAX, NULL},
+    {"consumer_groups", FORM_LABELS, FORM_NULLABLE, REPO_SET_GROUPS, AT(model.groups), 0, 0, NULL},
     {"allowed_control_planes", FORM_CONTROL_PLANES, FORM_NULLABLE, REPO_SET_ALLOWED,
      AT(allowed_control_planes), 1, 0, NULL},
     {"allow_all_control_planes", FORM_BOOLEAN, 0, REPO_SET_ALLOW_ALL, AT(allow_all_control_planes),
@@ -113,7 +112,7 @@ struct auth_form {
 };
 
 static const struct form_field auth_fields[] = {
-    {"secret", FORM_BYTES, FORM_REQUIRED, 0, offsetof(struct auth_form, secret), 1, 0, NULL},
+    {"secret", FORM_QUESTION, FORM_REQUIRED, 0, offsetof(struct auth_form, secret), 0, 0, NULL},
     {"meta", FORM_ANY, 0, 0, 0, 0, 0, NULL},
 };
 static const struct form auth_form = {auth_fields, sizeof(auth_fields) / sizeof(auth_fields[0])};

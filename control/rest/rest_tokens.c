@@ -7,8 +7,7 @@
 enum { SET_CONTROL_PLANE = 1 };
 
 static const struct form_field token_fields[] = {
-    {"name", FORM_STRING, FORM_REQUIRED, 0, offsetof(struct repo_token, name), 1, REST_NAME_MAX,
-     NULL},
+    {"name", FORM_NAME, FORM_REQUIRED, 0, offsetof(struct repo_token, name), 0, 0, NULL},
     {"role", FORM_CHOICE, FORM_REQUIRED, 0, offsetof(struct repo_token, role), 0, 0,
      auth_role_names},
     {"control_plane_id", FORM_UUID, 0, SET_CONTROL_PLANE,

@@ -24,7 +24,7 @@ static const struct form_field question_fields[] = {
     {"control_plane_id", FORM_UUID, FORM_REQUIRED, 0, offsetof(struct question, control_plane_id),
      0, 0, NULL},
     {"realm_id", FORM_UUID, 0, SET_REALM, offsetof(struct question, realm_id), 0, 0, NULL},
-    {"secret", FORM_BYTES, FORM_REQUIRED, 0, offsetof(struct question, secret), 1, 0, NULL},
+    {"secret", FORM_QUESTION, FORM_REQUIRED, 0, offsetof(struct question, secret), 0, 0, NULL},
 };
 static const struct form question_form = {question_fields,
                                           sizeof(question_fields) / sizeof(question_fields[0])};

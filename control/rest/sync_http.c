@@ -9,7 +9,7 @@
 #include "control/rest/rest_form.h"
 #include "control/rest/rest_routes.h"
 
-enum { HOST_MAX = 255, AGENT_MAX = 64, ETAG_SIZE = 2 * DIGEST_BYTES + 3 };
+enum { ETAG_SIZE = 2 * DIGEST_BYTES + 3 };
 
 int sync_http_check_control_plane(struct rest_call *call, const struct uuid *id)
 {
@@ -21,16 +21,13 @@ int sync_http_check_control_plane(struct rest_call *call, const struct uuid *id)
 
 /* ---- feed ---- */
 
-static void check_text(struct rest_call *call, const char *name, const char *text, size_t max)
+static void check_text(struct rest_call *call, const char *name, const char *text,
+                       enum grammar_kind kind)
 {
-    if (text[0] == 0)
-        (void)rest_invalid(call, "query", name, "min_length", "must not be empty");
-    else if (strlen(text) > max)
-        (void)rest_invalid(call, "query", name, "max_length", "must be at most %zu bytes long",
-                           max);
-    else if (!rest_is_plain_text(text))
-        (void)rest_invalid(call, "query", name, "no_control_characters",
-                           "must be without control characters");
+    struct grammar_fault fault;
+
+    if (grammar_check(kind, GRAMMAR_MADE, text, strlen(text), &fault) != GRAMMAR_GOOD)
+        rest_invalid_text(call, "query", name, kind, &fault);
 }
 
 static void read_cursor(struct rest_call *call, struct model_cursor *ret)
@@ -98,10 +95,10 @@ static int read_follower(struct rest_call *call, struct follower_options *ret)
     if (ret->host == NULL)
         (void)rest_invalid(call, "query", "host", "required", "is required");
     else
-        check_text(call, "host", ret->host, HOST_MAX);
+        check_text(call, "host", ret->host, GRAMMAR_HOST);
     ret->agent = rest_query_get(call, "agent");
     if (ret->agent != NULL)
-        check_text(call, "agent", ret->agent, AGENT_MAX);
+        check_text(call, "agent", ret->agent, GRAMMAR_AGENT);
     read_cursor(call, &ret->cursor);
     read_refused(call, &ret->refusing);
     read_wish(call, &ret->wish);
@@ -232,7 +229,7 @@ struct ack_form {
 static const struct form_field ack_fields[] = {
     {"control_plane_id", FORM_UUID, FORM_REQUIRED, 0, offsetof(struct ack_form, control_plane_id),
      0, 0, NULL},
-    {"host", FORM_BYTES, FORM_REQUIRED, 0, offsetof(struct ack_form, host), 1, HOST_MAX, NULL},
+    {"host", FORM_HOST, FORM_REQUIRED, 0, offsetof(struct ack_form, host), 0, 0, NULL},
     {"epoch", FORM_UUID, FORM_REQUIRED, 0, offsetof(struct ack_form, applied.epoch), 0, 0, NULL},
     {"version", FORM_UINT64, FORM_REQUIRED, 0, offsetof(struct ack_form, applied.version), 0, 0,
      NULL},

@@ -101,6 +101,25 @@ start_asking() {
   upstream_did_not_see '^x-evil'
 }
 
+@test "keys that nobody can have are refused, and do not switch the questions of others off" {
+  start_people
+  start_echo
+  start_nginx "location / { return 204; }
+    location /a/ {
+      realm_auth on;
+      realm_auth_identity realm:us:$PROD cp;
+      realm_auth_key_in_body on;
+      realm_auth_on_stale ask;
+      proxy_pass http://$UPSTREAM;
+    }"
+  for key in %0A %00 a%7Fb %C2%85 %E2%80%AE %FF %C0%AF "$(printf 'x%.0s' {1..1200})"; do
+    expect 401 "/a/?apikey=$key"
+    expect 401 "/a/?apikey=nobody" # asked for: 503 while the region rests
+    expect 401 -d "apikey=$key" /a/x
+    expect 401 -H 'apikey: nobody2' /a/x
+  done
+}
+
 @test "an answer that is none is no answer, whatever it is, and no request hangs" {
   start_asking
   unavailable() {

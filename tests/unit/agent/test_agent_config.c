@@ -172,7 +172,7 @@ static void wrong_values_are_named_with_their_key(void **state)
         {PLANE "sources:\n  - urls: [http://127.0.0.1]\n    token_file: token\n",
          "sources[0]: region is missing"},
         {PLANE "sources:\n  - region: US\n    urls: [http://127.0.0.1]\n    token_file: token\n",
-         "sources[0]: region \"US\""},
+         "sources[0]: region must be of lower-case letters"},
         {PLANE "sources:\n  - region: ../x\n    urls: [http://127.0.0.1]\n    token_file: token\n",
          "sources[0]: region"},
         {PLANE "sources:\n  - region: us\n    token_file: token\n", "sources[0]: urls is missing"},

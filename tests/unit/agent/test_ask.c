@@ -246,6 +246,14 @@ static struct result *ask_now(struct world *world, const char *secret, const cha
     return result;
 }
 
+static void forget_results(struct world *world)
+{
+    for (size_t i = 0; i < world->n_results; i++)
+        free(world->results[i].text);
+    memset(world->results, 0, sizeof(world->results));
+    world->n_results = 0;
+}
+
 static void turn_until(struct world *world, const bool *condition)
 {
     world->late = false;
@@ -481,6 +489,53 @@ static void region_that_did_not_answer_is_left_alone_for_a_moment(void **state)
     assert_int_equal(figures(world).upstream, 3);
 }
 
+/* Whoever sends keys must not be able to switch the questions of others off. */
+static void refused_question_does_not_rest_the_region(void **state)
+{
+    static const struct {
+        const char *status;
+        const char *body;
+    } refusals[] = {
+        {"400 Bad Request", "{}"},
+        {"404 Not Found", ""},
+        {"413 Content Too Large", ""},
+        {"422 Unprocessable Content", ""},
+        {"200 OK", "{\"result\":\"found\"}"},
+    };
+    struct world *world = *state;
+
+    world->options.limits.rest_ms = GUARD_MS;
+    start(world);
+    for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
+        char key[32];
+
+        /* The other URL is away: the one that refused was there all the same. */
+        script(&world->planes[0], refusals[i].status, refusals[i].body);
+        script(&world->planes[1], "500 Internal Server Error", "");
+        (void)snprintf(key, sizeof(key), "odd%zu", i);
+        assert_says(ask_and_wait(world, key, IN_REALM), ASK_UNAVAILABLE, "this question");
+        forget_results(world);
+        script(&world->planes[0], "200 OK", FOUND_AT("5"));
+        (void)snprintf(key, sizeof(key), "good%zu", i);
+        assert_says(ask_and_wait(world, key, IN_REALM), ASK_FOUND, "new");
+        forget_results(world);
+    }
+    script(&world->planes[0], "429 Too Many Requests", "");
+    assert_says(ask_and_wait(world, "key", IN_REALM), ASK_UNAVAILABLE, "could not be asked");
+    assert_says(ask_and_wait(world, "key2", IN_REALM), ASK_UNAVAILABLE, "just now");
+}
+
+static void bytes_that_no_key_has_are_not_found_without_a_question(void **state)
+{
+    static const char *const impossible[] = {"", "\\n", "a\x7f", "\\u0000", "a\\u001f"};
+    struct world *world = *state;
+
+    start(world);
+    for (size_t i = 0; i < sizeof(impossible) / sizeof(impossible[0]); i++)
+        assert_says(ask_and_wait(world, impossible[i], IN_REALM), ASK_NOT_FOUND, "not_found");
+    assert_int_equal(world->planes[0].asked, 0);
+}
+
 static void endless_answer_is_refused(void **state)
 {
     struct world *world = *state;
@@ -651,7 +706,7 @@ static void questions_are_checked_and_the_secret_is_in_no_message(void **state)
         "{\"secret\":\"s3cr3t\",\"sources\":[{\"type\":\"cp\",\"region\":\"\"}]}",
         "{\"secret\":\"s3cr3t\",\"sources\":[{\"type\":\"cp\",\"region\":7}]}",
         "{\"secret\":\"s3cr3t\xff\",\"sources\":[{\"type\":\"cp\"}]}",
-        "{\"secret\":\"s3cr3t\\u0000\",\"sources\":[{\"type\":\"cp\"}]}",
+        "{\"secret\":\"s3cr3t\",\"sources\":[{\"type\":\"cp\",\"region\":\"U\\u0000S\"}]}",
         "{\"secret\":\"s3cr3t\",\"sources\":[{\"type\":\"cp\"}]} trailing",
     };
 
@@ -704,6 +759,8 @@ int main(void)
         cmocka_unit_test(next_url_is_asked_after_every_kind_of_trouble),
         TEST(without_any_answer_the_question_is_unavailable_and_nothing_is_kept),
         TEST(region_that_did_not_answer_is_left_alone_for_a_moment),
+        TEST(refused_question_does_not_rest_the_region),
+        TEST(bytes_that_no_key_has_are_not_found_without_a_question),
         TEST(endless_answer_is_refused),
         TEST(silent_control_planes_cost_no_more_than_the_time_of_a_question),
         TEST(stopping_answers_what_is_under_way),
