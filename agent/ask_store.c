@@ -8,8 +8,7 @@
 
 enum {
     OPEN_INTERVAL_MS = 1000, /* between attempts to open a store that cannot be read yet */
-    LOG_INTERVAL_MS = 60 * 1000,
-    ATTEMPTS = 3 /* snapshots that were overtaken within one look */
+    LOG_INTERVAL_MS = 60 * 1000
 };
 
 struct ask_store {
@@ -19,6 +18,7 @@ struct ask_store {
     rs_store *store;   /* owned; NULL: not open */
     int64_t opened_ms; /* boot time of the last attempt; 0: none */
     struct log_pace pace;
+    char buffer[RS_ANSWER_MAX_BYTES];
 };
 
 struct ask_store *ask_store_create(const char *dir, unsigned retention_ms, const struct log *log)
@@ -86,66 +86,49 @@ static rs_source source_of(const struct ask_place *place)
     return source;
 }
 
-static char *answer_text(const struct ask_place *place, rs_consumer *consumer)
+static char *answer_text(const struct ask_place *place, const rs_answer *answer)
 {
     const struct ask_found found = {
-        .id = rs_consumer_id(consumer),
-        .username = rs_consumer_username(consumer),
-        .custom_id = rs_consumer_custom_id(consumer),
-        .credential_id = rs_consumer_credential_id(consumer),
-        .realm_name = rs_consumer_realm_name(consumer),
+        .id = answer->id,
+        .username = answer->username,
+        .custom_id = answer->custom_id,
+        .credential_id = answer->credential_id,
+        .realm_name = answer->realm_name,
     };
     json_t *groups = json_array();
 
-    for (size_t i = 0; i < rs_consumer_group_count(consumer); i++)
-        (void)json_array_append_new(groups, json_string(rs_consumer_group(consumer, i)));
-    if (json_array_size(groups) != rs_consumer_group_count(consumer)) {
-        json_decref(groups); /* out of memory, or a damaged string: no answer rather than half */
+    for (size_t i = 0; i < answer->n_groups; i++)
+        (void)json_array_append_new(groups, json_string(answer->groups[i]));
+    if (json_array_size(groups) != answer->n_groups) {
+        json_decref(groups); /* out of memory: no answer rather than half of one */
         groups = NULL;
     }
     return ask_found_text(place, &found, groups);
 }
 
-/* RS_E_OVERTAKEN: again, please. */
-static int look_once(rs_store *store, const struct ask_place *place, const char *secret,
-                     size_t secret_size, char **ret_text)
+static int look(struct ask_store *store, const struct ask_place *place, const char *secret,
+                size_t secret_size, char **ret_text)
 {
     const rs_source source = source_of(place);
-    rs_snapshot *snapshot;
-    rs_consumer consumer;
-    char *text = NULL;
-    int check;
-    int rc = rs_begin(store, &snapshot);
+    rs_answer answer;
+    int rc = rs_lookup_copy(store->store, &source, 1, secret, secret_size, store->buffer,
+                            sizeof(store->buffer), &answer);
 
-    if (rc != 0)
-        return rc;
-    rc = rs_lookup(snapshot, &source, 1, secret, secret_size, &consumer);
-    if (rc >= 0 && rs_consumer_id(&consumer) != NULL) {
-        text = answer_text(place, &consumer);
-        rc = text != NULL ? rc : RS_E_NO_MEMORY;
-    } else if (rc == RS_STALE) {
-        rc = RS_NOT_FOUND;
-    }
-    check = rs_check(snapshot);
-    rs_end(snapshot);
-    if (check != 0) {
-        free(text);
-        return check;
-    }
-    *ret_text = text;
-    return rc;
+    if (rc < 0 || answer.id == NULL)
+        return rc == RS_STALE ? RS_NOT_FOUND : rc;
+    *ret_text = answer_text(place, &answer);
+    return *ret_text != NULL ? rc : RS_E_NO_MEMORY;
 }
 
 enum ask_store_result ask_store_look(struct ask_store *store, const struct ask_place *place,
                                      const char *secret, size_t secret_size, char **ret_text)
 {
-    int rc = RS_E_OVERTAKEN;
+    int rc;
 
     *ret_text = NULL;
     if (!is_open(store))
         return ASK_STORE_UNKNOWN;
-    for (int i = 0; i < ATTEMPTS && rc == RS_E_OVERTAKEN; i++)
-        rc = look_once(store->store, place, secret, secret_size, ret_text);
+    rc = look(store, place, secret, secret_size, ret_text);
     switch (rc) {
     case RS_FOUND:
         return ASK_STORE_FOUND;

@@ -32,6 +32,7 @@
     X(E_MAP_RESIZED, -14, "the store grew beyond this reader's map; end all snapshots, retry")     \
     X(E_UNSUPPORTED, -15, "not supported here")                                                    \
     X(E_OVERTAKEN, -16, "the snapshot outlived the retention time; begin another one")             \
+    X(E_TOO_SMALL, -17, "the buffer is too small for the answer")                                  \
     X(E_NOT_FOUND, -100, "not found")                                                              \
     X(E_CONFLICT, -101, "already exists")                                                          \
     X(E_NOT_EMPTY, -102, "not empty")                                                              \

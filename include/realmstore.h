@@ -27,20 +27,29 @@
  *     rs_store *store;
  *     int rc = rs_open(&store, "/var/lib/realm-agent", NULL);     // once, in the worker process
  *
- *     rs_snapshot *snapshot;
  *     rs_source sources[] = {RS_SOURCE_REALM_INIT, {.scope = RS_SCOPE_CP}};
  *     rs_source_parse("realm:us:2b9c7c22-...", &sources[0]);      // once, from the configuration
  *
- *     rc = rs_begin(store, &snapshot);                            // per request
- *     rs_consumer consumer;
- *     rc = rs_lookup(snapshot, sources, 2, key, key_size, &consumer);
+ *     char buffer[4096];                                          // per request
+ *     rs_answer answer;
+ *     rc = rs_lookup_copy(store, sources, 2, key, key_size, buffer, sizeof(buffer), &answer);
  *     if (rc == RS_FOUND)
- *         snprintf(name, sizeof(name), "%s", rs_consumer_username(&consumer));
+ *         printf("%s\n", answer.username != NULL ? answer.username : answer.id);
+ *
+ *     rs_close(store);
+ *
+ * The parts, for who wants to read without a copy or ask twice of one version:
+ *
+ *     rs_snapshot *snapshot;
+ *     rs_consumer consumer;
+ *     char name[1025] = "";
+ *     rc = rs_begin(store, &snapshot);
+ *     rc = rs_lookup(snapshot, sources, 2, key, key_size, &consumer);
+ *     if (rc == RS_FOUND && rs_consumer_username(&consumer) != NULL)
+ *         snprintf(name, sizeof(name), "%.1024s", rs_consumer_username(&consumer));
  *     if (rs_check(snapshot) == 0)                                // the copy is good
  *         printf("%s\n", name);
  *     rs_end(snapshot);
- *
- *     rs_close(store);
  *
  * ERRORS: functions that return int give 0 or more for an answer and a negative RS_E_* code for a
  * failure; outputs are written on success alone. rs_strerror() has a text for each. A failure
@@ -101,9 +110,10 @@ enum {
     RS_E_BUSY = -13,
     RS_E_MAP_RESIZED = -14,
     RS_E_UNSUPPORTED =
-        -15,             /* retained mode, but the agent's retention_ms is 0, or it has no slots */
-    RS_E_OVERTAKEN = -16 /* retained mode: the snapshot is older than the agent keeps pages; end it
-                          * and begin another one */
+        -15,              /* retained mode, but the agent's retention_ms is 0, or it has no slots */
+    RS_E_OVERTAKEN = -16, /* retained mode: the snapshot is older than the agent keeps pages; end it
+                           * and begin another one */
+    RS_E_TOO_SMALL = -17  /* the caller's buffer is; rs_answer.needed has the size */
 };
 
 /* Text of a code, answers included; never NULL, static. Thread-safe. */
@@ -235,6 +245,53 @@ RS_API const char *rs_consumer_realm_name(const rs_consumer *consumer);
 /* Milliseconds since the answering source's control plane was last heard; for a miss, the oldest of
  * the sources that were asked. -1: a source was never heard. */
 RS_API int64_t rs_consumer_age_ms(const rs_consumer *consumer);
+
+/* ---- a request in one call ---- */
+
+/* What rs_lookup_copy() found. Every pointer is into the caller's buffer (or NULL: there is none)
+ * and stays as long as that does; strings are UTF-8 and NUL-terminated. Nothing needs to be set
+ * before the call. */
+typedef struct rs_answer {
+    const char *id;            /* NULL: nobody was found */
+    const char *username;      /* NULL: none */
+    const char *custom_id;     /* NULL: none */
+    const char *credential_id; /* NULL: found by rs_find_copy() */
+    const char *const *groups; /* n_groups of them: the realm's, then the consumer's own */
+    size_t n_groups;
+    const char *const *tags; /* n_tags of them */
+    size_t n_tags;
+    rs_scope scope;         /* 0: nobody was found */
+    const char *realm_id;   /* RS_SCOPE_REALM; else NULL */
+    const char *realm_name; /* the same */
+    int64_t age_ms;         /* as rs_consumer_age_ms() gives it */
+    int stale;              /* 1: the call gave RS_STALE */
+    size_t needed;          /* bytes, after RS_E_TOO_SMALL; else 0 */
+    uint64_t reserved[8];   /* 0 */
+} rs_answer;
+
+/* rs_begin(), rs_lookup(), copying, rs_check() and rs_end() in one, again as often as it makes
+ * sense where the agent was faster (OVERTAKEN) or the map has to grow (MAP_RESIZED): what most
+ * programs want. Like the parts it makes no allocation and no
+ * system call once the store is warm.
+ *
+ * `buffer`: `buffer_size` bytes of the caller's, of any alignment; 4096 are enough for usual
+ * consumers, RS_ANSWER_MAX_BYTES for every one; NULL with size 0 is allowed. Gives what rs_lookup()
+ * gives: RS_FOUND, RS_NOT_FOUND, RS_STALE (told apart by ret->id), or a negative code. Then *ret
+ * has no pointers and n_groups = n_tags = 0, and the buffer is as it was; RS_E_TOO_SMALL says in
+ * ret->needed how many bytes this answer takes: call again with as many, in a loop, for the
+ * consumer may have grown meanwhile. OVERTAKEN and MAP_RESIZED come only when it was tried many
+ * times: the machine is too slow for the agent's retention_ms, or other threads stay in snapshots.
+ * FORKED in a child of the process that opened the store. Any number of threads may call it on one
+ * store at once, each with its own buffer; the calling thread should not be in a snapshot of the
+ * store, since the map cannot grow then. Not async-signal-safe. */
+RS_API int rs_lookup_copy(rs_store *store, const rs_source *sources, size_t n, const void *key,
+                          size_t key_size, void *buffer, size_t buffer_size, rs_answer *ret);
+/* The same for rs_find(). */
+RS_API int rs_find_copy(rs_store *store, const char *region, const char *name, void *buffer,
+                        size_t buffer_size, rs_answer *ret);
+
+/* More than any answer takes: 128 groups and 64 tags of 512 bytes, four texts of 1024, ids. */
+enum { RS_ANSWER_MAX_BYTES = 106496 };
 
 /* ---- status ---- */
 

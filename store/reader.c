@@ -32,6 +32,7 @@ SAME_CODE(E_BUSY);
 SAME_CODE(E_MAP_RESIZED);
 SAME_CODE(E_UNSUPPORTED);
 SAME_CODE(E_OVERTAKEN);
+SAME_CODE(E_TOO_SMALL);
 _Static_assert((int)RS_SOURCES_MAX == (int)STATUS_SLOTS, "a status entry for every slot");
 _Static_assert(sizeof(((rs_source_status *)0)->region) == STATUS_REGION_SIZE, "regions fit");
 

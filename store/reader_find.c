@@ -222,6 +222,8 @@ int rs_find(rs_snapshot *snapshot, const char *region, const char *name, rs_cons
 
     if (snapshot == NULL || name == NULL || ret == NULL)
         return RS_E_INVALID;
+    if (reader_is_forked(snapshot->store))
+        return RS_E_FORKED;
     if (region != NULL && region[0] != 0)
         find.region = region;
     find.by_id = uuid_parse(name, &find.id);

@@ -409,6 +409,8 @@ int rs_lookup(rs_snapshot *snapshot, const rs_source *sources, size_t n, const v
     if (snapshot == NULL || ret == NULL || (sources == NULL && n > 0) ||
         (key == NULL && key_size > 0))
         return RS_E_INVALID;
+    if (reader_is_forked(snapshot->store))
+        return RS_E_FORKED;
     if (key_size == 0 || key_size > MODEL_SECRET_MAX)
         n = 0; /* no key is like that: a "no" that needs no source */
     lookup.snapshot = snapshot;

@@ -12,7 +12,6 @@
 #include <openssl/crypto.h>
 
 #include "realmstore.h"
-#include "tools/capture.h"
 #include "tools/sources.h"
 #include "tools/tool.h"
 
@@ -142,29 +141,27 @@ static const char *result_text(int rc)
     }
 }
 
-static json_t *scope_json(rs_consumer *consumer)
+static json_t *scope_json(const rs_answer *answer)
 {
-    if (rs_consumer_id(consumer) == NULL)
+    if (answer->id == NULL)
         return json_null();
-    if (rs_consumer_scope(consumer) == RS_SCOPE_CP)
+    if (answer->scope == RS_SCOPE_CP)
         return json_string("cp");
-    return json_sprintf("realm:%s", rs_consumer_realm_id(consumer));
+    return json_sprintf("realm:%s", answer->realm_id);
 }
 
-static json_t *answer_json(int rc, rs_consumer *consumer)
+static json_t *answer_json(int rc, const rs_answer *answer)
 {
     json_t *groups = json_array();
-    int64_t age_ms = rs_consumer_age_ms(consumer);
 
-    for (size_t i = 0; i < rs_consumer_group_count(consumer); i++)
-        (void)json_array_append_new(groups, tool_json_string(rs_consumer_group(consumer, i)));
+    for (size_t i = 0; i < answer->n_groups; i++)
+        (void)json_array_append_new(groups, tool_json_string(answer->groups[i]));
     return json_pack("{ss, so, so, so, so, so, so, so}", "result", result_text(rc), "id",
-                     tool_json_string(rs_consumer_id(consumer)), "username",
-                     tool_json_string(rs_consumer_username(consumer)), "custom_id",
-                     tool_json_string(rs_consumer_custom_id(consumer)), "groups", groups,
-                     "credential_id", tool_json_string(rs_consumer_credential_id(consumer)),
-                     "scope", scope_json(consumer), "age_ms",
-                     age_ms < 0 ? json_null() : json_integer(age_ms));
+                     tool_json_string(answer->id), "username", tool_json_string(answer->username),
+                     "custom_id", tool_json_string(answer->custom_id), "groups", groups,
+                     "credential_id", tool_json_string(answer->credential_id), "scope",
+                     scope_json(answer), "age_ms",
+                     answer->age_ms < 0 ? json_null() : json_integer(answer->age_ms));
 }
 
 static void print_line(const char *label, const char *text)
@@ -174,69 +171,44 @@ static void print_line(const char *label, const char *text)
     (void)putchar('\n');
 }
 
-static int print_text(int rc, rs_consumer *consumer)
+static int print_text(int rc, const rs_answer *answer)
 {
     printf("%s\n", rc == RS_NOT_FOUND ? "not found" : result_text(rc));
-    if (rs_consumer_id(consumer) == NULL)
+    if (answer->id == NULL)
         return 0;
-    print_line("id", rs_consumer_id(consumer));
-    print_line("username", rs_consumer_username(consumer));
-    print_line("custom id", rs_consumer_custom_id(consumer));
-    print_line("credential", rs_consumer_credential_id(consumer));
-    print_line("realm", rs_consumer_scope(consumer) == RS_SCOPE_CP
-                            ? "- (the control plane's own)"
-                            : rs_consumer_realm_id(consumer));
+    print_line("id", answer->id);
+    print_line("username", answer->username);
+    print_line("custom id", answer->custom_id);
+    print_line("credential", answer->credential_id);
+    print_line("realm",
+               answer->scope == RS_SCOPE_CP ? "- (the control plane's own)" : answer->realm_id);
     printf("%-12s", "groups");
-    for (size_t i = 0; i < rs_consumer_group_count(consumer); i++) {
-        const char *group = rs_consumer_group(consumer, i);
-
+    for (size_t i = 0; i < answer->n_groups; i++) {
         if (i > 0)
             (void)fputs(", ", stdout);
-        tool_print_text(group != NULL ? group : "?");
+        tool_print_text(answer->groups[i]);
     }
-    printf("\n%-12s%lld ms\n", "age", (long long)rs_consumer_age_ms(consumer));
+    printf("\n%-12s%lld ms\n", "age", (long long)answer->age_ms);
     return 0;
 }
 
-static int print_answer(const struct tool *tool, int rc, rs_consumer *consumer)
+static int print_answer(const struct tool *tool, int rc, const rs_answer *answer)
 {
-    return tool->json ? tool_print_json(answer_json(rc, consumer)) : print_text(rc, consumer);
-}
-
-/* Looks up and prints in one snapshot; what was printed comes out if it was right until the end.
- * Gives the answer or a negative code. */
-static int ask_once(const struct tool *tool, rs_store *store, const struct source_list *list,
-                    const char *key, size_t key_size)
-{
-    struct capture capture = CAPTURE_INIT;
-    struct error err = ERROR_INIT;
-    rs_snapshot *snapshot;
-    rs_consumer consumer;
-    int checked;
-    int rc = rs_begin(store, &snapshot);
-
-    if (rc != 0)
-        return rc;
-    rc = rs_lookup(snapshot, list->items, list->n, key, key_size, &consumer);
-    if (rc >= 0 && (capture_begin(&capture, &err) != 0 || print_answer(tool, rc, &consumer) != 0))
-        rc = RS_E_IO;
-    checked = rs_check(snapshot);
-    rs_end(snapshot);
-    if (capture_end(&capture, checked == 0, &err) != 0)
-        rc = RS_E_IO;
-    return checked == 0 ? rc : checked;
+    return tool->json ? tool_print_json(answer_json(rc, answer)) : print_text(rc, answer);
 }
 
 static int ask(const struct tool *tool, rs_store *store, const struct source_list *list,
                const char *key, size_t key_size)
 {
-    enum { ATTEMPTS = 3 };
-    int rc = RS_E_OVERTAKEN;
+    static char buffer[RS_ANSWER_MAX_BYTES];
+    rs_answer answer;
+    int rc =
+        rs_lookup_copy(store, list->items, list->n, key, key_size, buffer, sizeof(buffer), &answer);
 
-    for (int i = 0; i < ATTEMPTS && rc == RS_E_OVERTAKEN; i++)
-        rc = ask_once(tool, store, list, key, key_size);
     if (rc < 0)
         return tool_fail("%s: %s", tool->store_dir, rs_strerror(rc));
+    if (print_answer(tool, rc, &answer) != 0)
+        return TOOL_UNKNOWN;
     if (rc == RS_STALE)
         return TOOL_UNKNOWN;
     return rc == RS_FOUND ? TOOL_YES : TOOL_NO;

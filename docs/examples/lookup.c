@@ -17,13 +17,11 @@ static int fail(const char *what, const char *why)
     return 2;
 }
 
-static void print_consumer(rs_consumer *consumer)
+static void print_consumer(const rs_answer *answer)
 {
-    const char *username = rs_consumer_username(consumer);
-
-    printf("%s %s", rs_consumer_id(consumer), username ? username : "-");
-    for (size_t i = 0; i < rs_consumer_group_count(consumer); i++)
-        printf(" %s", rs_consumer_group(consumer, i));
+    printf("%s %s", answer->id, answer->username != NULL ? answer->username : "-");
+    for (size_t i = 0; i < answer->n_groups; i++)
+        printf(" %s", answer->groups[i]);
     printf("\n");
 }
 
@@ -33,9 +31,9 @@ int main(int argc, char **argv)
     rs_options options = RS_OPTIONS_INIT;
     rs_source sources[SOURCES_MAX];
     size_t n = 0;
-    char key[1026]; /* a key of 1024 bytes, its newline, a NUL */
-    rs_consumer consumer;
-    rs_snapshot *snapshot;
+    char key[1026];    /* a key of 1024 bytes, its newline, a NUL */
+    char buffer[4096]; /* enough for usual consumers; else RS_E_TOO_SMALL says how many */
+    rs_answer answer;
     rs_store *store;
     int rc;
 
@@ -51,13 +49,9 @@ int main(int argc, char **argv)
     options.message_size = sizeof(why);
     if (rs_open(&store, argv[1], &options) != 0)
         return fail(argv[1], why);
-    rc = rs_begin(store, &snapshot);
-    if (rc == 0) {
-        rc = rs_lookup(snapshot, sources, n, key, strlen(key), &consumer);
-        if (rc >= 0 && rs_consumer_id(&consumer) != NULL)
-            print_consumer(&consumer);
-        rs_end(snapshot); /* what was printed was borrowed until here */
-    }
+    rc = rs_lookup_copy(store, sources, n, key, strlen(key), buffer, sizeof(buffer), &answer);
+    if (rc >= 0 && answer.id != NULL)
+        print_consumer(&answer); /* a copy: it needs the store no more */
     rs_close(store);
     return rc < 0 ? fail(argv[1], rs_strerror(rc)) : rc;
 }

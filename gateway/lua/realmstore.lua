@@ -30,19 +30,19 @@
 local ffi = require "ffi"
 
 local ffi_string = ffi.string
-local tonumber, type, pcall = tonumber, type, pcall
+local tonumber, type = tonumber, type
 
 -- tests/e2e/lua.bats compares every declaration with realmstore.h.
-if not pcall(ffi.typeof, "rs_consumer") then
+if not pcall(ffi.typeof, "rs_answer") then
   ffi.cdef [[
 typedef struct rs_store rs_store;
-typedef struct rs_snapshot rs_snapshot;
 enum { RS_FOUND = 0, RS_NOT_FOUND = 1, RS_STALE = 2 };
 enum {
     RS_E_NO_MEMORY = -1, RS_E_INVALID = -2, RS_E_NO_STORE = -3, RS_E_FORMAT = -4,
     RS_E_CORRUPT = -5, RS_E_PERMISSION = -6, RS_E_READ_ONLY_MOUNT = -7, RS_E_FORKED = -8,
     RS_E_READERS_FULL = -9, RS_E_PID_COLLISION = -10, RS_E_NOT_READY = -11, RS_E_IO = -12,
-    RS_E_BUSY = -13, RS_E_MAP_RESIZED = -14, RS_E_UNSUPPORTED = -15, RS_E_OVERTAKEN = -16
+    RS_E_BUSY = -13, RS_E_MAP_RESIZED = -14, RS_E_UNSUPPORTED = -15, RS_E_OVERTAKEN = -16,
+    RS_E_TOO_SMALL = -17
 };
 typedef enum rs_mode { RS_MODE_AUTO = 0, RS_MODE_SLOTS = 1, RS_MODE_RETAINED = 2 } rs_mode;
 typedef struct rs_options {
@@ -50,7 +50,12 @@ typedef struct rs_options {
 } rs_options;
 typedef enum rs_scope { RS_SCOPE_REALM = 1, RS_SCOPE_CP = 2 } rs_scope;
 typedef struct rs_source { rs_scope scope; uint8_t realm_id[16]; char region[64]; } rs_source;
-typedef struct rs_consumer { uint64_t opaque[40]; } rs_consumer;
+typedef struct rs_answer {
+    const char *id; const char *username; const char *custom_id; const char *credential_id;
+    const char *const *groups; size_t n_groups; const char *const *tags; size_t n_tags;
+    rs_scope scope; const char *realm_id; const char *realm_name; int64_t age_ms; int stale;
+    size_t needed; uint64_t reserved[8];
+} rs_answer;
 typedef enum rs_state {
     RS_STATE_EMPTY = 0, RS_STATE_SYNCING = 1, RS_STATE_LIVE = 2, RS_STATE_DISCONNECTED = 3,
     RS_STATE_STOPPED = 4
@@ -69,28 +74,14 @@ typedef struct rs_status_info {
 const char *rs_strerror(int code);
 int rs_open(rs_store **ret, const char *dir, const rs_options *options);
 void rs_close(rs_store *store);
-int rs_begin(rs_store *store, rs_snapshot **ret);
-void rs_end(rs_snapshot *snapshot);
-int rs_check(const rs_snapshot *snapshot);
 int rs_source_parse(const char *text, rs_source *ret);
-int rs_lookup(rs_snapshot *snapshot, const rs_source *sources, size_t n, const void *key,
-              size_t key_size, rs_consumer *ret);
-int rs_find(rs_snapshot *snapshot, const char *region, const char *name, rs_consumer *ret);
-const char *rs_consumer_id(rs_consumer *consumer);
-const char *rs_consumer_username(const rs_consumer *consumer);
-const char *rs_consumer_custom_id(const rs_consumer *consumer);
-const char *rs_consumer_credential_id(rs_consumer *consumer);
-size_t rs_consumer_tag_count(const rs_consumer *consumer);
-const char *rs_consumer_tag(const rs_consumer *consumer, size_t i);
-size_t rs_consumer_group_count(const rs_consumer *consumer);
-const char *rs_consumer_group(const rs_consumer *consumer, size_t i);
-const char *rs_consumer_realm_id(rs_consumer *consumer);
-const char *rs_consumer_realm_name(const rs_consumer *consumer);
-int64_t rs_consumer_age_ms(const rs_consumer *consumer);
+int rs_lookup_copy(rs_store *store, const rs_source *sources, size_t n, const void *key,
+                   size_t key_size, void *buffer, size_t buffer_size, rs_answer *ret);
+int rs_find_copy(rs_store *store, const char *region, const char *name, void *buffer,
+                 size_t buffer_size, rs_answer *ret);
 int rs_status(rs_store *store, rs_status_info *ret);
 ]]
 end
-ffi.cdef "size_t strnlen(const char *s, size_t maxlen);"
 
 -- The library of the installation that this file belongs to, else the one that the system finds.
 local function load_library()
@@ -104,16 +95,11 @@ local function load_library()
   return ffi.load("librealmstore.so.1")
 end
 
-local C = ffi.C
 local lib = load_library()
 
-local E_INVALID, E_FORKED = lib.RS_E_INVALID, lib.RS_E_FORKED
-local E_OVERTAKEN, E_MAP_RESIZED = lib.RS_E_OVERTAKEN, lib.RS_E_MAP_RESIZED
-local STALE = lib.RS_STALE
+local E_INVALID, E_FORKED, E_TOO_SMALL = lib.RS_E_INVALID, lib.RS_E_FORKED, lib.RS_E_TOO_SMALL
 
 local RETRY_S = 1 -- between attempts to open a store
-local ATTEMPTS = 3 -- the agent may reuse a retained reader's pages meanwhile
-local MAX_TEXT = 1024 -- bytes; nothing in a store is longer
 local MESSAGE_SIZE = 512
 
 local modes = { auto = lib.RS_MODE_AUTO, slots = lib.RS_MODE_SLOTS, retained = lib.RS_MODE_RETAINED }
@@ -129,8 +115,9 @@ local sources_type = ffi.typeof("struct { size_t n; rs_source list[?]; }")
 
 -- Used again by every call.
 local store_out = ffi.new("rs_store *[1]")
-local snapshot_out = ffi.new("rs_snapshot *[1]")
-local found = ffi.new("rs_consumer")
+local found = ffi.new("rs_answer")
+local buffer_size = 4096 -- enough for usual consumers; grows with what is found
+local buffer = ffi.new("char[?]", buffer_size)
 local info -- rs_status_info; made when first wanted
 
 local function now()
@@ -148,36 +135,35 @@ end
 
 -- ---- copying an answer ----
 
--- In retained mode a text may lose its end while it is read; rs_check() tells afterwards.
 local function copy_text(text)
   if text ~= nil then
-    return ffi_string(text, C.strnlen(text, MAX_TEXT))
+    return ffi_string(text)
   end
 end
 
-local function copy_list(count, item)
+local function copy_list(texts, count)
   local list = {}
-  for i = 0, tonumber(count(found)) - 1 do
-    list[#list + 1] = copy_text(item(found, i))
+  for i = 1, tonumber(count) do
+    list[i] = copy_text(texts[i - 1])
   end
   return list
 end
 
 -- nil: nobody was found.
-local function copy_consumer(answer)
-  local id = copy_text(lib.rs_consumer_id(found))
+local function copy_consumer()
+  local id = copy_text(found.id)
   if id then
     return {
       id = id,
-      username = copy_text(lib.rs_consumer_username(found)),
-      custom_id = copy_text(lib.rs_consumer_custom_id(found)),
-      credential_id = copy_text(lib.rs_consumer_credential_id(found)),
-      realm_id = copy_text(lib.rs_consumer_realm_id(found)),
-      realm_name = copy_text(lib.rs_consumer_realm_name(found)),
-      groups = copy_list(lib.rs_consumer_group_count, lib.rs_consumer_group),
-      tags = copy_list(lib.rs_consumer_tag_count, lib.rs_consumer_tag),
-      age_ms = tonumber(lib.rs_consumer_age_ms(found)),
-      stale = answer == STALE,
+      username = copy_text(found.username),
+      custom_id = copy_text(found.custom_id),
+      credential_id = copy_text(found.credential_id),
+      realm_id = copy_text(found.realm_id),
+      realm_name = copy_text(found.realm_name),
+      groups = copy_list(found.groups, found.n_groups),
+      tags = copy_list(found.tags, found.n_tags),
+      age_ms = tonumber(found.age_ms),
+      stale = found.stale ~= 0,
     }
   end
 end
@@ -240,51 +226,27 @@ local function with_handle(store, act, ...)
   return act(handle, ...)
 end
 
--- ---- asking a snapshot ----
+-- ---- asking ----
 
-local function look_up(snapshot, sources, key)
-  local answer = lib.rs_lookup(snapshot, sources.list, sources.n, key, #key, found)
-  if answer < 0 then
-    return answer
-  end
-  return answer, copy_consumer(answer), tonumber(lib.rs_consumer_age_ms(found))
+local function look_up(handle, sources, key)
+  return lib.rs_lookup_copy(handle, sources.list, sources.n, key, #key, buffer, buffer_size, found)
 end
 
-local function find(snapshot, region, name)
-  local answer = lib.rs_find(snapshot, region, name, found)
-  if answer < 0 then
-    return answer
-  end
-  return answer, copy_consumer(answer), tonumber(lib.rs_consumer_age_ms(found))
-end
-
--- Copying may raise an error when Lua runs out of memory: the snapshot ends first.
-local function query_once(handle, query, a, b)
-  local code = lib.rs_begin(handle, snapshot_out)
-  if code < 0 then
-    return code
-  end
-  local snapshot = snapshot_out[0]
-  local fine, answer, consumer, age_ms = pcall(query, snapshot, a, b)
-  local checked = lib.rs_check(snapshot)
-  lib.rs_end(snapshot)
-  if not fine then
-    error(answer, 0)
-  elseif answer >= 0 and checked < 0 then
-    return checked
-  end
-  return answer, consumer, age_ms
+local function find(handle, region, name)
+  return lib.rs_find_copy(handle, region, name, buffer, buffer_size, found)
 end
 
 local function query_handle(handle, query, a, b)
-  local answer, consumer, age_ms
-  for _ = 1, ATTEMPTS do
-    answer, consumer, age_ms = query_once(handle, query, a, b)
-    if answer ~= E_OVERTAKEN and answer ~= E_MAP_RESIZED then
-      break
-    end
+  local answer = query(handle, a, b)
+  while answer == E_TOO_SMALL do
+    buffer_size = tonumber(found.needed)
+    buffer = ffi.new("char[?]", buffer_size)
+    answer = query(handle, a, b)
   end
-  return answer, consumer, age_ms
+  if answer < 0 then
+    return answer
+  end
+  return answer, copy_consumer(), tonumber(found.age_ms)
 end
 
 local function query_store(store, query, a, b)
@@ -377,11 +339,12 @@ end
 
 -- ---- the module ----
 
-local realmstore = { FOUND = lib.RS_FOUND, NOT_FOUND = lib.RS_NOT_FOUND, STALE = STALE }
+local realmstore = { FOUND = lib.RS_FOUND, NOT_FOUND = lib.RS_NOT_FOUND, STALE = lib.RS_STALE }
 
 for _, name in ipairs {
   "NO_MEMORY", "INVALID", "NO_STORE", "FORMAT", "CORRUPT", "PERMISSION", "READ_ONLY_MOUNT", "FORKED", "READERS_FULL",
   "PID_COLLISION", "NOT_READY", "IO", "BUSY", "MAP_RESIZED", "UNSUPPORTED", "OVERTAKEN",
+  "TOO_SMALL",
 } do
   realmstore["E_" .. name] = lib["RS_E_" .. name]
 end
