@@ -131,11 +131,19 @@ struct feed_wait_result {
     size_t total;
     size_t applied;
     const char *const *late; /* total - applied names, borrowed during the call */
+    size_t late_others;      /* hosts that are late, and that the viewer may not know of */
+};
+struct feed_wait_request {
+    uint64_t version;
+    int64_t timeout_ms;
+    /* The control plane whose hosts the caller may know of; only these are counted and named. NULL:
+     * all. The wait is for all of them in any case. */
+    const struct uuid *viewer;
+    void (*done)(void *context, const struct feed_wait_result *result);
+    void *context;
 };
 /* E_CANCELED once the feed is being stopped. */
-int feed_wait(struct feed *feed, uint64_t version, int64_t timeout_ms,
-              void (*done)(void *context, const struct feed_wait_result *result), void *context,
-              struct error *err);
+int feed_wait(struct feed *feed, const struct feed_wait_request *request, struct error *err);
 
 struct feed_stats {
     size_t followers;

@@ -216,12 +216,15 @@ struct feed_waiter {
     TAILQ_ENTRY(feed_waiter) in_feed;
     uint64_t version;
     int64_t deadline_ms; /* boot clock */
-    bool asked;          /* the hosts that are not done know that somebody waits */
+    bool has_viewer;
+    struct uuid viewer; /* whose hosts the caller may know of; without one: all */
+    bool asked;         /* the hosts that are not done know that somebody waits */
     void (*done)(void *context, const struct feed_wait_result *result);
     void *context;
     size_t next; /* hosts before it have applied the version */
     size_t count;
     struct feed_host **hosts; /* owned; pinned */
+    const char **late;        /* owned; room for as many names */
 };
 
 /* Feed thread, lock held (and released in between): ends the waits that are over; all at stop. */

@@ -20,6 +20,7 @@ static void waiter_free(struct feed_waiter *waiter)
     for (size_t i = 0; i < waiter->count; i++)
         waiter->hosts[i]->pins--;
     free(waiter->hosts);
+    free(waiter->late);
     free(waiter);
 }
 
@@ -31,33 +32,43 @@ static bool is_complete(struct feed_waiter *waiter)
     return waiter->next == waiter->count;
 }
 
-/* Fills `late` (room for all) and says how many. Hosts before the mark were done. */
-static size_t find_late(const struct feed_waiter *waiter, const char **late)
+static bool may_know(const struct feed_waiter *waiter, const struct feed_host *host)
 {
-    size_t count = 0;
+    return !waiter->has_viewer || uuid_equal(&host->channel->control_plane_id, &waiter->viewer);
+}
 
-    for (size_t i = waiter->next; i < waiter->count; i++) {
-        if (feed_host_applied(waiter->hosts[i]) < waiter->version)
-            late[count++] = waiter->hosts[i]->name;
+/* The viewer's hosts are counted, and named when they are late; of the others it hears how many are
+ * late. */
+static void tell(struct feed_waiter *waiter, struct feed_wait_result *ret)
+{
+    size_t n_late = 0;
+
+    *ret = (struct feed_wait_result){.late = waiter->late};
+    for (size_t i = 0; i < waiter->count; i++) {
+        const struct feed_host *host = waiter->hosts[i];
+        const bool done = i < waiter->next || feed_host_applied(host) >= waiter->version;
+
+        if (!may_know(waiter, host)) {
+            ret->late_others += !done;
+            continue;
+        }
+        ret->total++;
+        ret->applied += done;
+        if (!done)
+            waiter->late[n_late++] = host->name;
     }
-    return count;
 }
 
 /* Lock held, and released during done(); the waiter is in no list and is freed. Names are borrowed
- * from the hosts, which stay pinned. Without memory for the list the caller gets counts alone. */
+ * from the hosts, which stay pinned. */
 static void finish(struct feed *feed, struct feed_waiter *waiter)
 {
-    const char **late = calloc(waiter->count + 1, sizeof(*late));
-    size_t n_late = late != NULL ? find_late(waiter, late) : 0;
-    struct feed_wait_result result = {
-        .total = waiter->count, .applied = waiter->count - n_late, .late = late};
+    struct feed_wait_result result;
 
-    if (late == NULL)
-        result.total = result.applied = waiter->next;
+    tell(waiter, &result);
     pthread_mutex_unlock(&feed->lock);
     waiter->done(waiter->context, &result);
     pthread_mutex_lock(&feed->lock);
-    free(late);
     waiter_free(waiter);
 }
 
@@ -181,15 +192,19 @@ static void pin_hosts(struct feed *feed, struct feed_waiter *waiter, const struc
 }
 
 /* Lock held. */
-static struct feed_waiter *waiter_new(struct feed *feed, const struct uuid *ids, size_t n_ids)
+static struct feed_waiter *waiter_new(struct feed *feed, const struct feed_waiter *request,
+                                      const struct uuid *ids, size_t n_ids)
 {
+    const size_t room = count_hosts(feed, ids, n_ids) + 1;
     struct feed_waiter *waiter = calloc(1, sizeof(*waiter));
 
     if (waiter == NULL)
         return NULL;
-    waiter->hosts = calloc(count_hosts(feed, ids, n_ids) + 1, sizeof(struct feed_host *));
-    if (waiter->hosts == NULL) {
-        free(waiter);
+    *waiter = *request;
+    waiter->hosts = calloc(room, sizeof(struct feed_host *));
+    waiter->late = calloc(room, sizeof(char *));
+    if (waiter->hosts == NULL || waiter->late == NULL) {
+        waiter_free(waiter);
         return NULL;
     }
     pin_hosts(feed, waiter, ids, n_ids);
@@ -203,12 +218,8 @@ static int begin(struct feed *feed, const struct feed_waiter *request, const str
     struct feed_waiter *waiter;
 
     pthread_mutex_lock(&feed->lock);
-    waiter = waiter_new(feed, ids, n_ids);
+    waiter = waiter_new(feed, request, ids, n_ids);
     if (waiter != NULL) {
-        waiter->version = request->version;
-        waiter->deadline_ms = request->deadline_ms;
-        waiter->done = request->done;
-        waiter->context = request->context;
         if (feed->stopping || is_complete(waiter)) {
             finish(feed, waiter);
         } else {
@@ -220,26 +231,27 @@ static int begin(struct feed *feed, const struct feed_waiter *request, const str
     return waiter != NULL ? 0 : E_NO_MEMORY;
 }
 
-int feed_wait(struct feed *feed, uint64_t version, int64_t timeout_ms,
-              void (*done)(void *context, const struct feed_wait_result *result), void *context,
-              struct error *err)
+int feed_wait(struct feed *feed, const struct feed_wait_request *request, struct error *err)
 {
-    const struct feed_waiter request = {.version = version,
-                                        .deadline_ms = clock_boot_ms() + timeout_ms,
-                                        .done = done,
-                                        .context = context};
+    struct feed_waiter waiter = {.version = request->version,
+                                 .deadline_ms = clock_boot_ms() + request->timeout_ms,
+                                 .has_viewer = request->viewer != NULL,
+                                 .done = request->done,
+                                 .context = request->context};
     struct uuid *ids = NULL;
     size_t n_ids = 0;
     int rc;
 
+    if (request->viewer != NULL)
+        waiter.viewer = *request->viewer;
     pthread_mutex_lock(&feed->lock);
     rc = feed->stopping ? E_CANCELED : gather_ids(feed, &ids, &n_ids);
     pthread_mutex_unlock(&feed->lock);
     if (rc != 0)
         return error_set(err, rc, "%s",
                          rc == E_CANCELED ? "the feed is being stopped" : error_text(rc));
-    rc = filter_ids(feed, version, ids, &n_ids, err);
-    if (rc == 0 && begin(feed, &request, ids, n_ids) != 0)
+    rc = filter_ids(feed, request->version, ids, &n_ids, err);
+    if (rc == 0 && begin(feed, &waiter, ids, n_ids) != 0)
         rc = error_set(err, E_NO_MEMORY, NULL);
     free(ids);
     return rc;

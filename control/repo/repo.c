@@ -1,4 +1,5 @@
-/* repo.c - the repository's functions: each calls the implementation's of the same name. */
+/* repo.c - the repository's functions: each calls the implementation's of the same name, after what
+ * holds for all implementations. */
 #include "control/repo/repo.h"
 
 #include "control/repo/ops.h"
@@ -130,21 +131,36 @@ int repo_group_delete(const struct repo_call *call, const struct uuid *control_p
     return call->repo->ops->group_delete(call, control_plane_id, id);
 }
 
+/* Tokens are the organisation's. */
+static int refuse_bound(const struct repo_call *call)
+{
+    if (call->actor == NULL)
+        return 0;
+    return error_set(call->err, E_PERMISSION,
+                     "Credentials that are bound to a control plane may not see access tokens.");
+}
+
 int repo_token_list(const struct repo_call *call, const struct repo_page *page,
                     struct repo_token_rows *ret)
 {
-    return call->repo->ops->token_list(call, page, ret);
+    int rc = refuse_bound(call);
+
+    return rc == 0 ? call->repo->ops->token_list(call, page, ret) : rc;
 }
 
 int repo_token_create(const struct repo_call *call, const struct repo_token *input,
                       const uint8_t hash[DIGEST_BYTES], struct repo_token *ret)
 {
-    return call->repo->ops->token_create(call, input, hash, ret);
+    int rc = refuse_bound(call);
+
+    return rc == 0 ? call->repo->ops->token_create(call, input, hash, ret) : rc;
 }
 
 int repo_token_delete(const struct repo_call *call, const struct uuid *id)
 {
-    return call->repo->ops->token_delete(call, id);
+    int rc = refuse_bound(call);
+
+    return rc == 0 ? call->repo->ops->token_delete(call, id) : rc;
 }
 
 int repo_token_find(const struct repo_call *call, const uint8_t hash[DIGEST_BYTES],

@@ -11,6 +11,13 @@
  * times are the repository's to give. THREADS: every function may be called from any thread. Writes
  * of concurrent callers may share one disk synchronisation. Failing calls change nothing.
  *
+ * A caller can be bound to a control plane (`actor`). It sees the realms that its control plane may
+ * use, and what is in them; the others are E_NOT_FOUND to it and in no list. It changes what no
+ * other control plane may use, else E_PERMISSION (visibility.h). It makes realms for its own
+ * control plane alone and leaves them so, moves between realms that it may change, and has no
+ * business with other control planes' own consumers and groups, nor with access tokens
+ * (E_PERMISSION). All this is looked at inside the read's or the write's own transaction.
+ *
  * Codes used throughout: E_NOT_FOUND (err->field names which of the path: "realmId", "consumerId",
  * "keyId", "id"), E_CONFLICT (err->field: "name", "username", "custom_id", "secret"), E_NOT_EMPTY,
  * E_MISSING_REFERENCE, E_NO_MEMORY, E_NO_SPACE, E_IO, E_CORRUPT.
@@ -201,6 +208,7 @@ struct repo_commit {
 struct repo_call {
     struct repo *repo;
     struct arena *arena;        /* gets the results */
+    const struct uuid *actor;   /* the control plane that the caller is bound to; NULL: it is not */
     struct repo_commit *commit; /* of a write; may be NULL */
     struct error *err;
 };

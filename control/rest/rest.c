@@ -203,6 +203,11 @@ static void answer_error(struct rest_call *call, int code)
 
 /* ---- waiting until a change is applied ---- */
 
+static bool is_late(const struct feed_wait_result *result)
+{
+    return result->applied < result->total || result->late_others > 0;
+}
+
 /* Adds "late" and makes it a 202; false when out of memory. */
 static bool add_late(struct rest_call *call, const struct feed_wait_result *result)
 {
@@ -211,7 +216,10 @@ static bool add_late(struct rest_call *call, const struct feed_wait_result *resu
     if (call->answer == NULL)
         call->answer = json_object();
     call->status = REST_ACCEPTED;
-    return json_object_set_new(call->answer, "late", json_of_strings(&names)) == 0;
+    rest_set(&call->answer, "late", json_of_strings(&names));
+    if (result->late_others > 0)
+        rest_set(&call->answer, "late_others", json_integer((json_int_t)result->late_others));
+    return call->answer != NULL;
 }
 
 /* feed_wait's callback, and called with zeros when nobody has to be waited for. */
@@ -223,7 +231,7 @@ static void answer_applied(void *context, const struct feed_wait_result *result)
     (void)snprintf(text, sizeof(text), "applied=%zu total=%zu", result->applied, result->total);
     /* Without memory the header is missing, which a client must not take for "applied". */
     if (http_answer_header(call->request, "Realm-Applied", text) != 0 ||
-        (result->applied < result->total && !add_late(call, result)))
+        (is_late(result) && !add_late(call, result)))
         answer_error(call, E_NO_MEMORY);
     else
         answer_success(call);
@@ -232,14 +240,18 @@ static void answer_applied(void *context, const struct feed_wait_result *result)
 static void answer_after_wait(struct rest_call *call)
 {
     static const struct feed_wait_result nobody;
+    const struct feed_wait_request request = {.version = call->commit.version,
+                                              .timeout_ms = call->timeout_ms,
+                                              .viewer = call->repo.actor,
+                                              .done = answer_applied,
+                                              .context = call};
     int rc;
 
     if (call->commit.version == 0) {
         answer_applied(call, &nobody);
         return;
     }
-    rc = feed_wait(call->rest->feed, call->commit.version, call->timeout_ms, answer_applied, call,
-                   &call->error);
+    rc = feed_wait(call->rest->feed, &request, &call->error);
     if (rc == 0)
         return;
     /* The change is made, so this is no error; but nobody may take it for applied. */
@@ -263,6 +275,8 @@ static int check_caller(struct rest_call *call)
     rc = auth_identify(call->rest->auth, call->request, &call->identity, &call->error);
     if (rc != 0)
         return rc;
+    if (call->identity.has_control_plane)
+        call->repo.actor = &call->identity.control_plane_id;
     if (strcmp(call->params[0].name, "cpId") == 0 && call->params[0].text != NULL &&
         uuid_parse(call->params[0].text, &call->params[0].id))
         control_plane = &call->params[0].id;

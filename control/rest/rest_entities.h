@@ -11,9 +11,6 @@ extern const char *const rest_consumer_types[MODEL_CONSUMER_TYPES + 1];
 
 json_t *rest_consumer_json(const struct repo_consumer *consumer);
 
-/* The realm, if the caller may use it; E_NOT_FOUND for a host to which it is not allowed, which is
- * not told that there is such a realm. */
-int rest_usable_realm(struct rest_call *call, const struct uuid *id, struct repo_realm *ret);
 /* The realm's groups and the consumer's own, each once. */
 json_t *rest_group_names(const struct model_strings *realm, const struct model_strings *own);
 

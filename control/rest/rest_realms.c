@@ -22,16 +22,45 @@ static const struct form_field realm_fields[] = {
 static const struct form realm_form = {realm_fields,
                                        sizeof(realm_fields) / sizeof(realm_fields[0])};
 
-static json_t *realm_json(const struct repo_realm *realm)
+/* To a bound caller other control planes are a number. *ret_others says how many the list names. */
+static json_t *allowed_json(const struct rest_call *call, const struct model_strings *allowed,
+                            size_t *ret_others)
 {
-    return json_pack("{s:o, s:s, s:i, s:i, s:o, s:o, s:b, s:o, s:o}", "id",
-                     json_of_uuid(&realm->model.id), "name", realm->model.name, "ttl",
-                     (int)realm->model.ttl_min, "negative_ttl", (int)realm->model.negative_ttl_min,
-                     "consumer_groups", json_of_strings(&realm->model.groups),
-                     "allowed_control_planes", json_of_strings(&realm->allowed_control_planes),
-                     "allow_all_control_planes", (int)realm->allow_all_control_planes, "created_at",
-                     json_of_time(realm->created_ms), "updated_at",
-                     json_of_time(realm->updated_ms));
+    char own[UUID_TEXT_SIZE];
+    json_t *json;
+
+    *ret_others = 0;
+    if (call->repo.actor == NULL)
+        return json_of_strings(allowed);
+    (void)uuid_format(call->repo.actor, own);
+    json = json_array();
+    for (size_t i = 0; i < allowed->count; i++) {
+        const bool known =
+            strcmp(allowed->items[i], own) == 0 || strcmp(allowed->items[i], "*") == 0;
+
+        if (known)
+            rest_append(&json, json_string(allowed->items[i]));
+        else
+            (*ret_others)++;
+    }
+    return json;
+}
+
+static json_t *realm_json(const struct rest_call *call, const struct repo_realm *realm)
+{
+    size_t others;
+    json_t *allowed = allowed_json(call, &realm->allowed_control_planes, &others);
+    json_t *json = json_pack(
+        "{s:o, s:s, s:i, s:i, s:o, s:o, s:b, s:o, s:o}", "id", json_of_uuid(&realm->model.id),
+        "name", realm->model.name, "ttl", (int)realm->model.ttl_min, "negative_ttl",
+        (int)realm->model.negative_ttl_min, "consumer_groups",
+        json_of_strings(&realm->model.groups), "allowed_control_planes", allowed,
+        "allow_all_control_planes", (int)realm->allow_all_control_planes, "created_at",
+        json_of_time(realm->created_ms), "updated_at", json_of_time(realm->updated_ms));
+
+    if (others > 0)
+        rest_set(&json, "other_control_planes", json_integer((json_int_t)others));
+    return json;
 }
 
 int rest_realm_list(struct rest_call *call)
@@ -49,7 +78,7 @@ int rest_realm_list(struct rest_call *call)
         return rc;
     data = json_array();
     for (size_t i = 0; i < realms.count; i++)
-        rest_append(&data, realm_json(&realms.items[i]));
+        rest_append(&data, realm_json(call, &realms.items[i]));
     return rest_page_reply(call, &page, &realms.info, data,
                            realms.count > 0 ? &realms.items[0].model.id : NULL,
                            realms.count > 0 ? &realms.items[realms.count - 1].model.id : NULL);
@@ -66,7 +95,7 @@ int rest_realm_create(struct rest_call *call)
     rc = rest_verdict(call);
     if (rc == 0)
         rc = repo_realm_create(&call->repo, &input, &realm);
-    return rc != 0 ? rc : rest_reply(call, REST_CREATED, realm_json(&realm));
+    return rc != 0 ? rc : rest_reply(call, REST_CREATED, realm_json(call, &realm));
 }
 
 int rest_realm_get(struct rest_call *call)
@@ -74,7 +103,7 @@ int rest_realm_get(struct rest_call *call)
     struct repo_realm realm;
     int rc = repo_realm_get(&call->repo, &call->params[0].id, &realm);
 
-    return rc != 0 ? rc : rest_reply(call, REST_OK, realm_json(&realm));
+    return rc != 0 ? rc : rest_reply(call, REST_OK, realm_json(call, &realm));
 }
 
 int rest_realm_update(struct rest_call *call)
@@ -87,7 +116,7 @@ int rest_realm_update(struct rest_call *call)
     rc = rest_verdict(call);
     if (rc == 0)
         rc = repo_realm_update(&call->repo, &call->params[0].id, &change, &realm);
-    return rc != 0 ? rc : rest_reply(call, REST_OK, realm_json(&realm));
+    return rc != 0 ? rc : rest_reply(call, REST_OK, realm_json(call, &realm));
 }
 
 int rest_realm_delete(struct rest_call *call)
@@ -117,32 +146,6 @@ static const struct form_field auth_fields[] = {
 };
 static const struct form auth_form = {auth_fields, sizeof(auth_fields) / sizeof(auth_fields[0])};
 
-static bool names_control_plane(const struct repo_realm *realm, const struct uuid *control_plane)
-{
-    char text[UUID_TEXT_SIZE];
-
-    if (realm->allow_all_control_planes)
-        return true;
-    (void)uuid_format(control_plane, text);
-    for (size_t i = 0; i < realm->allowed_control_planes.count; i++) {
-        const char *allowed = realm->allowed_control_planes.items[i];
-
-        if (strcmp(allowed, "*") == 0 || strcmp(allowed, text) == 0)
-            return true;
-    }
-    return false;
-}
-
-int rest_usable_realm(struct rest_call *call, const struct uuid *id, struct repo_realm *ret)
-{
-    int rc = repo_realm_get(&call->repo, id, ret);
-
-    if (rc == 0 && call->identity.role == REPO_ROLE_DATA_PLANE &&
-        !names_control_plane(ret, &call->identity.control_plane_id))
-        return error_set(&call->error, E_NOT_FOUND, NULL);
-    return rc;
-}
-
 json_t *rest_group_names(const struct model_strings *realm, const struct model_strings *own)
 {
     json_t *names = json_of_strings(realm);
@@ -169,7 +172,7 @@ int rest_realm_authenticate(struct rest_call *call)
     (void)form_read(call, &auth_form, false, &input);
     rc = rest_verdict(call);
     if (rc == 0)
-        rc = rest_usable_realm(call, &scope.id, &realm);
+        rc = repo_realm_get(&call->repo, &scope.id, &realm);
     if (rc == 0)
         rc = repo_authenticate(
             &call->repo, &scope,

@@ -83,7 +83,7 @@ static int answer_realm(struct rest_call *call, const struct question *question,
 {
     const struct repo_scope scope = {REPO_SCOPE_REALM, question->realm_id};
     struct repo_realm realm;
-    int rc = rest_usable_realm(call, &scope.id, &realm);
+    int rc = repo_realm_get(&call->repo, &scope.id, &realm);
 
     if (rc == E_NOT_FOUND)
         return rest_reply(call, REST_OK, answer_json("not_found", head, &no_realm));

@@ -117,7 +117,7 @@ int lmdb_consumer_list(const struct repo_call *call, const struct repo_scope *sc
 
     if (rc != 0)
         return rc;
-    rc = repo_scope_check(&txn, scope, call->err);
+    rc = repo_scope_check(&txn, scope, REPO_READ, call->err);
     if (rc == 0)
         rc = filtered ? list_filtered(&txn, scope, query, call->arena, &result, call->err)
                       : list_page(&txn, scope, &query->page, call->arena, &result, call->err);
@@ -136,7 +136,7 @@ int lmdb_consumer_get(const struct repo_call *call, const struct repo_path *path
 
     if (rc != 0)
         return rc;
-    rc = repo_scope_check(&txn, &path->scope, call->err);
+    rc = repo_scope_check(&txn, &path->scope, REPO_READ, call->err);
     if (rc == 0)
         rc = repo_consumer_load(&txn, &path->scope, &path->consumer_id, &row, call->err);
     if (rc == 0)
@@ -272,7 +272,7 @@ static int create(struct repo_write *write, void *context, struct error *err)
     struct repo_consumer consumer = *args->input;
     struct repo_consumer_row row;
     struct buffer record;
-    int rc = repo_scope_check(&write->txn, args->scope, err);
+    int rc = repo_scope_check(&write->txn, args->scope, REPO_CHANGE, err);
 
     if (rc == 0)
         rc = repo_new_id(write, &consumer.model.id, err);
@@ -342,7 +342,7 @@ static int update(struct repo_write *write, void *context, struct error *err)
     struct repo_consumer before;
     struct buffer record;
     struct arena scratch;
-    int rc = repo_scope_check(&write->txn, args->scope, err);
+    int rc = repo_scope_check(&write->txn, args->scope, REPO_CHANGE, err);
 
     if (rc == 0)
         rc = repo_consumer_load(&write->txn, args->scope, args->id, &row, err);
@@ -372,13 +372,13 @@ int lmdb_consumer_update(const struct repo_call *call, const struct repo_path *p
 
 /* ---- deleting ---- */
 
-/* Loads a consumer as a copy in `scratch` that outlives writes. */
+/* Loads a consumer that is to go, as a copy in `scratch` that outlives writes. */
 static int load_copy(const struct repo_txn *txn, const struct repo_scope *scope,
                      const struct uuid *id, struct arena *scratch, struct repo_consumer *ret,
                      struct error *err)
 {
     struct repo_consumer_row row;
-    int rc = repo_scope_check(txn, scope, err);
+    int rc = repo_scope_check(txn, scope, REPO_CHANGE, err);
 
     if (rc == 0)
         rc = repo_consumer_load(txn, scope, id, &row, err);
@@ -484,14 +484,16 @@ static int move_loaded(struct repo_write *write, const struct move_args *args,
     return rc == 0 ? touch(write, REPO_TOUCH_CONSUMER_WHOLE, &args->to, args->id, err) : rc;
 }
 
+/* A realm that the actor may not see is none to it. */
 static int check_target(const struct repo_txn *txn, const struct uuid *id, struct error *err)
 {
     struct repo_realm_row row;
     int rc = repo_realm_load(txn, id, "target_realm_id", &row, err);
 
-    return rc == E_NOT_FOUND ? error_set_field(err, E_MISSING_REFERENCE, "target_realm_id",
-                                               "target_realm_id names no realm; create it first")
-                             : rc;
+    if (rc == E_NOT_FOUND)
+        return error_set_field(err, E_MISSING_REFERENCE, "target_realm_id",
+                               "target_realm_id names no realm; create it first");
+    return rc == 0 ? repo_actor_may_change(txn->actor, &row.visibility, err) : rc;
 }
 
 static int move(struct repo_write *write, void *context, struct error *err)

@@ -97,8 +97,10 @@ static int load(const struct repo_txn *txn, const struct uuid *control_plane_id,
 {
     struct repo_bytes key = key_of(control_plane_id, id);
     MDB_val value;
-    int rc = repo_get(txn, TABLE_GROUPS, &key, &value, err);
+    int rc = repo_actor_may_use(txn->actor, control_plane_id, err);
 
+    if (rc == 0)
+        rc = repo_get(txn, TABLE_GROUPS, &key, &value, err);
     if (rc == E_NOT_FOUND)
         return repo_not_found("id", "consumer group", id, err);
     return rc == 0 ? row_export(id, &value, arena, ret, err) : rc;
@@ -128,7 +130,9 @@ int lmdb_group_list(const struct repo_call *call, const struct uuid *control_pla
 
     if (rc != 0)
         return rc;
-    rc = repo_page_read(&txn, &query, page, call->arena, &result, call->err);
+    rc = repo_actor_may_use(txn.actor, control_plane_id, call->err);
+    if (rc == 0)
+        rc = repo_page_read(&txn, &query, page, call->arena, &result, call->err);
     repo_read_end(&txn);
     if (rc == 0)
         *ret = (struct repo_group_rows){result.rows, result.count, result.info};
@@ -186,8 +190,10 @@ static int create(struct repo_write *write, void *context, struct error *err)
     const struct group_args *args = context;
     const struct repo_name name = name_of(args->control_plane_id, args->input->name);
     struct repo_group group = *args->input;
-    int rc = repo_new_id(write, &group.id, err);
+    int rc = repo_actor_may_use(write->txn.actor, args->control_plane_id, err);
 
+    if (rc == 0)
+        rc = repo_new_id(write, &group.id, err);
     if (rc != 0)
         return rc;
     group.created_ms = group.updated_ms = write->now_ms;

@@ -55,11 +55,12 @@ static int load(const struct repo_txn *txn, const struct repo_path *path, struct
     return rc == 0 ? repo_key_row_read(&value, ret, err) : rc;
 }
 
-/* The path above a key exists. */
-static int check_path(const struct repo_txn *txn, const struct repo_path *path, struct error *err)
+/* The path above a key exists, and the actor may read or change what is there. */
+static int check_path(const struct repo_txn *txn, const struct repo_path *path,
+                      enum repo_access access, struct error *err)
 {
     struct repo_consumer_row consumer;
-    int rc = repo_scope_check(txn, &path->scope, err);
+    int rc = repo_scope_check(txn, &path->scope, access, err);
 
     return rc == 0 ? repo_consumer_load(txn, &path->scope, &path->consumer_id, &consumer, err) : rc;
 }
@@ -96,7 +97,7 @@ int lmdb_key_list(const struct repo_call *call, const struct repo_path *path,
 
     if (rc != 0)
         return rc;
-    rc = check_path(&txn, path, call->err);
+    rc = check_path(&txn, path, REPO_READ, call->err);
     if (rc == 0)
         rc = repo_page_read(&txn, &query, page, call->arena, &result, call->err);
     repo_read_end(&txn);
@@ -114,7 +115,7 @@ int lmdb_key_get(const struct repo_call *call, const struct repo_path *path, str
 
     if (rc != 0)
         return rc;
-    rc = check_path(&txn, path, call->err);
+    rc = check_path(&txn, path, REPO_READ, call->err);
     if (rc == 0)
         rc = load(&txn, path, &row, call->err);
     if (rc == 0)
@@ -171,7 +172,7 @@ static int log_in(const struct repo_txn *txn, const struct login *login, struct 
     struct repo_bytes key = repo_secret_key(login->scope, login->digest);
     struct error *err = login->call->err;
     MDB_val record;
-    int rc = repo_scope_check(txn, login->scope, err);
+    int rc = repo_scope_check(txn, login->scope, REPO_READ, err);
 
     if (rc != 0)
         return rc;
@@ -274,7 +275,7 @@ static int create(struct repo_write *write, void *context, struct error *err)
     struct repo_key_row row = {
         .created_ms = write->now_ms, .updated_ms = write->now_ms, .type = args->input->type};
     struct buffer record;
-    int rc = check_path(&write->txn, &args->path, err);
+    int rc = check_path(&write->txn, &args->path, REPO_CHANGE, err);
 
     if (rc == 0)
         rc = repo_new_id(write, &args->path.key_id, err);
@@ -327,7 +328,7 @@ static int delete_key(struct repo_write *write, void *context, struct error *err
     const struct repo_path *path = &((const struct key_args *)context)->path;
     const struct repo_bytes key = key_of(path);
     struct repo_key_row row = {.created_ms = 0};
-    int rc = check_path(&write->txn, path, err);
+    int rc = check_path(&write->txn, path, REPO_CHANGE, err);
 
     if (rc == 0)
         rc = load(&write->txn, path, &row, err);

@@ -5,7 +5,8 @@
  * would be a SHA-256 collision, so the text itself is not compared.
  *
  * Failure modes: a taken name is E_CONFLICT with its field; the message gives the owner's id, never
- * the text (a custom id can be personal data).
+ * the text (a custom id can be personal data). Realms' names are unique in the organisation: to a
+ * bound caller the message does not give the owner, which can be a realm that it may not see.
  */
 #include "control/repo/lmdb/repo_lmdb.h"
 
@@ -74,6 +75,10 @@ int repo_name_take(const struct repo_txn *txn, const struct repo_name *name, con
     rc = repo_put_new(txn, TABLE_NAMES, &key, id->bytes, UUID_BYTES, &existing, err);
     if (rc != E_CONFLICT)
         return rc;
+    if (txn->actor != NULL && name->kind == REPO_NAME_REALM)
+        return error_set_field(err, E_CONFLICT, field_of(name->kind),
+                               "this %s is taken in the organisation; choose another one",
+                               field_of(name->kind));
     rc = read_owner(&existing, &owner, err);
     if (rc != 0)
         return rc;

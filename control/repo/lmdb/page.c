@@ -3,7 +3,8 @@
  * A page is first found (where it starts, how many rows, whether there are others on either side),
  * then its rows are decoded, so that the caller's array has exactly their number. A page that goes
  * backward from an id walks `size` rows back and is then read forward like any other. Bounds are
- * ids, not positions: rows may come and go between two pages.
+ * ids, not positions: rows may come and go between two pages. Rows that the actor may not see are
+ * not there for it: they fill no page, and are not "more" on either side.
  */
 #include "control/repo/lmdb/repo_lmdb.h"
 
@@ -17,20 +18,40 @@ struct span {
 };
 
 struct pager {
+    const struct repo_txn *txn;
+    const struct repo_page_query *query;
     MDB_cursor *cursor;
     const struct repo_bytes *prefix;
     MDB_val key;
     MDB_val value;
 };
 
-/* One step; E_NOT_FOUND also beyond the prefix. */
+static int sees(const struct pager *pager, bool *ret, struct error *err)
+{
+    *ret = true;
+    return pager->query->sees != NULL ? pager->query->sees(pager->txn, &pager->value, ret, err) : 0;
+}
+
+/* One step, in its direction over rows that the actor may not see; E_NOT_FOUND also beyond the
+ * prefix. */
 static int step(struct pager *pager, MDB_cursor_op op, struct error *err)
 {
-    int rc = repo_cursor_get(pager->cursor, &pager->key, &pager->value, op, err);
+    const bool backward = op == MDB_PREV || op == MDB_LAST;
+    bool seen = false;
 
-    if (rc != 0)
-        return rc;
-    return repo_has_prefix(&pager->key, pager->prefix) ? 0 : E_NOT_FOUND;
+    while (!seen) {
+        int rc = repo_cursor_get(pager->cursor, &pager->key, &pager->value, op, err);
+
+        if (rc != 0)
+            return rc;
+        if (!repo_has_prefix(&pager->key, pager->prefix))
+            return E_NOT_FOUND;
+        rc = sees(pager, &seen, err);
+        if (rc != 0)
+            return rc;
+        op = backward ? MDB_PREV : MDB_NEXT;
+    }
+    return 0;
 }
 
 /* To the first row at or after `id`. */
@@ -137,10 +158,10 @@ static int find_forward(struct pager *pager, const struct repo_page *page, struc
     return page->has_after ? exists_up_to(pager, &page->after, &span->more_before, err) : 0;
 }
 
-static int decode_span(const struct repo_txn *txn, const struct repo_page_query *query,
-                       struct pager *pager, const struct span *span, struct arena *arena,
+static int decode_span(struct pager *pager, const struct span *span, struct arena *arena,
                        void *rows, struct error *err)
 {
+    const struct repo_page_query *query = pager->query;
     int rc = span->count > 0 ? seek(pager, &span->first, err) : 0;
 
     for (size_t i = 0; rc == 0 && i < span->count; i++) {
@@ -148,7 +169,7 @@ static int decode_span(const struct repo_txn *txn, const struct repo_page_query 
 
         rc = current_id(pager, &id, err);
         if (rc == 0)
-            rc = query->decode(txn, query->context, &id, &pager->value, arena,
+            rc = query->decode(pager->txn, query->context, &id, &pager->value, arena,
                                (char *)rows + i * query->row_size, err);
         if (rc == 0 && i + 1 < span->count)
             rc = step(pager, MDB_NEXT, err);
@@ -156,8 +177,7 @@ static int decode_span(const struct repo_txn *txn, const struct repo_page_query 
     return rc;
 }
 
-static int read_page(const struct repo_txn *txn, const struct repo_page_query *query,
-                     const struct repo_page *page, struct pager *pager, struct arena *arena,
+static int read_page(struct pager *pager, const struct repo_page *page, struct arena *arena,
                      struct repo_page_result *ret, struct error *err)
 {
     struct span span = {.count = 0};
@@ -167,10 +187,10 @@ static int read_page(const struct repo_txn *txn, const struct repo_page_query *q
 
     if (rc != 0)
         return rc;
-    rows = arena_array(arena, span.count, query->row_size);
+    rows = arena_array(arena, span.count, pager->query->row_size);
     if (rows == NULL)
         return repo_no_memory(err);
-    rc = decode_span(txn, query, pager, &span, arena, rows, err);
+    rc = decode_span(pager, &span, arena, rows, err);
     if (rc != 0)
         return rc;
     *ret = (struct repo_page_result){
@@ -184,12 +204,12 @@ int repo_page_read(const struct repo_txn *txn, const struct repo_page_query *que
                    const struct repo_page *page, struct arena *arena, struct repo_page_result *ret,
                    struct error *err)
 {
-    struct pager pager = {.prefix = &query->prefix};
+    struct pager pager = {.txn = txn, .query = query, .prefix = &query->prefix};
     int rc = repo_cursor_open(txn, query->table, &pager.cursor, err);
 
     if (rc != 0)
         return rc;
-    rc = read_page(txn, query, page, &pager, arena, ret, err);
+    rc = read_page(&pager, page, arena, ret, err);
     mdb_cursor_close(pager.cursor);
     return rc;
 }

@@ -17,18 +17,31 @@ int repo_realm_load(const struct repo_txn *txn, const struct uuid *id, const cha
     MDB_val value;
     int rc = repo_get(txn, TABLE_REALMS, &key, &value, err);
 
-    if (rc == E_NOT_FOUND)
-        return repo_not_found(field, not_found, id, err);
-    return rc == 0 ? repo_realm_row_read(&value, ret, err) : rc;
+    if (rc == 0)
+        rc = repo_realm_row_read(&value, ret, err);
+    if (rc == 0 && !repo_actor_sees(txn->actor, &ret->visibility))
+        rc = E_NOT_FOUND;
+    return rc == E_NOT_FOUND ? repo_not_found(field, not_found, id, err) : rc;
 }
 
-int repo_scope_check(const struct repo_txn *txn, const struct repo_scope *scope, struct error *err)
+/* Of a realm to be changed. */
+static int load_to_change(const struct repo_txn *txn, const struct uuid *id,
+                          struct repo_realm_row *ret, struct error *err)
+{
+    int rc = repo_realm_load(txn, id, "realmId", ret, err);
+
+    return rc == 0 ? repo_actor_may_change(txn->actor, &ret->visibility, err) : rc;
+}
+
+int repo_scope_check(const struct repo_txn *txn, const struct repo_scope *scope,
+                     enum repo_access access, struct error *err)
 {
     struct repo_realm_row row;
 
     if (scope->kind == REPO_SCOPE_CP)
-        return 0;
-    return repo_realm_load(txn, &scope->id, "realmId", &row, err);
+        return repo_actor_may_use(txn->actor, &scope->id, err);
+    return access == REPO_CHANGE ? load_to_change(txn, &scope->id, &row, err)
+                                 : repo_realm_load(txn, &scope->id, "realmId", &row, err);
 }
 
 /* ---- reading ---- */
@@ -45,11 +58,24 @@ static int decode(const struct repo_txn *txn, void *context, const struct uuid *
     return rc == 0 ? repo_realm_export(&row, arena, ret, err) : rc;
 }
 
+static int actor_sees(const struct repo_txn *txn, const MDB_val *value, bool *ret,
+                      struct error *err)
+{
+    struct repo_realm_row row;
+    int rc = repo_realm_row_read(value, &row, err);
+
+    if (rc == 0)
+        *ret = repo_actor_sees(txn->actor, &row.visibility);
+    return rc;
+}
+
 int lmdb_realm_list(const struct repo_call *call, const struct repo_page *page,
                     struct repo_realm_rows *ret)
 {
-    const struct repo_page_query query = {
-        .table = TABLE_REALMS, .row_size = sizeof(struct repo_realm), .decode = decode};
+    const struct repo_page_query query = {.table = TABLE_REALMS,
+                                          .row_size = sizeof(struct repo_realm),
+                                          .sees = actor_sees,
+                                          .decode = decode};
     struct repo_page_result result;
     struct repo_txn txn;
     int rc = repo_read_begin(call, &txn);
@@ -209,6 +235,8 @@ static int create_drafted(struct repo_write *write, const struct create_args *ar
     int rc = draft_encode(draft, realm, err);
 
     if (rc == 0)
+        rc = repo_actor_may_allow(write->txn.actor, &draft->row.visibility, err);
+    if (rc == 0)
         rc = repo_name_take(&write->txn, &name, &realm->model.id, err);
     if (rc == 0)
         rc = change_digest(&write->txn, &realm->model.id, NULL, &draft->row, err);
@@ -291,6 +319,8 @@ static int update_drafted(struct repo_write *write, const struct update_args *ar
     merge(realm, &args->change->to, args->change->set);
     realm->updated_ms = write->now_ms;
     rc = draft_encode(draft, realm, err);
+    if (rc == 0)
+        rc = repo_actor_may_allow(write->txn.actor, &draft->row.visibility, err);
     if (rc == 0 && !same_for_feeds(row, &draft->row))
         rc = touch(write, &realm->model, &row->visibility, err);
     if (rc == 0)
@@ -311,7 +341,7 @@ static int update(struct repo_write *write, void *context, struct error *err)
     struct repo_realm realm;
     struct arena scratch;
     struct draft draft;
-    int rc = repo_realm_load(&write->txn, args->id, "realmId", &row, err);
+    int rc = load_to_change(&write->txn, args->id, &row, err);
 
     if (rc != 0)
         return rc;
@@ -388,7 +418,7 @@ static int delete_realm(struct repo_write *write, void *context, struct error *e
     const struct repo_scope scope = {.kind = REPO_SCOPE_REALM, .id = *args->id};
     struct repo_bytes key = repo_key_uuid(args->id);
     struct repo_realm_row row;
-    int rc = repo_realm_load(&write->txn, args->id, "realmId", &row, err);
+    int rc = load_to_change(&write->txn, args->id, &row, err);
 
     if (rc == 0 && !args->force)
         rc = check_empty(&write->txn, &scope, err);

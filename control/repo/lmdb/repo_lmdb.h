@@ -28,6 +28,7 @@
 #include "base/set_hash.h"
 #include "control/repo/ops.h"
 #include "control/repo/repo.h"
+#include "control/repo/visibility.h"
 #include "store/record.h"
 
 enum repo_table {
@@ -122,6 +123,7 @@ void repo_env_close(struct repo_lmdb *repo);
 struct repo_txn {
     struct repo_lmdb *repo;
     MDB_txn *handle;
+    const struct uuid *actor; /* whom the caller is bound to; NULL: nobody, or it is the feed */
 };
 
 /* The one place where LMDB's codes become ours. `doing` completes "the control store failed ...".
@@ -130,6 +132,7 @@ int repo_lmdb_error(int code, const char *doing, struct error *err);
 
 /* A consistent view; values read from it are borrowed until repo_read_end(). */
 int repo_read_begin(const struct repo_call *call, struct repo_txn *ret);
+/* The same without a caller. */
 int repo_snapshot_begin(struct repo_lmdb *repo, struct repo_txn *ret, struct error *err);
 void repo_read_end(struct repo_txn *txn);
 
@@ -225,20 +228,8 @@ int repo_append_u64(struct buffer *out, uint64_t value);
 int repo_append_uuid(struct buffer *out, const struct uuid *id);
 int repo_append_scope(struct buffer *out, const struct repo_scope *scope);
 
-/* Who may see a realm: part of its row and, as it was before, of the log. */
-struct repo_visibility {
-    bool exists; /* false: there was no such realm */
-    bool allow_all;
-    const char *allowed; /* borrowed: NUL-terminated strings in a row */
-    size_t allowed_size;
-    uint32_t allowed_count;
-};
 int repo_append_visibility(struct buffer *out, const struct repo_visibility *visibility);
 struct repo_visibility repo_read_visibility(struct repo_reader *reader);
-/* `text`: the control plane's UUID in lower case. */
-bool repo_visible_to(const struct repo_visibility *visibility, const char *text);
-
-bool repo_same_visibility(const struct repo_visibility *a, const struct repo_visibility *b);
 bool repo_same_bytes(const MDB_val *a, const MDB_val *b);
 
 /* Rows, borrowed from the transaction: the next write in it ends the loan. */
@@ -370,6 +361,8 @@ struct repo_page_query {
     enum repo_table table;
     struct repo_bytes prefix; /* followed by the row's id */
     size_t row_size;
+    /* Whether the actor may know of the row; NULL: every one. */
+    int (*sees)(const struct repo_txn *txn, const MDB_val *value, bool *ret, struct error *err);
     repo_decode_fn decode;
     void *context;
 };
@@ -384,11 +377,14 @@ int repo_page_read(const struct repo_txn *txn, const struct repo_page_query *que
 
 /* ---- entities ---- */
 
-/* E_NOT_FOUND with `field`. */
+/* E_NOT_FOUND with `field`; also when it is not for the transaction's actor to see. */
 int repo_realm_load(const struct repo_txn *txn, const struct uuid *id, const char *field,
                     struct repo_realm_row *ret, struct error *err);
-/* 0 when consumers can live there: the realm exists, or it is a control plane. */
-int repo_scope_check(const struct repo_txn *txn, const struct repo_scope *scope, struct error *err);
+enum repo_access { REPO_READ, REPO_CHANGE };
+/* Whether consumers can live there (the realm exists, or it is a control plane), and the actor may
+ * read or change them. E_NOT_FOUND, E_PERMISSION. */
+int repo_scope_check(const struct repo_txn *txn, const struct repo_scope *scope,
+                     enum repo_access access, struct error *err);
 struct repo_bytes repo_consumer_key(const struct repo_scope *scope, const struct uuid *id);
 int repo_consumer_load(const struct repo_txn *txn, const struct repo_scope *scope,
                        const struct uuid *id, struct repo_consumer_row *ret, struct error *err);

@@ -223,27 +223,6 @@ struct repo_visibility repo_read_visibility(struct repo_reader *reader)
     return visibility;
 }
 
-bool repo_visible_to(const struct repo_visibility *visibility, const char *text)
-{
-    const char *item = visibility->allowed;
-    const char *end;
-
-    if (!visibility->exists || visibility->allow_all)
-        return visibility->exists;
-    for (end = item + visibility->allowed_size; item < end; item += strlen(item) + 1) {
-        if (strcmp(item, "*") == 0 || strcmp(item, text) == 0)
-            return true;
-    }
-    return false;
-}
-
-bool repo_same_visibility(const struct repo_visibility *a, const struct repo_visibility *b)
-{
-    return a->exists == b->exists && a->allow_all == b->allow_all &&
-           a->allowed_size == b->allowed_size &&
-           (a->allowed_size == 0 || memcmp(a->allowed, b->allowed, a->allowed_size) == 0);
-}
-
 /* ---- rows ---- */
 
 bool repo_same_bytes(const MDB_val *a, const MDB_val *b)

@@ -92,7 +92,11 @@ int repo_snapshot_begin(struct repo_lmdb *repo, struct repo_txn *ret, struct err
 
 int repo_read_begin(const struct repo_call *call, struct repo_txn *ret)
 {
-    return repo_snapshot_begin(repo_lmdb(call->repo), ret, call->err);
+    int rc = repo_snapshot_begin(repo_lmdb(call->repo), ret, call->err);
+
+    if (rc == 0)
+        ret->actor = call->actor;
+    return rc;
 }
 
 void repo_read_end(struct repo_txn *txn)

@@ -26,6 +26,7 @@ struct repo_job {
     repo_write_fn run;
     void *args;
     enum repo_write_mode mode;
+    const struct uuid *actor; /* borrowed */
     struct error *err;
     int rc;
     uint64_t version; /* 0: spent none */
@@ -50,7 +51,8 @@ int repo_write(const struct repo_call *call, repo_write_fn run, void *args,
                enum repo_write_mode mode)
 {
     struct repo_writer *writer = &repo_lmdb(call->repo)->writer;
-    struct repo_job job = {.run = run, .args = args, .mode = mode, .err = call->err};
+    struct repo_job job = {
+        .run = run, .args = args, .mode = mode, .actor = call->actor, .err = call->err};
 
     pthread_cond_init(&job.finished, NULL); /* cannot fail on Linux */
     pthread_mutex_lock(&writer->lock);
@@ -99,7 +101,8 @@ static struct repo_job *take_batch(struct repo_writer *writer)
 static int run_job(struct repo_lmdb *repo, struct repo_job *job, MDB_txn *handle,
                    struct repo_state *state)
 {
-    struct repo_write write = {.txn = {.repo = repo, .handle = handle}, .state = *state};
+    struct repo_write write = {.txn = {.repo = repo, .handle = handle, .actor = job->actor},
+                               .state = *state};
 
     write.now_ms = repo->clock.wall_ms(repo->clock.context);
     buffer_init(&write.touched, TOUCHED_MAX);

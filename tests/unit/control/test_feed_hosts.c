@@ -90,6 +90,7 @@ struct wait {
     int calls;
     size_t total;
     size_t applied;
+    size_t late_others;
     char late[256]; /* names, each with a space behind it */
 };
 
@@ -108,6 +109,7 @@ static void note_end(void *context, const struct feed_wait_result *result)
     wait->calls++;
     wait->total = result->total;
     wait->applied = result->applied;
+    wait->late_others = result->late_others;
     for (size_t i = 0; i < result->total - result->applied; i++) {
         size_t used = strlen(wait->late);
 
@@ -117,10 +119,22 @@ static void note_end(void *context, const struct feed_wait_result *result)
     pthread_mutex_unlock(&wait->lock);
 }
 
+static int wait_as(const struct uuid *viewer, struct wait *wait, uint64_t version,
+                   int64_t timeout_ms)
+{
+    const struct feed_wait_request request = {.version = version,
+                                              .timeout_ms = timeout_ms,
+                                              .viewer = viewer,
+                                              .done = note_end,
+                                              .context = wait};
+
+    wait_init(wait);
+    return feed_wait(feed, &request, &err);
+}
+
 static void start_wait(struct wait *wait, uint64_t version, int64_t timeout_ms)
 {
-    wait_init(wait);
-    assert_int_equal(feed_wait(feed, version, timeout_ms, note_end, wait, &err), 0);
+    assert_int_equal(wait_as(NULL, wait, version, timeout_ms), 0);
 }
 
 static int calls(struct wait *wait)
@@ -256,6 +270,7 @@ static void change_that_was_undone_at_once_counts_as_applied(void **state)
 
 static void stop_ends_every_wait_and_refuses_new_ones(void **state)
 {
+    struct wait refused;
     struct wait wait;
 
     (void)state;
@@ -263,9 +278,43 @@ static void stop_ends_every_wait_and_refuses_new_ones(void **state)
     start_wait(&wait, repo_fixture_version(f), LONG_MS);
     feed_stop(feed);
     assert_ends(&wait, 2, 0, "edge-1 edge-2 ");
-    assert_int_equal(feed_wait(feed, repo_fixture_version(f), LONG_MS, note_end, &wait, &err),
-                     E_CANCELED);
+    assert_int_equal(wait_as(NULL, &refused, repo_fixture_version(f), LONG_MS), E_CANCELED);
     assert_int_equal(wait.calls, 1); /* no thread is left that could call */
+    assert_int_equal(refused.calls, 0);
+}
+
+/* The realm is for both: one control plane's caller hears of its own hosts, and of one late one. */
+static void hosts_of_other_control_planes_are_a_number(void **state)
+{
+    const unsigned both[] = {1, 2, 0};
+    struct wait wait;
+
+    (void)state;
+    (void)repo_fixture_realm(f, "shared", both);
+    apply(&one, &cp, "edge-1");
+    assert_int_equal(wait_as(&cp, &wait, repo_fixture_version(f), SHORT_MS), 0);
+    assert_ends(&wait, 2, 1, "edge-2 ");
+    assert_int_equal(wait.late_others, 1);
+    assert_int_equal(wait_as(&other_cp, &wait, repo_fixture_version(f), SHORT_MS), 0);
+    assert_ends(&wait, 1, 0, "edge-1 ");
+    assert_int_equal(wait.late_others, 1);
+}
+
+/* Else "applied" would be said of a change that other hosts do not have. */
+static void wait_is_for_hosts_that_the_caller_may_not_know_too(void **state)
+{
+    const unsigned both[] = {1, 2, 0};
+    struct wait wait;
+
+    (void)state;
+    (void)repo_fixture_realm(f, "shared", both);
+    apply(&one, &cp, "edge-1");
+    apply(&two, &cp, "edge-2");
+    assert_int_equal(wait_as(&cp, &wait, repo_fixture_version(f), LONG_MS), 0);
+    assert_int_equal(calls(&wait), 0);
+    apply(&three, &other_cp, "edge-1");
+    assert_ends(&wait, 2, 2, "");
+    assert_int_equal(wait.late_others, 0);
 }
 
 static void visibility_change_concerns_both_sides(void **state)
@@ -449,6 +498,8 @@ int main(void)
         TEST(host_that_comes_back_with_the_version_has_applied_it),
         TEST(change_that_was_undone_at_once_counts_as_applied),
         TEST(stop_ends_every_wait_and_refuses_new_ones),
+        TEST(hosts_of_other_control_planes_are_a_number),
+        TEST(wait_is_for_hosts_that_the_caller_may_not_know_too),
         TEST(visibility_change_concerns_both_sides),
         TEST(many_waits_end_with_their_own_versions),
         TEST(hosts_that_somebody_waits_for_are_asked_to_acknowledge),
