@@ -69,6 +69,20 @@ bool uuid_is_nil(const struct uuid *uuid)
     return uuid_equal(uuid, &nil);
 }
 
+static void mark(struct uuid *uuid, uint8_t version)
+{
+    uuid->bytes[6] = (uint8_t)((uuid->bytes[6] & 0x0f) | version << 4);
+    uuid->bytes[8] = (uint8_t)((uuid->bytes[8] & 0x3f) | 0x80);
+}
+
+int uuid_random(struct uuid *ret)
+{
+    if (getrandom(ret->bytes, UUID_BYTES, 0) != UUID_BYTES)
+        return E_IO;
+    mark(ret, 4);
+    return 0;
+}
+
 int uuid_generate(struct uuid *ret)
 {
     int64_t now_ms = clock_wall_ms();
@@ -77,7 +91,6 @@ int uuid_generate(struct uuid *ret)
         return E_IO;
     for (int i = 0; i < 6; i++)
         ret->bytes[i] = (uint8_t)((uint64_t)now_ms >> (40 - 8 * i));
-    ret->bytes[6] = (uint8_t)((ret->bytes[6] & 0x0f) | 0x70);
-    ret->bytes[8] = (uint8_t)((ret->bytes[8] & 0x3f) | 0x80);
+    mark(ret, 7);
     return 0;
 }

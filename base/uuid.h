@@ -1,7 +1,8 @@
-/* uuid.h - 16-byte UUIDs (RFC 9562): text form, comparison, time-ordered generation (version 7).
+/* uuid.h - 16-byte UUIDs (RFC 9562): text form, comparison, generation.
  *
  * Version 7 identifiers sort by creation time, so that a page cursor stays right while rows come
- * and go, and inserts touch neighbouring pages of a B+tree.
+ * and go, and inserts touch neighbouring pages of a B+tree. Version 4 identifiers tell nothing and
+ * cannot be guessed.
  */
 #ifndef RS_BASE_UUID_H
 #define RS_BASE_UUID_H
@@ -27,5 +28,7 @@ bool uuid_equal(const struct uuid *a, const struct uuid *b);
 bool uuid_is_nil(const struct uuid *uuid);
 /* Version 7 from wall time and 74 random bits. 0, or E_IO when the system has no randomness. */
 int uuid_generate(struct uuid *ret);
+/* Version 4: 122 random bits. 0 or E_IO. */
+int uuid_random(struct uuid *ret);
 
 #endif

@@ -108,6 +108,8 @@ struct feed_line {
             const char *region;
             uint8_t digest_key[DIGEST_KEY_BYTES];
             bool accepted; /* an operator has said that this epoch is meant: no guard is needed */
+            struct uuid feed; /* which one this is, for acknowledgements; nil: not told */
+            bool name_shared; /* another host has this host's name */
         } hello;
         struct {
             uint64_t prev;    /* the version that the feed carried before this transaction */
@@ -125,6 +127,7 @@ struct feed_line {
             uint64_t version; /* all up to here that this feed may see has been sent */
             int64_t time_ms;
             bool acknowledge; /* somebody waits: say as soon as all of it is visible */
+            bool name_shared; /* another host has this host's name */
         } heartbeat;
         struct {
             enum feed_resync_reason reason;

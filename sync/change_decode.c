@@ -135,6 +135,14 @@ static struct uuid take_uuid(struct reader *reader, const char *member)
     return uuid;
 }
 
+/* Nil when it is not there, as from a control plane of before. */
+static struct uuid take_uuid_if_any(struct reader *reader, const char *member)
+{
+    static const struct uuid nil;
+
+    return json_object_get(reader->object, member) != NULL ? take_uuid(reader, member) : nil;
+}
+
 static void take_digest(struct reader *reader, const char *member, uint8_t ret[DIGEST_BYTES])
 {
     json_t *value = find(reader, member);
@@ -318,6 +326,8 @@ static void read_hello(struct reader *reader, struct feed_line *line)
     line->hello.heartbeat_ms = take_u32(reader, "heartbeat_ms", 1);
     take_digest(reader, "digest_key", line->hello.digest_key);
     line->hello.accepted = take_flag(reader, "accepted");
+    line->hello.feed = take_uuid_if_any(reader, "feed");
+    line->hello.name_shared = take_flag(reader, "name_shared");
 }
 
 static void read_begin(struct reader *reader, struct feed_line *line)
@@ -354,6 +364,7 @@ static void read_commit(struct reader *reader, struct feed_line *line)
 static void read_heartbeat(struct reader *reader, struct feed_line *line)
 {
     line->heartbeat.acknowledge = take_flag(reader, "acknowledge");
+    line->heartbeat.name_shared = take_flag(reader, "name_shared");
     line->heartbeat.version = take_version(reader, "version");
     line->heartbeat.time_ms = take_integer(reader, "time_ms", 0, INT64_MAX);
 }

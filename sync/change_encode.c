@@ -196,6 +196,12 @@ static void put_scope_digest(struct writer *writer, const struct feed_digest *di
     put(writer, "\"}\n");
 }
 
+static void put_name_shared(struct writer *writer, bool shared)
+{
+    if (shared)
+        put(writer, ",\"name_shared\":true");
+}
+
 static void put_hello(struct writer *writer, const struct feed_line *line)
 {
     put_number(writer, "{\"type\":\"hello\",\"protocol\":", line->hello.protocol);
@@ -207,6 +213,9 @@ static void put_hello(struct writer *writer, const struct feed_line *line)
     put_digest(writer, ",\"digest_key\":", line->hello.digest_key);
     if (line->hello.accepted)
         put(writer, ",\"accepted\":true");
+    if (!uuid_is_nil(&line->hello.feed))
+        put_uuid(writer, ",\"feed\":", &line->hello.feed);
+    put_name_shared(writer, line->hello.name_shared);
     put(writer, "}\n");
 }
 
@@ -255,6 +264,7 @@ static void put_line(struct writer *writer, const struct feed_line *line)
         put_signed(writer, ",\"time_ms\":", line->heartbeat.time_ms);
         if (line->heartbeat.acknowledge)
             put(writer, ",\"acknowledge\":true");
+        put_name_shared(writer, line->heartbeat.name_shared);
         put(writer, "}\n");
         break;
     case FEED_LINE_PREPARING:

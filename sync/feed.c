@@ -238,8 +238,7 @@ static int take_heartbeat(struct feed_reader *reader, const struct feed_line *li
         return error_set(err, E_PROTOCOL,
                          "a heartbeat says version %" PRIu64 ", this host has %" PRIu64,
                          line->heartbeat.version, reader->cursor.version);
-    reader->events.heartbeat(reader->events.context, line->heartbeat.version,
-                             line->heartbeat.acknowledge);
+    reader->events.heartbeat(reader->events.context, line);
     return 0;
 }
 

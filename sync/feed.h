@@ -59,9 +59,8 @@ struct feed_events {
     bool (*hello)(void *context, const struct feed_line *line);
     /* Ownership of the transaction is transferred. A code other than 0 stops the reader. */
     int (*transaction)(void *context, struct feed_transaction *transaction, struct error *err);
-    /* All up to `version` that this feed may see has been sent. `acknowledge`: somebody waits until
-     * all of it is visible. */
-    void (*heartbeat)(void *context, uint64_t version, bool acknowledge);
+    /* All up to heartbeat.version that this feed may see has been sent. `line` is borrowed. */
+    void (*heartbeat)(void *context, const struct feed_line *line);
     /* The last event: a snapshot is needed. */
     void (*resync)(void *context, enum feed_resync_reason reason,
                    const struct snapshot_name *snapshot);

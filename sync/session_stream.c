@@ -53,14 +53,14 @@ static int on_transaction(void *context, struct feed_transaction *transaction, s
     return session->sink.transaction(session->sink.context, transaction, err);
 }
 
-static void on_heartbeat(void *context, uint64_t version, bool acknowledge)
+static void on_heartbeat(void *context, const struct feed_line *line)
 {
     struct session *session = context;
 
     session->snapshot_taken = false;
-    if (acknowledge) /* versions that this feed cannot see are never visible here */
+    if (line->heartbeat.acknowledge) /* versions that this feed cannot see are never visible here */
         session->ack_awaited = feed_reader_cursor(session->feed).version;
-    session->sink.heartbeat(session->sink.context, version);
+    session->sink.heartbeat(session->sink.context, line->heartbeat.version);
 }
 
 static void on_resync(void *context, enum feed_resync_reason reason,

@@ -33,10 +33,9 @@ static int on_transaction(void *context, struct feed_transaction *transaction, s
     return 0;
 }
 
-static void on_heartbeat(void *context, uint64_t version, bool acknowledge)
+static void on_heartbeat(void *context, const struct feed_line *line)
 {
-    (void)version;
-    (void)acknowledge;
+    (void)line;
     FUZZ_REQUIRE(((struct world *)context)->greeted);
 }
 

@@ -12,6 +12,7 @@
 #include "sync/change.h"
 
 #define UUID_A "497f6eca-6276-4993-bfeb-53cbbbba6f08"
+#define UUID_C "5f0c1d3e-7a3b-4c55-9d21-00000000000c"
 #define UUID_B "01932f00-0000-7000-8000-0123456789ab"
 #define HEX64  "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 
@@ -268,8 +269,11 @@ static void hello_comes_back_equal(void **state)
     memset(line.hello.digest_key, 0xa5, DIGEST_KEY_BYTES);
     back = line_round_trip(&line, &arena);
     assert_false(back.hello.accepted);
+    assert_true(uuid_is_nil(&back.hello.feed)); /* as from a control plane of before */
+    assert_false(back.hello.name_shared);
     arena_finish(&arena);
-    line.hello.accepted = true;
+    line.hello.accepted = line.hello.name_shared = true;
+    line.hello.feed = uuid_of(UUID_C);
     back = line_round_trip(&line, &arena);
     assert_int_equal(back.hello.protocol, 1);
     assert_uuids_equal(&back.hello.control_plane_id, &line.hello.control_plane_id);
@@ -278,6 +282,8 @@ static void hello_comes_back_equal(void **state)
     assert_int_equal(back.hello.heartbeat_ms, 2000);
     assert_string_equal(back.hello.region, "eu-west-1");
     assert_true(back.hello.accepted);
+    assert_uuids_equal(&back.hello.feed, &line.hello.feed);
+    assert_true(back.hello.name_shared);
     assert_memory_equal(back.hello.digest_key, line.hello.digest_key, DIGEST_KEY_BYTES);
     arena_finish(&arena);
 }
@@ -286,7 +292,7 @@ static void framing_lines_come_back_equal(void **state)
 {
     struct feed_line begin = {.kind = FEED_LINE_BEGIN, .begin = {0, 812, 1795507377123}};
     struct feed_line commit = {.kind = FEED_LINE_COMMIT, .commit = {812, 6}};
-    struct feed_line heartbeat = {.kind = FEED_LINE_HEARTBEAT, .heartbeat = {815, 0, true}};
+    struct feed_line heartbeat = {.kind = FEED_LINE_HEARTBEAT, .heartbeat = {815, 0, true, true}};
     struct feed_line preparing = {.kind = FEED_LINE_PREPARING};
     struct feed_line resync = {.kind = FEED_LINE_RESYNC,
                                .resync.snapshot = {{0xab, 0xcd}, 1234567, {{{1, 2}}, 812}}};

@@ -165,11 +165,10 @@ static int on_transaction(void *context, struct feed_transaction *transaction, s
     return 0;
 }
 
-static void on_heartbeat(void *context, uint64_t version, bool acknowledge)
+static void on_heartbeat(void *context, const struct feed_line *line)
 {
     (void)context;
-    (void)version;
-    (void)acknowledge;
+    (void)line;
 }
 
 static void on_resync(void *context, enum feed_resync_reason reason,
