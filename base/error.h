@@ -49,7 +49,8 @@
     X(E_MISSING_REFERENCE, -113, "refers to something that does not exist")                        \
     X(E_TOO_OLD, -114, "older than the retained history")                                          \
     X(E_RESYNC, -115, "a new snapshot is needed")                                                  \
-    X(E_REFUSED, -116, "refused: it would take too much away")
+    X(E_REFUSED, -116, "refused: it would take too much away")                                     \
+    X(E_TOO_MANY, -117, "too many at once")
 
 enum error_code {
 #define X(name, number, text) name = (number),

@@ -16,6 +16,7 @@ enum {
     HEARTBEAT_DEFAULT_MS = 5000,
     KEEP_VERSIONS_DEFAULT = 1000000,
     CONNECTIONS_DEFAULT = 20000,
+    FEEDS_DEFAULT = 20000, /* and hosts */
     CONNECTIONS_MAX = 1000000
 };
 
@@ -171,37 +172,59 @@ static int apply_options(int argc, char **argv, const struct option *options,
 
 /* ---- values ---- */
 
-static int read_number(const char *option, const char *text, uint64_t min, uint64_t max,
-                       uint64_t *number, struct error *err)
+struct number {
+    const char *option;
+    const char *text; /* NULL: not given */
+    uint64_t min;
+    uint64_t max;
+    uint64_t fallback;
+    uint64_t *ret;
+};
+
+static int read_number(const struct number *number, struct error *err)
 {
+    const char *text = number->text;
     unsigned long long value;
     char *end;
 
+    *number->ret = number->fallback;
     if (text == NULL)
-        return 0; /* the default stays */
+        return 0;
     errno = 0;
     value = strtoull(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end != 0 || errno != 0 || value < min || value > max)
-        return error_set(err, E_CONFIG, "--%s '%s' is not a number from %llu to %llu", option, text,
-                         (unsigned long long)min, (unsigned long long)max);
-    *number = value;
+    if (text[0] < '0' || text[0] > '9' || *end != 0 || errno != 0 || value < number->min ||
+        value > number->max)
+        return error_set(err, E_CONFIG, "--%s '%s' is not a number from %llu to %llu",
+                         number->option, text, (unsigned long long)number->min,
+                         (unsigned long long)number->max);
+    *number->ret = value;
     return 0;
 }
 
 static int read_numbers(const struct control_config_text *text, struct control_config *config,
                         struct error *err)
 {
-    uint64_t heartbeat_ms = HEARTBEAT_DEFAULT_MS;
-    uint64_t connections = CONNECTIONS_DEFAULT;
-    int rc = read_number("heartbeat-ms", text->heartbeat_ms, 10, 3600000, &heartbeat_ms, err);
+    uint64_t heartbeat_ms = 0;
+    uint64_t connections = 0;
+    const struct number numbers[] = {
+        {"heartbeat-ms", text->heartbeat_ms, 10, 3600000, HEARTBEAT_DEFAULT_MS, &heartbeat_ms},
+        {"keep-versions", text->keep_versions, 1, INT64_MAX, KEEP_VERSIONS_DEFAULT,
+         &config->keep_versions},
+        {"max-connections", text->max_connections, 1, CONNECTIONS_MAX, CONNECTIONS_DEFAULT,
+         &connections},
+        {"max-feeds-per-token", text->max_feeds_per_token, 1, CONNECTIONS_MAX, FEEDS_DEFAULT,
+         &config->max_feeds_per_token},
+        {"max-feeds-per-control-plane", text->max_feeds_per_control_plane, 1, CONNECTIONS_MAX,
+         FEEDS_DEFAULT, &config->max_feeds_per_control_plane},
+        {"max-hosts-per-token", text->max_hosts_per_token, 1, CONNECTIONS_MAX, FEEDS_DEFAULT,
+         &config->max_hosts_per_token},
+        {"max-hosts-per-control-plane", text->max_hosts_per_control_plane, 1, CONNECTIONS_MAX,
+         FEEDS_DEFAULT, &config->max_hosts_per_control_plane},
+    };
+    int rc = 0;
 
-    config->keep_versions = KEEP_VERSIONS_DEFAULT;
-    if (rc == 0)
-        rc = read_number("keep-versions", text->keep_versions, 1, INT64_MAX, &config->keep_versions,
-                         err);
-    if (rc == 0)
-        rc = read_number("max-connections", text->max_connections, 1, CONNECTIONS_MAX, &connections,
-                         err);
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]) && rc == 0; i++)
+        rc = read_number(&numbers[i], err);
     config->heartbeat_ms = (uint32_t)heartbeat_ms;
     config->max_connections = (unsigned)connections;
     return rc;

@@ -28,6 +28,10 @@ struct control_config {
     uint32_t heartbeat_ms;
     uint64_t keep_versions;
     unsigned max_connections;
+    uint64_t max_feeds_per_token;
+    uint64_t max_feeds_per_control_plane;
+    uint64_t max_hosts_per_token;
+    uint64_t max_hosts_per_control_plane;
     enum log_level log_level;
     enum log_format log_format;
 };

@@ -18,6 +18,14 @@
     X(heartbeat_ms, "heartbeat-ms", "N", "between heartbeats of a quiet feed (5000)")              \
     X(keep_versions, "keep-versions", "N", "changes kept for hosts that were away (1000000)")      \
     X(max_connections, "max-connections", "N", "per address listened on (20000)")                  \
+    X(max_feeds_per_token, "max-feeds-per-token", "N",                                             \
+      "hosts connected with one token or certificate (20000)")                                     \
+    X(max_feeds_per_control_plane, "max-feeds-per-control-plane", "N",                             \
+      "hosts connected of one control plane (20000)")                                              \
+    X(max_hosts_per_token, "max-hosts-per-token", "N",                                             \
+      "the same with those remembered for a day (20000)")                                          \
+    X(max_hosts_per_control_plane, "max-hosts-per-control-plane", "N",                             \
+      "the same with those remembered for a day (20000)")                                          \
     X(log_level, "log-level", "LEVEL", "error, warning, info or debug (info)")                     \
     X(log_format, "log-format", "FORMAT", "text or json (text)")
 

@@ -104,11 +104,15 @@ static int start_repo(struct control *control, struct error *err)
 
 static int start_feed(struct control *control, struct error *err)
 {
+    const struct control_config *config = &control->config;
     char directory[4096];
-    const struct feed_options options = {.heartbeat_ms = control->config.heartbeat_ms,
-                                         .snapshot_dir = directory,
-                                         .region = control->config.region,
-                                         .log = &control->log};
+    const struct feed_options options = {
+        .heartbeat_ms = control->config.heartbeat_ms,
+        .snapshot_dir = directory,
+        .region = control->config.region,
+        .log = &control->log,
+        .max_feeds = {config->max_feeds_per_token, config->max_feeds_per_control_plane},
+        .max_hosts = {config->max_hosts_per_token, config->max_hosts_per_control_plane}};
 
     if ((size_t)snprintf(directory, sizeof(directory), "%s/snapshots", control->config.data_dir) >=
         sizeof(directory))

@@ -11,6 +11,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 #include <openssl/crypto.h>
 
@@ -18,6 +19,7 @@ static const uint32_t heartbeat_default_ms = 5000;
 static const size_t transaction_default_bytes = (size_t)16 * 1024 * 1024;
 static const uint64_t snapshots_default_bytes = (uint64_t)16 * 1024 * 1024 * 1024;
 static const int64_t snapshot_verify_default_ms = (int64_t)60 * 1000;
+static const int64_t twins_default_ms = (int64_t)60 * 1000; /* twice what a dead connection takes */
 
 /* ---- the thread ---- */
 
@@ -136,6 +138,8 @@ static void init_lists(struct feed *feed)
     for (size_t i = 0; i < FEED_BUCKETS; i++) {
         LIST_INIT(&feed->channel_buckets[i]);
         LIST_INIT(&feed->host_buckets[i]);
+        LIST_INIT(&feed->name_buckets[i]);
+        LIST_INIT(&feed->room_buckets[i]);
     }
     TAILQ_INIT(&feed->channels);
     TAILQ_INIT(&feed->hosts);
@@ -179,6 +183,17 @@ static void feed_free(struct feed *feed)
     free(feed);
 }
 
+static void set_caps(struct feed *feed, const struct feed_options *options)
+{
+    for (int cap = 0; cap < FEED_CAPS; cap++) {
+        feed->max_feeds[cap] =
+            options->max_feeds[cap] != 0 ? options->max_feeds[cap] : FEED_CAP_DEFAULT;
+        feed->max_hosts[cap] =
+            options->max_hosts[cap] != 0 ? options->max_hosts[cap] : FEED_CAP_DEFAULT;
+    }
+    feed->twins_ms = options->twins_ms != 0 ? options->twins_ms : twins_default_ms;
+}
+
 static struct feed *feed_new(struct repo *repo, const struct feed_options *options)
 {
     struct feed *feed = calloc(1, sizeof(*feed));
@@ -192,10 +207,12 @@ static struct feed *feed_new(struct repo *repo, const struct feed_options *optio
                                       : transaction_default_bytes;
     feed->log = options->log;
     feed->prune_ms = clock_boot_ms() + FEED_PRUNE_MS;
+    set_caps(feed, options);
     init_lists(feed);
     init_locks(feed);
     feed->region = strdup(options->region);
-    if (feed->region == NULL) {
+    if (feed->region == NULL ||
+        getrandom(&feed->hash_seed, sizeof(feed->hash_seed), 0) != sizeof(feed->hash_seed)) {
         feed_free(feed);
         return NULL;
     }
@@ -297,6 +314,7 @@ void feed_stats(struct feed *feed, struct feed_stats *ret)
 {
     pthread_mutex_lock(&feed->lock);
     *ret = feed->stats;
+    feed_hosts_count(feed, ret);
     pthread_mutex_unlock(&feed->lock);
     pthread_mutex_lock(&feed->shelf.lock);
     ret->snapshots_built = feed->shelf.built;

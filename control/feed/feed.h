@@ -36,6 +36,10 @@
 struct feed;
 struct follower;
 
+/* Whose hosts and feeds a limit counts. */
+enum feed_cap { FEED_CAP_CREDENTIAL, FEED_CAP_CONTROL_PLANE, FEED_CAPS };
+enum { FEED_CAP_DEFAULT = 20000 };
+
 struct feed_options {
     uint32_t heartbeat_ms;        /* 0: 5000 */
     size_t transaction_max_bytes; /* larger ones become a resync; 0: 16 MiB */
@@ -46,6 +50,11 @@ struct feed_options {
                                      was done so lately; 0: a minute, -1: each time */
     const char *region;           /* copied */
     const struct log *log;        /* borrowed */
+    /* Feeds that are open, and hosts that are known (connected, or remembered): of one credential,
+     * of one control plane. 0: FEED_CAP_DEFAULT. */
+    size_t max_feeds[FEED_CAPS];
+    size_t max_hosts[FEED_CAPS];
+    int64_t twins_ms; /* one instance with two feeds is no reconnection after this; 0: a minute */
 };
 
 /* `repo` is borrowed and outlives the feed, which is its one listener. */
@@ -62,16 +71,19 @@ void feed_destroy(struct feed *feed); /* NULL allowed */
 struct follower_options {
     struct uuid control_plane_id;
     const char *host;           /* copied */
+    struct uuid instance;       /* which of the hosts of this name; nil: an agent of before */
+    struct uuid former;         /* the feed that the same agent had before; nil: none */
     const char *agent;          /* the agent's version, or NULL; copied */
     struct model_cursor cursor; /* nil epoch: none */
-    struct uuid credential;     /* nil: none that can be revoked; see feed_revoke() */
+    struct uuid credential;     /* who opened it; see feed_revoke() */
     bool refusing;              /* the host has refused a snapshot for what it would drop */
     struct feed_wish wish;      /* for its first transaction, which comes in any case then */
     void (*wake)(void *context);
     void *context;
 };
 
-/* A host that connects again replaces its former follower, whose stream ends. */
+/* Which host it is: feed_hosts.c. It takes the place of another follower, whose stream ends, only
+ * when it names that one's feed. E_TOO_MANY with the cap in the message. */
 int feed_follower_create(struct feed *feed, const struct follower_options *options,
                          struct follower **ret, struct error *err);
 /* Up to `max` bytes: their number, 0 when there is nothing now (wake() will come), -1 at the end.
@@ -102,14 +114,24 @@ void feed_snapshot_sent(struct feed *feed, uint64_t bytes);
 
 /* ---- acknowledgement ---- */
 
-/* `verified`: up to which version the host's copy was compared with ours and equal, 0 where it does
- * not say. E_NOT_FOUND when no such host is connected. An epoch that is not ours is ignored. */
-int feed_ack(struct feed *feed, const struct uuid *control_plane_id, const char *host,
-             const struct model_cursor *applied, uint64_t verified, struct error *err);
+struct feed_ack {
+    struct uuid control_plane_id;
+    const char *host;
+    struct uuid instance;
+    struct uuid feed;       /* as the hello said; nil: an agent of before, which has no instance */
+    struct uuid credential; /* the one that opened the feed */
+    struct model_cursor applied;
+    uint64_t verified; /* the copy was compared with ours up to here, and equal; 0: not told */
+};
+/* E_CONFLICT with a reason for whoever sent it: no open feed of this host was opened with this
+ * credential, or it says more than was sent on it. Nothing is noted then. */
+int feed_ack(struct feed *feed, const struct feed_ack *ack, struct error *err);
 
 struct feed_host_info {
     const char *host;
-    const char *agent; /* NULL: not told */
+    struct uuid instance; /* nil: not told */
+    bool name_shared;     /* another connected host has its name */
+    const char *agent;    /* NULL: not told */
     struct uuid control_plane_id;
     bool connected;
     bool refusing;             /* serves its former copy, because it has refused a snapshot */
@@ -119,19 +141,27 @@ struct feed_host_info {
                        Of a host that is not connected and may have missed something: age_ms */
     int64_t age_ms; /* since its last acknowledgement, connection or disconnection */
 };
-/* Hosts that are connected, and those that were in the last 24 hours, by control plane and name. */
+/* Hosts that are connected, and those that were in the last 24 hours and had acknowledged
+ * something, by control plane, name and instance. */
 int feed_hosts(struct feed *feed, struct arena *arena, struct feed_host_info **ret,
                size_t *ret_count, struct error *err);
 
 /* Waits, without blocking the caller, until every connected host that may see `version` has applied
  * it, or the time is over. done() is called exactly once, from the feed thread or at once, unless
- * feed_wait() fails; hosts that connect later do not count, hosts that disconnect before they
- * applied it count as late. A change that was undone before it was sent counts as applied. */
+ * feed_wait() fails; hosts that connect later do not count. One that loses its feed before it
+ * applied the version is late, unless its agent comes back, names the feed that it had, and has the
+ * version then. A change that was undone before it was sent counts as applied. */
+struct feed_late {
+    const char *host;
+    struct uuid instance; /* nil: not told */
+    struct uuid control_plane_id;
+    bool name_shared; /* it takes the instance to know which one it is */
+};
 struct feed_wait_result {
     size_t total;
     size_t applied;
-    const char *const *late; /* total - applied names, borrowed during the call */
-    size_t late_others;      /* hosts that are late, and that the viewer may not know of */
+    const struct feed_late *late; /* total - applied, borrowed during the call */
+    size_t late_others;           /* hosts that are late, and that the viewer may not know of */
 };
 struct feed_wait_request {
     uint64_t version;
@@ -147,6 +177,10 @@ int feed_wait(struct feed *feed, const struct feed_wait_request *request, struct
 
 struct feed_stats {
     size_t followers;
+    size_t hosts;         /* connected or remembered */
+    size_t hosts_sharing; /* connected, with the name of another that is */
+    uint64_t feeds_refused;
+    uint64_t acks_refused;
     uint64_t transactions_sent;
     uint64_t bytes_sent;
     uint64_t snapshots_built;

@@ -44,6 +44,7 @@ struct feed_channel *feed_channel_open(struct feed *feed, const struct uuid *con
         return NULL;
     channel->control_plane_id = *control_plane_id;
     TAILQ_INIT(&channel->followers);
+    TAILQ_INIT(&channel->room.gone);
     LIST_INSERT_HEAD(&feed->channel_buckets[bucket_of(control_plane_id)], channel, in_bucket);
     TAILQ_INSERT_TAIL(&feed->channels, channel, in_feed);
     return channel;

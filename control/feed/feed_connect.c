@@ -15,20 +15,9 @@ static void judge_cursor(struct follower *follower, const struct model_cursor *c
         feed_follower_refuse(follower, FEED_RESYNC_UNKNOWN_EPOCH);
     else
         follower->cursor = follower->position = cursor->version;
-}
-
-/* The host's former follower, if it has one, ends. */
-static void replace(struct feed_host *host, struct follower *follower)
-{
-    if (host->follower != NULL) {
-        host->follower->host = NULL;
-        feed_follower_end(host->follower);
-    }
-    host->follower = follower;
-    follower->host = host;
     /* A durable cursor is what the host's lookups see; one ahead of us is of no history of ours. */
-    host->applied = follower->cursor <= follower->feed->newest ? follower->cursor : 0;
-    host->heard_ms = clock_boot_ms();
+    if (follower->cursor <= feed->newest)
+        follower->sent = follower->cursor;
 }
 
 static void enter(struct follower *follower, struct feed_channel *channel)
@@ -46,21 +35,32 @@ static void enter(struct follower *follower, struct feed_channel *channel)
 }
 
 /* Lock held. */
-static int connect_follower(struct follower *follower, const struct follower_options *options)
+static int connect_follower(struct follower *follower, const struct follower_options *options,
+                            struct error *err)
 {
     struct feed *feed = follower->feed;
     struct feed_channel *channel;
+    struct feed_room *room;
     struct feed_host *host;
+    int rc;
 
     if (feed->stopping)
-        return E_CANCELED;
+        return error_set(err, E_CANCELED, NULL);
     channel = feed_channel_open(feed, &options->control_plane_id);
-    host = channel != NULL ? feed_host_open(feed, channel, options->host) : NULL;
-    if (host == NULL || feed_host_set_agent(host, options->agent) != 0)
-        return E_NO_MEMORY;
+    room = channel != NULL ? feed_room_open(feed, &options->credential) : NULL;
+    if (room == NULL)
+        return error_set(err, E_NO_MEMORY, NULL);
+    room->n_feeds++; /* this one; keeps the room, whatever is forgotten meanwhile */
+    rc = feed_host_admit(feed, channel, room, options, &host, err);
+    if (rc != 0) {
+        room->n_feeds--;
+        feed_room_settle(room);
+        return rc;
+    }
+    follower->room = room;
     judge_cursor(follower, &options->cursor);
     enter(follower, channel);
-    replace(host, follower);
+    feed_host_connect(host, follower, &options->former);
     host->refusing = options->refusing;
     return 0;
 }
@@ -79,15 +79,18 @@ int feed_follower_create(struct feed *feed, const struct follower_options *optio
     follower->credential = options->credential;
     follower->wish = options->wish;
     buffer_init(&follower->line, FEED_LINES_MAX_BYTES);
+    rc = uuid_random(&follower->id);
+    if (rc != 0)
+        (void)error_set(err, rc, "the system has no randomness");
     pthread_mutex_lock(&feed->lock);
-    rc = connect_follower(follower, options);
+    if (rc == 0)
+        rc = connect_follower(follower, options, err);
     pthread_mutex_unlock(&feed->lock);
-    if (rc != 0) {
+    if (rc == 0)
+        *ret = follower;
+    else
         free(follower);
-        return error_set(err, rc, "cannot follow the feed: %s", error_text(rc));
-    }
-    *ret = follower;
-    return 0;
+    return rc;
 }
 
 static void leave(struct follower *follower)
@@ -103,6 +106,8 @@ static void leave(struct follower *follower)
     TAILQ_REMOVE(&channel->followers, follower, in_channel);
     if (--channel->n_followers == 0)
         feed_channel_rest(channel);
+    follower->room->n_feeds--;
+    feed_room_settle(follower->room);
     feed->stats.followers--;
     feed_segment_unref(follower->segment);
     feed_segment_unref(follower->pending);
@@ -118,11 +123,8 @@ void feed_follower_destroy(struct follower *follower)
     pthread_mutex_lock(&feed->lock);
     while (follower->pinned)
         pthread_cond_wait(&feed->unpinned, &feed->lock);
+    feed_host_leave(follower);
     leave(follower);
-    if (follower->host != NULL) {
-        follower->host->follower = NULL;
-        follower->host->heard_ms = clock_boot_ms();
-    }
     pthread_mutex_unlock(&feed->lock);
     buffer_finish(&follower->line);
     free(follower);

@@ -52,6 +52,18 @@ static void put_line(struct follower *follower, const struct feed_line *line)
     feed_timer_restart(follower);
 }
 
+static bool shares_name(const struct follower *follower)
+{
+    return follower->host != NULL && feed_host_shares_name(follower->feed, follower->host);
+}
+
+/* What was handed out may be acknowledged. A position that the host made up is none of ours. */
+static void note_sent(struct follower *follower, uint64_t version)
+{
+    if (version > follower->sent && version <= follower->feed->newest)
+        follower->sent = version;
+}
+
 static void put_hello(struct follower *follower)
 {
     const struct feed *feed = follower->feed;
@@ -62,7 +74,9 @@ static void put_hello(struct follower *follower)
                                        .version = feed->newest,
                                        .heartbeat_ms = feed->heartbeat_ms,
                                        .region = feed->region,
-                                       .accepted = feed->accepted}};
+                                       .accepted = feed->accepted,
+                                       .feed = follower->id,
+                                       .name_shared = shares_name(follower)}};
 
     memcpy(line.hello.digest_key, feed->digest_key, DIGEST_KEY_BYTES);
     put_line(follower, &line);
@@ -136,7 +150,9 @@ static void put_heartbeat(struct follower *follower)
     line.heartbeat.acknowledge = is_awaited(follower);
     if (line.heartbeat.acknowledge)
         follower->asked = follower->host->awaited;
+    line.heartbeat.name_shared = shares_name(follower);
     line.heartbeat.version = follower->position;
+    note_sent(follower, follower->position);
     line.heartbeat.time_ms = clock_wall_ms();
     if (cursor_needs_move(follower))
         put_empty_transaction(follower);
@@ -272,6 +288,7 @@ static size_t drain_line(struct follower *follower, char *bytes, size_t max)
 static void finish_segment(struct follower *follower)
 {
     follower->cursor = follower->position = follower->segment->to;
+    note_sent(follower, follower->cursor);
     feed_segment_unref(follower->segment);
     follower->segment = NULL;
     feed_timer_restart(follower);

@@ -6,15 +6,17 @@
  *   feed_follower.c    one connected host: which bytes it gets next
  *   feed_connect.c     hosts coming and going
  *   feed_wake.c        calling wake() without locks; heartbeat timers
- *   feed_hosts.c       hosts, connected or recently so, and what they acknowledged
+ *   feed_hosts.c       which host is which
+ *   feed_caps.c        how many there may be
+ *   feed_ack.c         what hosts acknowledge, and the list of them
  *   feed_wait.c        callers who wait for hosts to apply a version
  *   feed_snapshot.c    snapshot files
  *   feed_builder.c     the thread that makes them
  *
  * One lock guards everything but the snapshot files, which have their own. It is never held during
  * a call of the repository, of wake() or of done(). What the feed thread uses meanwhile is pinned
- * (followers), checked by its generation (channels), or freed by that thread alone (channels,
- * hosts).
+ * (followers; hosts by the waits that count them), checked by its generation (channels), or freed
+ * by that thread alone (channels).
  */
 #ifndef RS_CONTROL_FEED_INTERNAL_H
 #define RS_CONTROL_FEED_INTERNAL_H
@@ -38,7 +40,10 @@ enum {
     FEED_PATH_BYTES = 4096,
     FEED_RETRY_MS = 1000, /* after the repository failed */
     FEED_PRUNE_MS = 60 * 1000,
-    FEED_FORGET_MS = 24 * 60 * 60 * 1000 /* a host that does not come back */
+    FEED_FORGET_MS = 24 * 60 * 60 * 1000, /* a host that does not come back */
+    FEED_FORGET_NEW_MS = 2 * 60 * 1000, /* one that refuses, and has never acknowledged anything */
+    FEED_SAY_AGAIN_MS = 60 * 60 * 1000, /* between lines about one shared name */
+    FEED_TWINS_MAX = 1000               /* feeds of one instance at the same time */
 };
 
 /* ---- segments: change lines and the commit line; the begin line is each follower's own ---- */
@@ -74,13 +79,22 @@ struct feed_moment {
     int64_t time_ms;
 };
 
+/* What counts for a cap: the hosts and feeds of one credential, or of one control plane. */
+struct feed_room {
+    LIST_ENTRY(feed_room) in_bucket; /* a credential's */
+    struct uuid id;
+    size_t n_hosts;
+    size_t n_feeds;
+    TAILQ_HEAD(feed_gone_list, feed_host) gone; /* hosts not connected, the longest gone first */
+};
+
 struct feed_channel {
     LIST_ENTRY(feed_channel) in_bucket;
     TAILQ_ENTRY(feed_channel) in_feed;
     struct uuid control_plane_id;
     TAILQ_HEAD(follower_list, follower) followers;
     size_t n_followers;
-    size_t n_hosts;
+    struct feed_room room;
     /* Nothing visible happened in (low, covered]; `low` is where the last segment led. */
     uint64_t low;
     uint64_t covered;
@@ -134,6 +148,8 @@ struct follower {
     struct feed *feed;
     struct feed_channel *channel;
     struct feed_host *host; /* NULL: replaced */
+    struct feed_room *room; /* of the credential */
+    struct uuid id;         /* of this feed, as its hello says */
     TAILQ_ENTRY(follower) in_channel;
     TAILQ_ENTRY(follower) in_timers;
     TAILQ_ENTRY(follower) in_todo;  /* when `queued` */
@@ -155,9 +171,10 @@ struct follower {
     uint64_t asked;                 /* up to here it was asked to acknowledge at once */
     uint64_t cursor;                /* where the last transaction led, or the host's own cursor */
     uint64_t position;              /* in sync with this version; at or above cursor */
-    int64_t line_ms;                /* boot clock: when it was last given something */
-    int64_t since_ms;               /* boot clock: connection */
-    struct buffer line;             /* small lines */
+    uint64_t sent;    /* an acknowledgement beyond this version is a lie; never above the newest */
+    int64_t line_ms;  /* boot clock: when it was last given something */
+    int64_t since_ms; /* boot clock: connection */
+    struct buffer line; /* small lines */
     size_t line_at;
     struct feed_segment *segment; /* being sent, after `line`; a reference */
     size_t segment_at;
@@ -187,13 +204,32 @@ void feed_timers_run(struct feed *feed);
 
 /* ---- hosts ---- */
 
+/* A host's name within a control plane; it lives as long as a host has it. */
+struct feed_name {
+    LIST_ENTRY(feed_name) in_bucket;
+    struct feed_channel *channel;
+    char *text; /* owned */
+    size_t n_hosts;
+    size_t n_connected;
+    size_t n_instances; /* different ones, of those that are connected */
+    int64_t twins_ms;   /* boot clock: since when an instance has been connected twice; 0: none */
+    int64_t told_ms;    /* boot clock: when the log had it last; 0: never */
+};
+
 struct feed_host {
     LIST_ENTRY(feed_host) in_bucket;
     TAILQ_ENTRY(feed_host) in_feed;
+    TAILQ_ENTRY(feed_host) in_gone[FEED_CAPS];
+    struct feed_room *rooms[FEED_CAPS];
     struct feed_channel *channel;
-    char *name;                /* owned */
+    struct feed_name *name;
+    struct uuid instance;      /* nil: an agent of before */
+    struct uuid feed;          /* its newest, */
+    struct uuid known;         /* and the newest that its agent has named; nil: none */
     char *agent;               /* owned; NULL: not told */
     struct follower *follower; /* NULL: not connected */
+    bool acknowledged;         /* something, once */
+    bool gone; /* not connected, and nobody waits for it: in the lists of its rooms */
     uint64_t applied;
     uint64_t awaited;  /* the newest version that somebody waits for */
     uint64_t verified; /* 0: not known */
@@ -202,13 +238,43 @@ struct feed_host {
     unsigned pins;     /* waits that count it */
 };
 
-/* Found or made; NULL when out of memory. */
-struct feed_host *feed_host_open(struct feed *feed, struct feed_channel *channel, const char *name);
-int feed_host_set_agent(struct feed_host *host, const char *agent);
+uint64_t feed_hash(uint64_t seed, const void *bytes, size_t size);
+/* The host that connects: found, or made if the caps allow it; feed_host_connect() follows.
+ * E_TOO_MANY or E_NO_MEMORY. */
+int feed_host_admit(struct feed *feed, struct feed_channel *channel, struct feed_room *room,
+                    const struct follower_options *options, struct feed_host **ret,
+                    struct error *err);
+/* It has this follower from now on; one that it had ends. `former`: as the follower's options. */
+void feed_host_connect(struct feed_host *host, struct follower *follower,
+                       const struct uuid *former);
+/* The follower leaves, or a wait ends: what is not worth remembering is freed. */
+void feed_host_leave(struct follower *follower);
+void feed_host_unpin(struct feed *feed, struct feed_host *host);
+/* The hosts of a name and an instance, one after the other; NULL begins, and ends. */
+struct feed_host *feed_host_next(struct feed *feed, const struct feed_host *after,
+                                 const struct uuid *control_plane_id, const char *name,
+                                 const struct uuid *instance);
 uint64_t feed_host_applied(const struct feed_host *host);
+bool feed_host_shares_name(const struct feed *feed, const struct feed_host *host);
 void feed_host_free(struct feed *feed, struct feed_host *host);
 /* Feed thread, lock held: forgets hosts that did not come back, and channels without any. */
 void feed_hosts_prune(struct feed *feed);
+void feed_hosts_count(const struct feed *feed, struct feed_stats *ret);
+
+/* ---- caps ---- */
+
+/* A credential's; found or made, NULL when out of memory. */
+struct feed_room *feed_room_open(struct feed *feed, const struct uuid *credential);
+/* Frees it when nothing is left in it. */
+void feed_room_settle(struct feed_room *room);
+/* One feed more (counted in its room already), one host more: E_TOO_MANY, with what was reached in
+ * the message. */
+int feed_caps_check_feeds(struct feed *feed, const struct feed_channel *channel,
+                          const struct feed_room *room, struct error *err);
+int feed_caps_make_room(struct feed *feed, const struct feed_channel *channel,
+                        struct feed_room *const rooms[FEED_CAPS], struct error *err);
+/* Counts and logs what `err` says; returns its code. */
+int feed_refuse(struct feed *feed, const struct feed_channel *channel, struct error *err);
 
 /* ---- waits ---- */
 
@@ -224,7 +290,7 @@ struct feed_waiter {
     size_t next; /* hosts before it have applied the version */
     size_t count;
     struct feed_host **hosts; /* owned; pinned */
-    const char **late;        /* owned; room for as many names */
+    struct feed_late *late;   /* owned; room for as many */
 };
 
 /* Feed thread, lock held (and released in between): ends the waits that are over; all at stop. */
@@ -314,13 +380,22 @@ struct feed {
     int64_t prune_ms;  /* boot clock: next pruning */
     LIST_HEAD(feed_channel_bucket, feed_channel) channel_buckets[FEED_BUCKETS];
     TAILQ_HEAD(feed_channel_list, feed_channel) channels;
+    size_t max_feeds[FEED_CAPS];
+    size_t max_hosts[FEED_CAPS];
+    int64_t twins_ms;
+    uint64_t hash_seed; /* of the three tables below */
     LIST_HEAD(feed_host_bucket, feed_host) host_buckets[FEED_BUCKETS];
+    LIST_HEAD(feed_name_bucket, feed_name) name_buckets[FEED_BUCKETS];
+    LIST_HEAD(feed_room_bucket, feed_room) room_buckets[FEED_BUCKETS];
     TAILQ_HEAD(feed_host_list, feed_host) hosts;
     TAILQ_HEAD(feed_timer_list, follower) timers; /* by line_ms */
     TAILQ_HEAD(feed_todo_list, follower) todo;
     TAILQ_HEAD(feed_wake_list, follower) wakes;
     TAILQ_HEAD(feed_waiter_list, feed_waiter) waits;
     size_t n_hosts;
+    struct log_pace shared_pace;
+    struct log_pace cap_pace;
+    struct log_pace ack_pace;
     struct feed_stats stats;
     struct feed_shelf shelf;
 };

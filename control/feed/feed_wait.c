@@ -15,10 +15,10 @@
 
 /* ---- ending ---- */
 
-static void waiter_free(struct feed_waiter *waiter)
+static void waiter_free(struct feed *feed, struct feed_waiter *waiter)
 {
     for (size_t i = 0; i < waiter->count; i++)
-        waiter->hosts[i]->pins--;
+        feed_host_unpin(feed, waiter->hosts[i]);
     free(waiter->hosts);
     free(waiter->late);
     free(waiter);
@@ -30,6 +30,14 @@ static bool is_complete(struct feed_waiter *waiter)
            feed_host_applied(waiter->hosts[waiter->next]) >= waiter->version)
         waiter->next++;
     return waiter->next == waiter->count;
+}
+
+static void name_late(const struct feed_host *host, struct feed_late *ret)
+{
+    *ret = (struct feed_late){.host = host->name->text,
+                              .instance = host->instance,
+                              .control_plane_id = host->channel->control_plane_id,
+                              .name_shared = host->name->n_hosts > 1};
 }
 
 static bool may_know(const struct feed_waiter *waiter, const struct feed_host *host)
@@ -55,7 +63,7 @@ static void tell(struct feed_waiter *waiter, struct feed_wait_result *ret)
         ret->total++;
         ret->applied += done;
         if (!done)
-            waiter->late[n_late++] = host->name;
+            name_late(host, &waiter->late[n_late++]);
     }
 }
 
@@ -69,7 +77,7 @@ static void finish(struct feed *feed, struct feed_waiter *waiter)
     pthread_mutex_unlock(&feed->lock);
     waiter->done(waiter->context, &result);
     pthread_mutex_lock(&feed->lock);
-    waiter_free(waiter);
+    waiter_free(feed, waiter);
 }
 
 /* Hosts that keep up acknowledge now and then; those that a caller waits for shall do it at once.
@@ -202,9 +210,9 @@ static struct feed_waiter *waiter_new(struct feed *feed, const struct feed_waite
         return NULL;
     *waiter = *request;
     waiter->hosts = calloc(room, sizeof(struct feed_host *));
-    waiter->late = calloc(room, sizeof(char *));
+    waiter->late = calloc(room, sizeof(*waiter->late));
     if (waiter->hosts == NULL || waiter->late == NULL) {
-        waiter_free(waiter);
+        waiter_free(feed, waiter);
         return NULL;
     }
     pin_hosts(feed, waiter, ids, n_ids);

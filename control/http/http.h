@@ -24,6 +24,7 @@
 #include <sys/types.h>
 
 #include "base/arena.h"
+#include "base/digest.h"
 #include "base/error.h"
 #include "base/log.h"
 
@@ -107,8 +108,11 @@ void http_stats(struct http_server *server, struct http_stats *ret);
 /* Value of a header, or NULL; borrowed until the answer is given. */
 const char *http_header(const struct http_request *request, const char *name);
 /* Common name of the client certificate's subject, when one was presented and the configured
- * authority vouches for it: 0, E_NOT_FOUND without certificate, E_UNAUTHORIZED with a bad one. */
-int http_client_name(const struct http_request *request, char *name, size_t size);
+ * authority vouches for it: 0, E_NOT_FOUND without certificate, E_UNAUTHORIZED with a bad one.
+ * `names`: a digest of all that the certificate calls its holder; that of a renewed one is equal.
+ */
+int http_client_name(const struct http_request *request, char *name, size_t size,
+                     uint8_t names[DIGEST_BYTES]);
 
 /* ---- answering: exactly one of these, once, from any thread; the request is gone afterwards ----
  */

@@ -135,6 +135,7 @@ static int identify_token(const struct auth *auth, struct arena *arena, const ch
         return rc;
     *ret = (struct auth_identity){.role = found.role,
                                   .token_id = found.id,
+                                  .credential = found.id,
                                   .has_control_plane = found.has_control_plane,
                                   .control_plane_id = found.control_plane_id};
     return 0;
@@ -144,7 +145,8 @@ static int identify_certificate(const struct http_request *request, struct auth_
                                 struct error *err)
 {
     char name[UUID_TEXT_SIZE];
-    int rc = http_client_name(request, name, sizeof(name));
+    uint8_t names[DIGEST_BYTES];
+    int rc = http_client_name(request, name, sizeof(name), names);
 
     if (rc == E_NOT_FOUND)
         return error_set(err, E_UNAUTHORIZED, "A bearer token is needed.");
@@ -152,6 +154,7 @@ static int identify_certificate(const struct http_request *request, struct auth_
         return error_set(err, E_UNAUTHORIZED,
                          "The client certificate is not valid here: its common name must be a "
                          "control plane's UUID, and its issuer the configured authority.");
+    memcpy(ret->credential.bytes, names, UUID_BYTES);
     ret->role = REPO_ROLE_DATA_PLANE;
     ret->has_control_plane = true;
     return 0;

@@ -23,6 +23,9 @@ struct auth {
 struct auth_identity {
     enum repo_role role;
     struct uuid token_id; /* nil: the administrator's token, or a certificate */
+    /* What tells callers apart: the token's id, or a digest of the names in the certificate, which
+     * outlives its renewal. Nil: the administrator's token. */
+    struct uuid credential;
     bool has_control_plane;
     struct uuid control_plane_id;
 };

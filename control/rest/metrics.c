@@ -12,7 +12,7 @@ enum { BUCKETS = sizeof(bounds_us) / sizeof(bounds_us[0]) };
 
 /* Every status that the server gives; the last one stands for what a newer one may add. */
 static const unsigned statuses[] = {200, 201, 202, 204, 400, 401, 403, 404, 405,
-                                    409, 413, 415, 500, 501, 503, 507, 0};
+                                    409, 413, 415, 429, 500, 501, 503, 507, 0};
 enum { STATUSES = sizeof(statuses) / sizeof(statuses[0]) };
 
 struct route_counters {
@@ -152,6 +152,15 @@ static int render_state(const struct metrics_state *state, struct buffer *out)
         {"requests_refused_total", "counter", "Requests answered 503 for lack of room.",
          state->http.refused_busy},
         {"followers", "gauge", "Hosts connected to the feed.", state->feed.followers},
+        {"hosts", "gauge", "Hosts that are connected or remembered.", state->feed.hosts},
+        {"hosts_sharing_name", "gauge", "Hosts connected under a name that another one has too.",
+         state->feed.hosts_sharing},
+        {"feeds_refused_total", "counter", "Feeds refused because of a cap on feeds or hosts.",
+         state->feed.feeds_refused},
+        {"acknowledgements_refused_total", "counter",
+         "Acknowledgements that named no open feed of their host, or said more than was sent on "
+         "it.",
+         state->feed.acks_refused},
         {"feed_transactions_total", "counter", "Transactions sent to hosts.",
          state->feed.transactions_sent},
         {"feed_bytes_total", "counter", "Bytes sent in feeds.", state->feed.bytes_sent},

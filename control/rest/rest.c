@@ -142,6 +142,7 @@ static const struct status_of statuses[] = {
     {E_UNSUPPORTED, 415, NULL, NULL},
     {E_NO_SPACE, 507, NULL, "The control plane's disk is full."},
     {E_NO_MEMORY, 503, NULL, "The server is out of memory."},
+    {E_TOO_MANY, 429, NULL, NULL},
     {E_BUSY, 503, NULL, NULL},
     {E_CANCELED, 503, NULL, "The server is stopping."},
     {E_TOO_LARGE, 503, NULL, "The answer would be too large; ask for a smaller page."},
@@ -197,11 +198,23 @@ static void answer_error(struct rest_call *call, int code)
         (void)http_answer_header(request, "WWW-Authenticate", "Bearer");
     if (entry->status == 503)
         (void)http_answer_header(request, "Retry-After", "1");
+    if (entry->status == 429)
+        (void)http_answer_header(request, "Retry-After", "30");
     call_finish(call);
     http_answer_problem(request, entry->status, detail, extra);
 }
 
 /* ---- waiting until a change is applied ---- */
+
+/* The host's name, and the instance where the name is not enough. */
+static json_t *late_json(const struct feed_late *late)
+{
+    char instance[UUID_TEXT_SIZE];
+
+    if (!late->name_shared || uuid_is_nil(&late->instance))
+        return json_string(late->host);
+    return json_sprintf("%s (instance %s)", late->host, uuid_format(&late->instance, instance));
+}
 
 static bool is_late(const struct feed_wait_result *result)
 {
@@ -211,12 +224,14 @@ static bool is_late(const struct feed_wait_result *result)
 /* Adds "late" and makes it a 202; false when out of memory. */
 static bool add_late(struct rest_call *call, const struct feed_wait_result *result)
 {
-    const struct model_strings names = {result->late, result->total - result->applied};
+    json_t *names = json_array();
 
+    for (size_t i = 0; i < result->total - result->applied; i++)
+        rest_append(&names, late_json(&result->late[i]));
     if (call->answer == NULL)
         call->answer = json_object();
     call->status = REST_ACCEPTED;
-    rest_set(&call->answer, "late", json_of_strings(&names));
+    rest_set(&call->answer, "late", names);
     if (result->late_others > 0)
         rest_set(&call->answer, "late_others", json_integer((json_int_t)result->late_others));
     return call->answer != NULL;

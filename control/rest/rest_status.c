@@ -14,14 +14,20 @@ static const char *state_of(const struct feed_host_info *host)
     return host->connected ? "connected" : "disconnected";
 }
 
+static json_t *instance_json(const struct uuid *instance)
+{
+    return uuid_is_nil(instance) ? json_null() : json_of_uuid(instance);
+}
+
 static json_t *host_json(const struct feed_host_info *host)
 {
-    return json_pack("{s:s, s:o, s:b, s:s, s:I, s:I, s:I, s:I, s:s?}", "name", host->host,
-                     "control_plane_id", json_of_uuid(&host->control_plane_id), "connected",
-                     (int)host->connected, "state", state_of(host), "applied_version",
-                     (json_int_t)host->applied_version, "verified_version",
-                     (json_int_t)host->verified_version, "lag_ms", (json_int_t)host->lag_ms,
-                     "age_ms", (json_int_t)host->age_ms, "agent", host->agent);
+    return json_pack(
+        "{s:s, s:o, s:b, s:o, s:b, s:s, s:I, s:I, s:I, s:I, s:s?}", "name", host->host, "instance",
+        instance_json(&host->instance), "name_shared", (int)host->name_shared, "control_plane_id",
+        json_of_uuid(&host->control_plane_id), "connected", (int)host->connected, "state",
+        state_of(host), "applied_version", (json_int_t)host->applied_version, "verified_version",
+        (json_int_t)host->verified_version, "lag_ms", (json_int_t)host->lag_ms, "age_ms",
+        (json_int_t)host->age_ms, "agent", host->agent);
 }
 
 int rest_host_list(struct rest_call *call)

@@ -96,6 +96,8 @@ static int read_follower(struct rest_call *call, struct follower_options *ret)
         (void)rest_invalid(call, "query", "host", "required", "is required");
     else
         check_text(call, "host", ret->host, GRAMMAR_HOST);
+    (void)rest_query_uuid(call, "instance", false, &ret->instance);
+    (void)rest_query_uuid(call, "former", false, &ret->former);
     ret->agent = rest_query_get(call, "agent");
     if (ret->agent != NULL)
         check_text(call, "agent", ret->agent, GRAMMAR_AGENT);
@@ -131,7 +133,8 @@ static int check_credentials_again(struct rest_call *call)
 
 int sync_http_feed(struct rest_call *call)
 {
-    struct follower_options options = {.wake = wake_stream, .credential = call->identity.token_id};
+    struct follower_options options = {.wake = wake_stream,
+                                       .credential = call->identity.credential};
     struct http_source source = {.read = read_stream, .close = close_stream};
     struct http_stream *stream;
     struct follower *follower;
@@ -219,38 +222,34 @@ int sync_http_snapshot(struct rest_call *call)
 
 /* ---- acknowledgement ---- */
 
-struct ack_form {
-    struct uuid control_plane_id;
-    const char *host;
-    struct model_cursor applied;
-    uint64_t verified;
-};
+enum { ACK_SET_INSTANCE = 1, ACK_SET_FEED = 2 };
 
+#define ACK(member) offsetof(struct feed_ack, member)
 static const struct form_field ack_fields[] = {
-    {"control_plane_id", FORM_UUID, FORM_REQUIRED, 0, offsetof(struct ack_form, control_plane_id),
-     0, 0, NULL},
-    {"host", FORM_HOST, FORM_REQUIRED, 0, offsetof(struct ack_form, host), 0, 0, NULL},
-    {"epoch", FORM_UUID, FORM_REQUIRED, 0, offsetof(struct ack_form, applied.epoch), 0, 0, NULL},
-    {"version", FORM_UINT64, FORM_REQUIRED, 0, offsetof(struct ack_form, applied.version), 0, 0,
-     NULL},
-    {"verified", FORM_UINT64, 0, 0, offsetof(struct ack_form, verified), 0, 0, NULL},
+    {"control_plane_id", FORM_UUID, FORM_REQUIRED, 0, ACK(control_plane_id), 0, 0, NULL},
+    {"host", FORM_HOST, FORM_REQUIRED, 0, ACK(host), 0, 0, NULL},
+    {"instance", FORM_UUID, 0, ACK_SET_INSTANCE, ACK(instance), 0, 0, NULL},
+    {"feed", FORM_UUID, 0, ACK_SET_FEED, ACK(feed), 0, 0, NULL},
+    {"epoch", FORM_UUID, FORM_REQUIRED, 0, ACK(applied.epoch), 0, 0, NULL},
+    {"version", FORM_UINT64, FORM_REQUIRED, 0, ACK(applied.version), 0, 0, NULL},
+    {"verified", FORM_UINT64, 0, 0, ACK(verified), 0, 0, NULL},
 };
+#undef ACK
 static const struct form ack_form = {ack_fields, sizeof(ack_fields) / sizeof(ack_fields[0])};
 
 int sync_http_ack(struct rest_call *call)
 {
-    struct ack_form ack = {0};
+    struct feed_ack ack = {.credential = call->identity.credential};
+    unsigned set = form_read(call, &ack_form, false, &ack);
     int rc;
 
-    (void)form_read(call, &ack_form, false, &ack);
+    if ((set & (ACK_SET_INSTANCE | ACK_SET_FEED)) == ACK_SET_INSTANCE)
+        (void)rest_invalid(call, "body", "feed", "dependent_fields",
+                           "is required of a host with an instance");
     rc = rest_verdict(call);
     if (rc == 0)
         rc = sync_http_check_control_plane(call, &ack.control_plane_id);
     if (rc == 0)
-        rc = feed_ack(call->rest->feed, &ack.control_plane_id, ack.host, &ack.applied, ack.verified,
-                      &call->error);
-    if (rc == E_NOT_FOUND)
-        return error_set(&call->error, E_CONFLICT,
-                         "No feed of this host is connected: nothing to acknowledge against.");
+        rc = feed_ack(call->rest->feed, &ack, &call->error);
     return rc != 0 ? rc : rest_reply(call, REST_NO_CONTENT, NULL);
 }

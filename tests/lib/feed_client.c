@@ -27,10 +27,14 @@ void feed_client_connect(struct feed_client *client, struct feed *feed, const st
     struct follower_options options = {
         .control_plane_id = *cp, .host = host, .agent = "0.1.0", .wake = wake, .context = client};
     struct error err = ERROR_INIT;
-    const size_t read_max = client->read_max;
 
     options.wish = client->wish;
-    *client = (struct feed_client){.read_max = read_max};
+    options.instance = client->instance;
+    options.credential = client->credential;
+    options.former = client->former;
+    *client = (struct feed_client){.read_max = client->read_max,
+                                   .instance = client->instance,
+                                   .credential = client->credential};
     pthread_mutex_init(&client->lock, NULL);
     pthread_cond_init(&client->wakeup, NULL);
     buffer_init(&client->input, 64 * (size_t)1024 * 1024);
@@ -104,6 +108,8 @@ bool feed_client_line(struct feed_client *client, struct feed_line *ret)
         print_error("%s: %.*s\n", err.message, (int)length, (const char *)client->input.data);
     assert_int_equal(rc, 0);
     buffer_consume(&client->input, length + 1);
+    if (ret->kind == FEED_LINE_HELLO)
+        client->feed = ret->hello.feed;
     return true;
 }
 

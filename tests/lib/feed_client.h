@@ -21,6 +21,11 @@ struct feed_client {
     size_t wakes;
     size_t read_max; /* bytes per read; 0: 4096 */
     struct feed_wish wish;
+    /* How it connects: nil is an agent of before, nobody's credential, no former feed. */
+    struct uuid instance;
+    struct uuid credential;
+    struct uuid former;
+    struct uuid feed; /* as its hello said */
     struct buffer input;
     struct arena arena; /* of the last line */
 };

@@ -450,12 +450,13 @@ static void cursor_is_moved_before_it_grows_too_old(void **state)
 
 /* ---- ends ---- */
 
-static void host_that_connects_again_replaces_its_former_stream(void **state)
+static void host_that_names_its_former_feed_replaces_that_stream(void **state)
 {
     struct feed_stats stats;
 
     (void)state;
     connect_current(&client, "edge-1");
+    other.former = client.feed;
     connect_current(&other, "edge-1");
     feed_client_expect_end(&client);
     repo_fixture_consumer(f, &scope, "alice");
@@ -614,7 +615,7 @@ int main(void)
         TEST(live_followers_are_told_of_a_transaction_over_the_limit),
         TEST(silence_is_filled_with_heartbeats),
         TEST_SHORT(cursor_is_moved_before_it_grows_too_old),
-        TEST(host_that_connects_again_replaces_its_former_stream),
+        TEST(host_that_names_its_former_feed_replaces_that_stream),
         TEST(stop_ends_every_stream),
         TEST(statistics_count_what_was_sent),
         TEST(every_one_of_many_followers_gets_the_change),

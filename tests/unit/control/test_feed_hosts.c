@@ -49,6 +49,9 @@ static int set_up(void **state)
     cp = repo_fixture_uuid(1);
     other_cp = repo_fixture_uuid(2);
     scope = repo_fixture_cp(1);
+    one = (struct feed_client){.instance = repo_fixture_uuid(11), .credential = cp};
+    two = (struct feed_client){.instance = repo_fixture_uuid(12), .credential = cp};
+    three = (struct feed_client){.instance = repo_fixture_uuid(13), .credential = other_cp};
     connect_host(&one, &cp, "edge-1");
     connect_host(&two, &cp, "edge-2");
     connect_host(&three, &other_cp, "edge-1");
@@ -67,11 +70,17 @@ static int tear_down(void **state)
     return 0;
 }
 
-static int ack(const struct uuid *plane, const char *host, uint64_t version)
+static int ack(const struct feed_client *client, const struct uuid *plane, const char *host,
+               uint64_t version)
 {
-    const struct model_cursor cursor = {.epoch = epoch, .version = version};
+    const struct feed_ack said = {.control_plane_id = *plane,
+                                  .host = host,
+                                  .instance = client->instance,
+                                  .feed = client->feed,
+                                  .credential = client->credential,
+                                  .applied = {.epoch = epoch, .version = version}};
 
-    return feed_ack(feed, plane, host, &cursor, 0, &err);
+    return feed_ack(feed, &said, &err);
 }
 
 /* Reads one transaction and acknowledges it. */
@@ -79,7 +88,7 @@ static void apply(struct feed_client *client, const struct uuid *plane, const ch
 {
     struct feed_line line = feed_client_skip_to(client, FEED_LINE_COMMIT);
 
-    assert_int_equal(ack(plane, host, line.commit.version), 0);
+    assert_int_equal(ack(client, plane, host, line.commit.version), 0);
 }
 
 /* ---- waiting ---- */
@@ -113,7 +122,7 @@ static void note_end(void *context, const struct feed_wait_result *result)
     for (size_t i = 0; i < result->total - result->applied; i++) {
         size_t used = strlen(wait->late);
 
-        (void)snprintf(wait->late + used, sizeof(wait->late) - used, "%s ", result->late[i]);
+        (void)snprintf(wait->late + used, sizeof(wait->late) - used, "%s ", result->late[i].host);
     }
     pthread_cond_signal(&wait->ended);
     pthread_mutex_unlock(&wait->lock);
@@ -229,7 +238,28 @@ static void host_that_disconnects_is_late_and_one_that_comes_is_not_counted(void
     assert_ends(&wait, 2, 1, "edge-2 ");
 }
 
+/* As the same agent does. */
+static void disconnect_for_a_moment(struct feed_client *client)
+{
+    client->former = client->feed;
+    feed_client_disconnect(client);
+}
+
 static void host_that_comes_back_with_the_version_has_applied_it(void **state)
+{
+    struct wait wait;
+
+    (void)state;
+    repo_fixture_consumer(f, &scope, "alice");
+    apply(&one, &cp, "edge-1");
+    start_wait(&wait, repo_fixture_version(f), LONG_MS);
+    disconnect_for_a_moment(&two);
+    connect_host(&two, &cp, "edge-2");
+    assert_ends(&wait, 2, 2, "");
+}
+
+/* It may be anybody's: an agent that was started again, or a liar. */
+static void host_that_comes_back_without_naming_its_feed_is_late(void **state)
 {
     struct wait wait;
 
@@ -239,7 +269,11 @@ static void host_that_comes_back_with_the_version_has_applied_it(void **state)
     start_wait(&wait, repo_fixture_version(f), LONG_MS);
     feed_client_disconnect(&two);
     connect_host(&two, &cp, "edge-2");
-    assert_ends(&wait, 2, 2, "");
+    repo_fixture_consumer(f, &scope, "bob");
+    apply(&two, &cp, "edge-2");
+    assert_int_equal(calls(&wait), 0);
+    feed_stop(feed);
+    assert_ends(&wait, 2, 1, "edge-2 ");
 }
 
 /* Nobody is ever sent such a change, so nobody could acknowledge it. */
@@ -262,7 +296,8 @@ static void change_that_was_undone_at_once_counts_as_applied(void **state)
 
             while (feed_follower_read(client->follower, bytes, sizeof(bytes)) > 0)
                 continue;
-            assert_int_equal(ack(&cp, i == 0 ? "edge-1" : "edge-2", repo_fixture_version(f)), 0);
+            /* Refused when nothing was sent: then there is nothing to acknowledge either. */
+            (void)ack(client, &cp, i == 0 ? "edge-1" : "edge-2", repo_fixture_version(f));
         }
     }
     assert_ends(&wait, 2, 2, "");
@@ -336,6 +371,12 @@ static void visibility_change_concerns_both_sides(void **state)
     assert_ends(&wait, 3, 3, "");
 }
 
+static void read_up_to(struct feed_client *client, uint64_t version)
+{
+    while (feed_client_skip_to(client, FEED_LINE_COMMIT).commit.version < version)
+        continue;
+}
+
 static void many_waits_end_with_their_own_versions(void **state)
 {
     enum { WAITS = 20 };
@@ -349,9 +390,11 @@ static void many_waits_end_with_their_own_versions(void **state)
         repo_fixture_consumer(f, &scope, name);
         start_wait(&waits[i], repo_fixture_version(f), LONG_MS);
     }
+    read_up_to(&one, WAITS);
+    read_up_to(&two, WAITS);
     for (int i = 0; i < WAITS; i++) {
-        assert_int_equal(ack(&cp, "edge-1", (uint64_t)i + 1), 0);
-        assert_int_equal(ack(&cp, "edge-2", (uint64_t)i + 1), 0);
+        assert_int_equal(ack(&one, &cp, "edge-1", (uint64_t)i + 1), 0);
+        assert_int_equal(ack(&two, &cp, "edge-2", (uint64_t)i + 1), 0);
         assert_ends(&waits[i], 2, 2, "");
         if (i + 1 < WAITS)
             assert_int_equal(calls(&waits[i + 1]), 0);
@@ -371,7 +414,7 @@ static void hosts_that_somebody_waits_for_are_asked_to_acknowledge(void **state)
     line = feed_client_expect(&one, FEED_LINE_HEARTBEAT);
     assert_true(line.heartbeat.acknowledge);
     assert_int_equal(line.heartbeat.version, repo_fixture_version(f));
-    assert_int_equal(ack(&cp, "edge-1", line.heartbeat.version), 0);
+    assert_int_equal(ack(&one, &cp, "edge-1", line.heartbeat.version), 0);
     apply(&two, &cp, "edge-2");
     assert_ends(&wait, 2, 2, "");
 }
@@ -386,12 +429,12 @@ static void host_that_comes_back_without_the_version_is_asked_too(void **state)
     repo_fixture_consumer(f, &scope, "alice");
     apply(&one, &cp, "edge-1");
     start_wait(&wait, repo_fixture_version(f), LONG_MS);
-    feed_client_disconnect(&two);
+    disconnect_for_a_moment(&two);
     feed_client_connect(&two, feed, &cp, "edge-2", &epoch, before);
     do /* the first one may be that of a host that came before it was missed */
         line = feed_client_skip_to(&two, FEED_LINE_HEARTBEAT);
     while (!line.heartbeat.acknowledge);
-    assert_int_equal(ack(&cp, "edge-2", line.heartbeat.version), 0);
+    assert_int_equal(ack(&two, &cp, "edge-2", line.heartbeat.version), 0);
     assert_ends(&wait, 2, 2, "");
 }
 
@@ -415,11 +458,11 @@ static void host_that_has_acknowledged_is_not_asked(void **state)
 static void only_connected_hosts_can_acknowledge(void **state)
 {
     (void)state;
-    assert_int_equal(ack(&cp, "edge-9", 1), E_NOT_FOUND);
-    assert_int_equal(ack(&other_cp, "edge-2", 1), E_NOT_FOUND);
+    assert_int_equal(ack(&one, &cp, "edge-9", 0), E_CONFLICT);
+    assert_int_equal(ack(&two, &other_cp, "edge-2", 0), E_CONFLICT);
     feed_client_disconnect(&two);
-    assert_int_equal(ack(&cp, "edge-2", 1), E_NOT_FOUND);
-    assert_int_equal(ack(&cp, "edge-1", 0), 0);
+    assert_int_equal(ack(&two, &cp, "edge-2", 0), E_CONFLICT);
+    assert_int_equal(ack(&one, &cp, "edge-1", 0), 0);
 }
 
 static struct feed_host_info *list(size_t expected)
@@ -434,13 +477,11 @@ static struct feed_host_info *list(size_t expected)
 
 static void hosts_are_listed_with_what_they_applied(void **state)
 {
-    const struct model_cursor foreign = {.epoch = repo_fixture_uuid(9), .version = 1};
     struct feed_host_info *hosts;
 
     (void)state;
     repo_fixture_consumer(f, &scope, "alice");
     apply(&one, &cp, "edge-1");
-    assert_int_equal(feed_ack(feed, &cp, "edge-2", &foreign, 0, &err), 0); /* ignored */
     hosts = list(3);
     assert_string_equal(hosts[0].host, "edge-1");
     assert_string_equal(hosts[0].agent, "0.1.0");
@@ -460,9 +501,11 @@ static void host_that_left_stays_listed(void **state)
     struct feed_host_info *hosts;
 
     (void)state;
+    assert_int_equal(ack(&two, &cp, "edge-2", 0), 0);
     feed_client_disconnect(&two);
     hosts = list(3);
     assert_string_equal(hosts[1].host, "edge-2");
+    assert_true(uuid_equal(&hosts[1].instance, &two.instance));
     assert_false(hosts[1].connected);
     connect_host(&two, &cp, "edge-2");
     assert_true(list(3)[1].connected);
@@ -481,7 +524,7 @@ static void lag_counts_from_the_commit_that_was_missed(void **state)
     assert_true(lag_ms <= now_ms - alice.created_ms);
     while (list(3)[0].lag_ms <= lag_ms)
         continue; /* it grows with the clock */
-    assert_int_equal(ack(&cp, "edge-1", repo_fixture_version(f)), 0);
+    assert_int_equal(ack(&one, &cp, "edge-1", repo_fixture_version(f)), 0);
     assert_int_equal(list(3)[0].lag_ms, 0);
 }
 
@@ -496,6 +539,7 @@ int main(void)
         TEST(wait_that_times_out_names_the_late_hosts),
         TEST(host_that_disconnects_is_late_and_one_that_comes_is_not_counted),
         TEST(host_that_comes_back_with_the_version_has_applied_it),
+        TEST(host_that_comes_back_without_naming_its_feed_is_late),
         TEST(change_that_was_undone_at_once_counts_as_applied),
         TEST(stop_ends_every_wait_and_refuses_new_ones),
         TEST(hosts_of_other_control_planes_are_a_number),

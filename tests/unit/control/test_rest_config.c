@@ -103,6 +103,8 @@ static void defaults_work(void **state)
     assert_int_equal(config.heartbeat_ms, 5000);
     assert_int_equal(config.keep_versions, 1000000);
     assert_int_equal(config.max_connections, 20000);
+    assert_int_equal(config.max_feeds_per_token, 20000);
+    assert_int_equal(config.max_hosts_per_control_plane, 20000);
     assert_int_equal(config.log_level, LOG_LEVEL_INFO);
     control_config_finish(&config);
 }
@@ -118,6 +120,8 @@ static void options_win_over_the_file(void **state)
                             "region: eu\n"
                             "admin_token_file: /t\n"
                             "heartbeat_ms: 700\n"
+                            "max_feeds_per_token: 7\n"
+                            "max_hosts_per_token: 9\n"
                             "log_format: json\n");
     (void)snprintf(options, sizeof(options), "--region au --config %s", world->yaml);
     config = read_good(options);
@@ -126,6 +130,8 @@ static void options_win_over_the_file(void **state)
     assert_string_equal(config.data_dir, "/from/file");
     assert_string_equal(config.region, "au");
     assert_int_equal(config.heartbeat_ms, 700);
+    assert_int_equal(config.max_feeds_per_token, 7);
+    assert_int_equal(config.max_hosts_per_token, 9);
     assert_int_equal(config.log_format, LOG_FORMAT_JSON);
     control_config_finish(&config);
     (void)snprintf(options, sizeof(options), "--config %s --listen 127.0.0.1:9 --listen=[::1]:8",
@@ -172,6 +178,7 @@ static void wrong_options_are_refused(void **state)
         {"--admin-token-file t --client-ca c", "--tls-cert"},
         {"--admin-token-file t --region U!", "--region"},
         {"--admin-token-file t --heartbeat-ms 0", "--heartbeat-ms"},
+        {"--admin-token-file t --max-feeds-per-token 0", "--max-feeds-per-token"},
         {"--admin-token-file t --keep-versions -1", "--keep-versions"},
         {"--admin-token-file t --max-connections 1e9", "--max-connections"},
         {"--admin-token-file t --log-level loud", "--log-level"},
