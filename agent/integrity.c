@@ -1,14 +1,6 @@
 /* What follows from comparisons with the source; integrity.h has the table. */
 #include "agent/integrity.h"
 
-#include <string.h>
-
-static bool same_wish(const struct feed_wish *a, const struct feed_wish *b)
-{
-    return a->kind == b->kind && a->scope == b->scope &&
-           memcmp(a->buckets.bits, b->buckets.bits, sizeof(a->buckets.bits)) == 0;
-}
-
 struct feed_wish integrity_connect(struct integrity *integrity)
 {
     integrity->asked = integrity->wish;
@@ -26,7 +18,7 @@ static bool take_answer(struct integrity *integrity, const struct apply_compared
 {
     if (compared->answered == FEED_WISH_NONE || integrity->asked.kind == FEED_WISH_NONE)
         return false;
-    if (same_wish(&integrity->asked, &integrity->wish))
+    if (feed_wish_equal(&integrity->asked, &integrity->wish))
         integrity->wish = (struct feed_wish){.kind = FEED_WISH_NONE};
     integrity->asked = (struct feed_wish){.kind = FEED_WISH_NONE};
     integrity->unanswered = 0;

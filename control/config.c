@@ -17,7 +17,10 @@ enum {
     KEEP_VERSIONS_DEFAULT = 1000000,
     CONNECTIONS_DEFAULT = 20000,
     FEEDS_DEFAULT = 20000, /* and hosts */
-    CONNECTIONS_MAX = 1000000
+    CONNECTIONS_MAX = 1000000,
+    FEED_MIB_DEFAULT = 256,
+    FEED_MIB_MIN = 64, /* a repair of 48 fits */
+    FEED_MIB_MAX = 64 * 1024
 };
 
 /* What getopt_long returns: the options that stand for themselves, then the scalars in order. */
@@ -206,6 +209,7 @@ static int read_numbers(const struct control_config_text *text, struct control_c
 {
     uint64_t heartbeat_ms = 0;
     uint64_t connections = 0;
+    uint64_t feed_mib = 0;
     const struct number numbers[] = {
         {"heartbeat-ms", text->heartbeat_ms, 10, 3600000, HEARTBEAT_DEFAULT_MS, &heartbeat_ms},
         {"keep-versions", text->keep_versions, 1, INT64_MAX, KEEP_VERSIONS_DEFAULT,
@@ -220,12 +224,15 @@ static int read_numbers(const struct control_config_text *text, struct control_c
          &config->max_hosts_per_token},
         {"max-hosts-per-control-plane", text->max_hosts_per_control_plane, 1, CONNECTIONS_MAX,
          FEEDS_DEFAULT, &config->max_hosts_per_control_plane},
+        {"feed-max-mib", text->feed_max_mib, FEED_MIB_MIN, FEED_MIB_MAX, FEED_MIB_DEFAULT,
+         &feed_mib},
     };
     int rc = 0;
 
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]) && rc == 0; i++)
         rc = read_number(&numbers[i], err);
     config->heartbeat_ms = (uint32_t)heartbeat_ms;
+    config->feed_max_mib = (unsigned)feed_mib;
     config->max_connections = (unsigned)connections;
     return rc;
 }

@@ -32,6 +32,7 @@ struct control_config {
     uint64_t max_feeds_per_control_plane;
     uint64_t max_hosts_per_token;
     uint64_t max_hosts_per_control_plane;
+    unsigned feed_max_mib;
     enum log_level log_level;
     enum log_format log_format;
 };

@@ -26,6 +26,7 @@
       "the same with those remembered for a day (20000)")                                          \
     X(max_hosts_per_control_plane, "max-hosts-per-control-plane", "N",                             \
       "the same with those remembered for a day (20000)")                                          \
+    X(feed_max_mib, "feed-max-mib", "N", "memory for what single hosts are sent, MiB (256)")       \
     X(log_level, "log-level", "LEVEL", "error, warning, info or debug (info)")                     \
     X(log_format, "log-format", "FORMAT", "text or json (text)")
 

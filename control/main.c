@@ -108,6 +108,7 @@ static int start_feed(struct control *control, struct error *err)
     char directory[4096];
     const struct feed_options options = {
         .heartbeat_ms = control->config.heartbeat_ms,
+        .memory_max_bytes = (size_t)config->feed_max_mib * 1024 * 1024,
         .snapshot_dir = directory,
         .region = control->config.region,
         .log = &control->log,

@@ -64,6 +64,8 @@ struct feed_wish {
     struct set_hash_marks buckets;
 };
 
+bool feed_wish_equal(const struct feed_wish *a, const struct feed_wish *b);
+
 /* Appends one line with its newline. 0, E_TOO_LARGE or E_NO_MEMORY. */
 int change_encode(const struct change *change, struct buffer *out);
 

@@ -29,6 +29,9 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/helpers/%.o $(BUILD)/obj/libtestlib.a $(cal
 # These watch their own system calls and LMDB's.
 $(BUILD)/tests/test_power_loss $(BUILD)/tests/test_agent_kill $(BUILD)/tests/test_soak: $(BUILD)/obj/tests/interpose/write_log.o
 
+# This one stands in front of the repository, to hold a transaction where it likes.
+$(BUILD)/tests/test_feed_queue: ALL_LDFLAGS += -Wl,--wrap=repo_transaction
+
 .PHONY: unit-tests
 unit-tests: $(UNIT_BIN) $(HELPER_BIN)
 

@@ -1,8 +1,9 @@
 /* feed.c - life of the feed, and its thread.
  *
- * The thread sleeps until a version is committed, a follower asks for a delta of its own, a host
- * acknowledges what somebody waits for, or the next heartbeat or wait is due; then it does all that
- * there is, wakes followers, and looks again. The repository's listener only notes the version.
+ * The thread sleeps until a version is committed, a host acknowledges what somebody waits for, a
+ * worker has made what a follower waits for, or the next heartbeat or wait is due; then it does all
+ * that there is, wakes followers, and looks again. The repository's listener only notes the
+ * version. It does what is urgent alone: what may take long is the workers' (feed_queue.c).
  *
  * Failure modes: a repository that fails is asked again after a second (feed_channel.c); nothing
  * else ends the thread but feed_stop().
@@ -17,6 +18,7 @@
 
 static const uint32_t heartbeat_default_ms = 5000;
 static const size_t transaction_default_bytes = (size_t)16 * 1024 * 1024;
+static const size_t memory_default_bytes = (size_t)256 * 1024 * 1024;
 static const uint64_t snapshots_default_bytes = (uint64_t)16 * 1024 * 1024 * 1024;
 static const int64_t snapshot_verify_default_ms = (int64_t)60 * 1000;
 static const int64_t twins_default_ms = (int64_t)60 * 1000; /* twice what a dead connection takes */
@@ -39,6 +41,7 @@ static int64_t next_deadline(const struct feed *feed)
     const struct follower *first = TAILQ_FIRST(&feed->timers);
     int64_t deadline = min_time(feed->prune_ms, feed_waits_deadline(feed));
 
+    deadline = min_time(deadline, feed_queue_deadline(feed));
     if (first != NULL)
         deadline = min_time(deadline, first->line_ms + feed->heartbeat_ms);
     if (versions_to_examine(feed))
@@ -79,8 +82,8 @@ static void work(struct feed *feed)
 {
     if (versions_to_examine(feed) && clock_boot_ms() >= feed->retry_ms)
         feed_channels_advance(feed);
-    feed_followers_serve(feed);
     feed_timers_run(feed);
+    feed_queue_cut(feed);
     feed_wakes_run(feed);
     feed_waits_run(feed);
     prune(feed);
@@ -88,8 +91,7 @@ static void work(struct feed *feed)
 
 static bool has_work(const struct feed *feed)
 {
-    return !TAILQ_EMPTY(&feed->todo) || !TAILQ_EMPTY(&feed->wakes) ||
-           next_deadline(feed) <= clock_boot_ms();
+    return !TAILQ_EMPTY(&feed->wakes) || next_deadline(feed) <= clock_boot_ms();
 }
 
 static void end_all(struct feed *feed)
@@ -140,13 +142,16 @@ static void init_lists(struct feed *feed)
         LIST_INIT(&feed->host_buckets[i]);
         LIST_INIT(&feed->name_buckets[i]);
         LIST_INIT(&feed->room_buckets[i]);
+        LIST_INIT(&feed->queue.buckets[i]);
     }
     TAILQ_INIT(&feed->channels);
     TAILQ_INIT(&feed->hosts);
     TAILQ_INIT(&feed->timers);
-    TAILQ_INIT(&feed->todo);
     TAILQ_INIT(&feed->wakes);
     TAILQ_INIT(&feed->waits);
+    TAILQ_INIT(&feed->queue.line);
+    TAILQ_INIT(&feed->queue.held);
+    TAILQ_INIT(&feed->queue.owed);
     TAILQ_INIT(&feed->shelf.files);
     TAILQ_INIT(&feed->shelf.orders);
 }
@@ -161,6 +166,7 @@ static void init_locks(struct feed *feed)
     pthread_cond_init(&feed->work, &monotonic);
     pthread_condattr_destroy(&monotonic);
     pthread_cond_init(&feed->unpinned, NULL);
+    pthread_cond_init(&feed->queue.work, NULL);
     pthread_mutex_init(&feed->lock, NULL);
     pthread_mutex_init(&feed->shelf.lock, NULL);
     pthread_cond_init(&feed->shelf.ordered, NULL);
@@ -176,6 +182,7 @@ static void feed_free(struct feed *feed)
     pthread_cond_destroy(&feed->shelf.ordered);
     pthread_mutex_destroy(&feed->shelf.lock);
     pthread_mutex_destroy(&feed->lock);
+    pthread_cond_destroy(&feed->queue.work);
     pthread_cond_destroy(&feed->unpinned);
     pthread_cond_destroy(&feed->work);
     OPENSSL_cleanse(feed->digest_key, sizeof(feed->digest_key));
@@ -194,6 +201,15 @@ static void set_caps(struct feed *feed, const struct feed_options *options)
     feed->twins_ms = options->twins_ms != 0 ? options->twins_ms : twins_default_ms;
 }
 
+static int64_t patience_of(const struct feed *feed, const struct feed_options *options)
+{
+    const int64_t beats_ms = (int64_t)feed->heartbeat_ms * FEED_PATIENCE_BEATS;
+
+    if (options->patience_ms != 0)
+        return options->patience_ms;
+    return beats_ms > FEED_PATIENCE_MIN_MS ? beats_ms : FEED_PATIENCE_MIN_MS;
+}
+
 static struct feed *feed_new(struct repo *repo, const struct feed_options *options)
 {
     struct feed *feed = calloc(1, sizeof(*feed));
@@ -205,6 +221,9 @@ static struct feed *feed_new(struct repo *repo, const struct feed_options *optio
     feed->transaction_max_bytes = options->transaction_max_bytes != 0
                                       ? options->transaction_max_bytes
                                       : transaction_default_bytes;
+    feed->queue.max_bytes =
+        options->memory_max_bytes != 0 ? options->memory_max_bytes : memory_default_bytes;
+    feed->queue.patience_ms = patience_of(feed, options);
     feed->log = options->log;
     feed->prune_ms = clock_boot_ms() + FEED_PRUNE_MS;
     set_caps(feed, options);
@@ -245,6 +264,24 @@ void feed_accept(struct feed *feed)
     pthread_mutex_unlock(&feed->lock);
 }
 
+static int start_threads(struct feed *feed, struct error *err)
+{
+    int rc = feed_builder_start(feed, err);
+
+    if (rc != 0)
+        return rc;
+    rc = feed_workers_start(feed, err);
+    if (rc != 0)
+        goto stop_builder;
+    if (pthread_create(&feed->thread, NULL, feed_main, feed) == 0)
+        return 0;
+    rc = error_set(err, E_NO_MEMORY, "cannot start the feed's thread");
+    feed_workers_stop(feed);
+stop_builder:
+    feed_builder_stop(feed);
+    return rc;
+}
+
 /* Listens before it looks, so that no commit falls between the two. */
 static int start(struct feed *feed, struct error *err)
 {
@@ -254,11 +291,7 @@ static int start(struct feed *feed, struct error *err)
     repo_on_commit(repo, on_commit, feed);
     rc = read_head(feed, err);
     if (rc == 0)
-        rc = feed_builder_start(feed, err);
-    if (rc == 0 && pthread_create(&feed->thread, NULL, feed_main, feed) != 0) {
-        feed_builder_stop(feed);
-        rc = error_set(err, E_NO_MEMORY, "cannot start the feed's thread");
-    }
+        rc = start_threads(feed, err);
     if (rc != 0)
         repo_on_commit(repo, NULL, NULL);
     return rc;
@@ -298,6 +331,7 @@ void feed_stop(struct feed *feed)
     pthread_cond_signal(&feed->work);
     pthread_mutex_unlock(&feed->lock);
     (void)pthread_join(feed->thread, NULL); /* fails only for a thread that is not ours */
+    feed_workers_stop(feed);
     feed_builder_stop(feed);
     feed->stopped = true;
 }
@@ -315,6 +349,10 @@ void feed_stats(struct feed *feed, struct feed_stats *ret)
     pthread_mutex_lock(&feed->lock);
     *ret = feed->stats;
     feed_hosts_count(feed, ret);
+    ret->deltas_waiting = feed->queue.waiting;
+    ret->deltas_running = feed->queue.running;
+    ret->deltas_oldest_ms = feed_queue_age_ms(feed);
+    ret->held_bytes = feed->queue.held_bytes + feed->queue.kept_bytes;
     pthread_mutex_unlock(&feed->lock);
     pthread_mutex_lock(&feed->shelf.lock);
     ret->snapshots_built = feed->shelf.built;

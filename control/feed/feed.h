@@ -8,17 +8,21 @@
  *   commit --> repo listener --> feed thread: for each control plane with followers, one delta from
  * the repository, encoded once into a shared segment --> wake the followers that wait
  *
+ *   lags, or wishes for something --> queue --> workers: a delta of its own --> wake
+ *
  * Followers that keep up share segments; one that lags is given a delta of its own from where it
- * stands, so the memory held for it is one transaction at most, however slow it reads. A heartbeat
+ * stands, so the memory held for it is one transaction at most, however slow it reads. What is held
+ * for all of one control plane, and for all of them, is bounded, and one that does not read is cut.
+ * docs/design.md, "What is urgent, and what takes turns" has the rules. A heartbeat
  * goes out when heartbeat_ms passed without a line. Idle followers cost their struct and no work in
  * between.
  *
- * THREADS: one feed thread, started by feed_create. All functions may be called from any thread;
- * the calls of one follower must not overlap. wake() and done() run in the feed thread (done() also
- * in the caller of feed_wait()), without locks held. wake() may read but must not destroy its
- * follower; feed_follower_destroy() waits for the end of a running wake(), so it must not be called
- * with a lock that wake() takes. When feed_follower_destroy() returns, wake() will not be called
- * again.
+ * THREADS: one feed thread, workers and a builder of snapshots, started by feed_create. All
+ * functions may be called from any thread; the calls of one follower must not overlap. wake(),
+ * cut() and done() run in the feed thread (done() also in the caller of feed_wait()), without locks
+ * held. They may read but must not destroy their follower; feed_follower_destroy() waits for the
+ * end of a running one, so it must not be called with a lock that they take. When it returns, none
+ * will be called again. It never waits for a transaction that is being computed.
  */
 #ifndef RS_CONTROL_FEED_H
 #define RS_CONTROL_FEED_H
@@ -48,8 +52,12 @@ struct feed_options {
     uint64_t snapshots_max_bytes; /* of all files in it; the newest may be over it; 0: 16 GiB */
     int64_t snapshot_verify_ms;   /* a file is read through before hosts are told of it, unless that
                                      was done so lately; 0: a minute, -1: each time */
-    const char *region;           /* copied */
-    const struct log *log;        /* borrowed */
+    size_t memory_max_bytes;      /* of transactions for single followers, made or being made; 0:
+                                     256 MiB. A control plane has a quarter at most */
+    int64_t patience_ms;   /* a follower that takes nothing for so long is cut; 0: six heartbeat
+                              periods, at least 10 s */
+    const char *region;    /* copied */
+    const struct log *log; /* borrowed */
     /* Feeds that are open, and hosts that are known (connected, or remembered): of one credential,
      * of one control plane. 0: FEED_CAP_DEFAULT. */
     size_t max_feeds[FEED_CAPS];
@@ -79,6 +87,9 @@ struct follower_options {
     bool refusing;              /* the host has refused a snapshot for what it would drop */
     struct feed_wish wish;      /* for its first transaction, which comes in any case then */
     void (*wake)(void *context);
+    /* It does not read, and its stream is over: the connection shall end. NULL: wake() is called.
+     */
+    void (*cut)(void *context);
     void *context;
 };
 
@@ -188,6 +199,12 @@ struct feed_stats {
     uint64_t snapshot_bytes;     /* in them */
     uint64_t snapshot_disk_bytes;
     uint64_t resyncs_sent;
+    uint64_t deltas_made;  /* transactions for single followers, or for a few at one place */
+    size_t deltas_waiting; /* that were asked for and wait for their turn */
+    size_t deltas_running;
+    int64_t deltas_oldest_ms; /* how long the oldest of them waits */
+    size_t held_bytes;        /* in transactions that are being made or sent */
+    uint64_t followers_cut;   /* because they did not read */
 };
 void feed_stats(struct feed *feed, struct feed_stats *ret);
 

@@ -3,7 +3,9 @@
  * A channel knows that nothing visible happened in (low, covered]. When a version above `covered`
  * is committed, one delta from there either finds nothing, and `covered` moves on, or makes a
  * segment that every follower in sync with a version in [low, covered] can take. Followers that are
- * further back find a recent segment, or get a delta of their own (feed_follower.c).
+ * further back find a recent segment, or get a delta of their own (feed_queue.c). So do all of them
+ * when the delta is over FEED_URGENT_MAX_BYTES: other control planes' commits wait for the feed
+ * thread, and must not wait for a large realm that becomes visible here.
  *
  * Failure modes: when the repository fails, the channels stay where they are and it is asked again
  * after a second; nothing is skipped.
@@ -45,6 +47,7 @@ struct feed_channel *feed_channel_open(struct feed *feed, const struct uuid *con
     channel->control_plane_id = *control_plane_id;
     TAILQ_INIT(&channel->followers);
     TAILQ_INIT(&channel->room.gone);
+    TAILQ_INIT(&channel->turns);
     LIST_INSERT_HEAD(&feed->channel_buckets[bucket_of(control_plane_id)], channel, in_bucket);
     TAILQ_INSERT_TAIL(&feed->channels, channel, in_feed);
     return channel;
@@ -86,6 +89,8 @@ void feed_channel_rest(struct feed_channel *channel)
 
 void feed_channel_remember(struct feed_channel *channel, struct feed_segment *segment)
 {
+    if (segment->size > FEED_RECENT_MAX_BYTES)
+        return;
     while (channel->n_recent > 0 && (channel->n_recent == FEED_RECENT_MAX ||
                                      channel->recent_bytes + segment->size > FEED_RECENT_MAX_BYTES))
         forget_oldest(channel);
@@ -152,10 +157,12 @@ static void take_delta(struct feed *feed, struct feed_channel *channel, struct f
 
     if (delta->repo.version > feed->newest)
         feed->newest = delta->repo.version;
-    if (delta->repo.outcome == REPO_DELTA_TOO_OLD) {
-        /* Commits outran us by the whole history: each follower asks for itself and is told so. */
+    if (delta->repo.outcome == REPO_DELTA_TOO_OLD || (segment != NULL && segment->too_large)) {
+        /* Commits outran us by the whole history, or it is more than what others may wait for: each
+         * follower asks for itself, those at one place for one transaction. */
         channel->low = delta->repo.version;
         wake_all(channel);
+        feed_segment_unref(segment);
     } else if (segment != NULL) {
         segment->low = channel->low;
         feed_channel_remember(channel, segment);
@@ -167,19 +174,26 @@ static void take_delta(struct feed *feed, struct feed_channel *channel, struct f
     channel->covered = delta->repo.version;
 }
 
+static size_t urgent_max(const struct feed *feed)
+{
+    return feed->transaction_max_bytes < FEED_URGENT_MAX_BYTES ? feed->transaction_max_bytes
+                                                               : FEED_URGENT_MAX_BYTES;
+}
+
 /* False: the repository failed. */
 static bool advance(struct feed *feed, struct feed_channel *channel)
 {
     const struct uuid id = channel->control_plane_id;
     const uint64_t from = channel->covered;
     const struct repo_transaction_query query = {.control_plane_id = &id, .from = from};
+    const struct feed_bounds bounds = {.max_bytes = urgent_max(feed)};
     const unsigned generation = channel->generation;
     struct error err = ERROR_INIT;
     struct feed_delta delta;
     int rc;
 
     pthread_mutex_unlock(&feed->lock);
-    rc = feed_segment_make(feed, &query, &delta, &err);
+    rc = feed_segment_make(feed->repo, &query, &bounds, &delta, &err);
     pthread_mutex_lock(&feed->lock);
     if (rc != 0) {
         log_error(feed->log,
@@ -224,6 +238,7 @@ void feed_channels_advance(struct feed *feed)
             feed->retry_ms = clock_boot_ms() + FEED_RETRY_MS;
             return;
         }
+        feed_wakes_run(feed); /* they do not wait for the control planes that follow */
     }
     feed->examined = target;
 }

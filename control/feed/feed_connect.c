@@ -30,6 +30,7 @@ static void enter(struct follower *follower, struct feed_channel *channel)
     follower->since_ms = follower->line_ms = clock_boot_ms();
     TAILQ_INSERT_TAIL(&channel->followers, follower, in_channel);
     TAILQ_INSERT_TAIL(&feed->timers, follower, in_timers);
+    feed_queue_owe(follower, true);
     feed->stats.followers++;
     pthread_cond_signal(&feed->work); /* the first one starts the timer */
 }
@@ -75,6 +76,7 @@ int feed_follower_create(struct feed *feed, const struct follower_options *optio
         return error_set(err, E_NO_MEMORY, NULL);
     follower->feed = feed;
     follower->wake = options->wake;
+    follower->cut = options->cut;
     follower->context = options->context;
     follower->credential = options->credential;
     follower->wish = options->wish;
@@ -98,8 +100,8 @@ static void leave(struct follower *follower)
     struct feed *feed = follower->feed;
     struct feed_channel *channel = follower->channel;
 
-    if (follower->queued)
-        TAILQ_REMOVE(&feed->todo, follower, in_todo);
+    feed_follower_drop(follower);
+    feed_queue_owe(follower, false);
     if (follower->waking)
         TAILQ_REMOVE(&feed->wakes, follower, in_wakes);
     TAILQ_REMOVE(&feed->timers, follower, in_timers);
@@ -109,8 +111,6 @@ static void leave(struct follower *follower)
     follower->room->n_feeds--;
     feed_room_settle(follower->room);
     feed->stats.followers--;
-    feed_segment_unref(follower->segment);
-    feed_segment_unref(follower->pending);
 }
 
 void feed_follower_destroy(struct follower *follower)

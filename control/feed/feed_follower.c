@@ -6,23 +6,38 @@
  *
  * feed_follower_read() hands out the line being sent, then the segment behind it, and produces the
  * next only when both are out: what is held for a slow reader is one transaction, and what happens
- * meanwhile merges into the next. A follower that no shared segment fits asks the feed thread for a
- * delta of its own ("todo").
+ * meanwhile merges into the next. A follower that no shared segment fits, or that wishes for
+ * something, asks for a delta of its own (feed_queue.c), and never for a second one before it has
+ * the first: a `job` becomes `pending`, that becomes the `segment` being sent. The wish goes with
+ * the job. It is not asked for before the transport has taken the hello.
  *
- * Invariant: position >= cursor, and nothing that the host may see happened between them.
+ * Invariants: position >= cursor, and nothing that the host may see happened between them; the
+ * position stays while there is a job or something pending.
  *
  * Failure modes: out of memory, or a repository that fails during a follower's own delta, ends its
  * stream; the host comes back with its cursor.
  */
 #include "control/feed/feed_internal.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 void feed_follower_end(struct follower *follower)
 {
     follower->state = FOLLOWER_OVER;
+    feed_follower_drop(follower);
     feed_wake(follower);
+}
+
+void feed_follower_drop(struct follower *follower)
+{
+    feed_queue_leave(follower);
+    if (follower->pending != NULL)
+        feed_queue_release(follower, follower->pending);
+    if (follower->segment != NULL)
+        feed_queue_release(follower, follower->segment);
+    follower->pending = follower->segment = NULL;
 }
 
 void feed_follower_refuse(struct follower *follower, enum feed_resync_reason reason)
@@ -122,6 +137,12 @@ static void put_empty_transaction(struct follower *follower)
     follower->cursor = follower->position;
 }
 
+/* Its own delta is on the way: the next transaction begins where it stands. */
+static bool is_bound(const struct follower *follower)
+{
+    return follower->job != NULL || follower->pending != NULL;
+}
+
 /* Far behind in numbers, or close to the end of a history that is being trimmed. */
 static bool cursor_needs_move(const struct follower *follower)
 {
@@ -146,7 +167,8 @@ static void put_heartbeat(struct follower *follower)
 {
     struct feed_line line = {.kind = FEED_LINE_HEARTBEAT};
 
-    follower->position = feed_channel_reach(follower->channel, follower->position);
+    if (!is_bound(follower))
+        follower->position = feed_channel_reach(follower->channel, follower->position);
     line.heartbeat.acknowledge = is_awaited(follower);
     if (line.heartbeat.acknowledge)
         follower->asked = follower->host->awaited;
@@ -154,7 +176,7 @@ static void put_heartbeat(struct follower *follower)
     line.heartbeat.version = follower->position;
     note_sent(follower, follower->position);
     line.heartbeat.time_ms = clock_wall_ms();
-    if (cursor_needs_move(follower))
+    if (!is_bound(follower) && cursor_needs_move(follower))
         put_empty_transaction(follower);
     put_line(follower, &line);
     follower->beat = false;
@@ -162,13 +184,14 @@ static void put_heartbeat(struct follower *follower)
 
 /* ---- what comes next ---- */
 
+/* `segment` is held already. */
 static void start_segment(struct follower *follower, struct feed_segment *segment)
 {
     if (segment->too_large) {
+        feed_queue_release(follower, segment);
         feed_follower_refuse(follower, FEED_RESYNC_TOO_LARGE);
         return;
     }
-    segment->refs++;
     follower->segment = segment;
     follower->segment_at = 0;
     put_begin(follower, segment->to, segment->time_ms);
@@ -184,35 +207,46 @@ static bool start_transaction(struct follower *follower)
 {
     struct feed_segment *segment = follower->pending;
 
-    if (segment == NULL && has_wish(follower))
+    if (segment != NULL) {
+        follower->pending = NULL;
+        start_segment(follower, segment);
+        return true;
+    }
+    if (has_wish(follower))
         return false;
-    if (segment == NULL)
-        segment = feed_channel_match(follower->channel, follower->position);
+    segment = feed_channel_match(follower->channel, follower->position);
     if (segment == NULL)
         return false;
+    feed_queue_leave(follower); /* what it waits for is here, made for another */
+    feed_queue_hold(follower, segment);
     start_segment(follower, segment);
-    feed_segment_unref(follower->pending);
-    follower->pending = NULL;
     return true;
+}
+
+/* All up to its position is known to be the newest that it may see. */
+static bool is_in_sync(const struct follower *follower)
+{
+    return follower->position >= follower->channel->low &&
+           follower->position <= follower->feed->newest;
 }
 
 /* Wishes for something, or is in sync with a version that says nothing about the newest, or with
  * one that does not exist. */
 static bool needs_own_delta(const struct follower *follower)
 {
-    return has_wish(follower) || follower->position < follower->channel->low ||
-           follower->position > follower->feed->newest;
+    return has_wish(follower) || !is_in_sync(follower);
 }
 
-static void ask_for_delta(struct follower *follower)
+/* Waits for its turn. A heartbeat would say that it is current; where it is not, "preparing" says
+ * that the source is alive. */
+static void produce_waiting(struct follower *follower)
 {
-    struct feed *feed = follower->feed;
-
-    if (follower->queued)
-        return;
-    follower->queued = true;
-    TAILQ_INSERT_TAIL(&feed->todo, follower, in_todo);
-    pthread_cond_signal(&feed->work);
+    if (!feed_queue_ask(follower))
+        follower->state = FOLLOWER_OVER;
+    else if (follower->beat && !is_in_sync(follower))
+        put_preparing(follower);
+    else if (follower->beat)
+        put_heartbeat(follower);
 }
 
 /* A snapshot is needed; false: it is not there yet. */
@@ -230,6 +264,16 @@ static bool produce_refused(struct follower *follower)
     return follower->line.size > 0;
 }
 
+static void produce_current(struct follower *follower)
+{
+    if (!follower->announced) {
+        follower->announced = true;
+        follower->beat = true;
+    }
+    if (follower->beat || is_awaited(follower))
+        put_heartbeat(follower);
+}
+
 /* What a live follower gets; false: nothing now. */
 static bool produce_live(struct follower *follower)
 {
@@ -237,14 +281,10 @@ static bool produce_live(struct follower *follower)
         return produce_refused(follower);
     if (start_transaction(follower))
         return true;
-    if (needs_own_delta(follower)) {
-        ask_for_delta(follower);
-    } else if (!follower->announced) {
-        follower->announced = true;
-        follower->beat = true;
-    }
-    if (follower->beat || (!needs_own_delta(follower) && is_awaited(follower)))
-        put_heartbeat(follower);
+    if (needs_own_delta(follower))
+        produce_waiting(follower);
+    else
+        produce_current(follower);
     return follower->line.size > 0;
 }
 
@@ -289,7 +329,7 @@ static void finish_segment(struct follower *follower)
 {
     follower->cursor = follower->position = follower->segment->to;
     note_sent(follower, follower->cursor);
-    feed_segment_unref(follower->segment);
+    feed_queue_release(follower, follower->segment);
     follower->segment = NULL;
     feed_timer_restart(follower);
 }
@@ -311,15 +351,18 @@ static size_t drain_segment(struct follower *follower, char *bytes, size_t max)
     return count;
 }
 
+/* The hello goes alone: what costs something is begun when the transport comes again, so that
+ * somebody who does not read gets a hello and no more. */
 static size_t read_some(struct follower *follower, char *bytes, size_t max)
 {
+    const bool greeting = follower->state == FOLLOWER_GREETING;
     size_t count = 0;
 
     while (follower->state != FOLLOWER_OVER) {
         count += drain_line(follower, bytes + count, max - count);
         if (follower->line.size == 0)
             count += drain_segment(follower, bytes + count, max - count);
-        if (count == max || !produce(follower))
+        if (count == max || (greeting && count > 0) || !produce(follower))
             break;
     }
     return count;
@@ -335,9 +378,12 @@ ssize_t feed_follower_read(struct follower *follower, char *bytes, size_t max)
     count = read_some(follower, bytes, max);
     feed->stats.bytes_sent += count;
     result = (ssize_t)count;
+    if (follower->state == FOLLOWER_OVER)
+        feed_follower_drop(follower); /* what is not out yet never will be */
     if (count == 0 && follower->state == FOLLOWER_OVER)
         result = -1;
     follower->waiting = result == 0 && max > 0;
+    feed_queue_owe(follower, result > 0);
     pthread_mutex_unlock(&feed->lock);
     return result;
 }
@@ -345,7 +391,7 @@ ssize_t feed_follower_read(struct follower *follower, char *bytes, size_t max)
 uint64_t feed_follower_applied(const struct follower *follower, uint64_t acknowledged)
 {
     const bool idle = follower->state == FOLLOWER_LIVE && follower->refusal == REFUSAL_NONE &&
-                      follower->segment == NULL && follower->pending == NULL &&
+                      follower->segment == NULL && !is_bound(follower) &&
                       !needs_own_delta(follower);
 
     if (!idle || acknowledged < follower->cursor)
@@ -353,74 +399,23 @@ uint64_t feed_follower_applied(const struct follower *follower, uint64_t acknowl
     return feed_channel_reach(follower->channel, follower->position);
 }
 
-/* ---- deltas of their own: the feed thread's part ---- */
+/* ---- deltas of their own ---- */
 
-static void take_delta(struct follower *follower, const struct feed_delta *delta)
+void feed_follower_take(struct follower *follower, const struct feed_delta *delta)
 {
+    struct feed_segment *segment = delta->segment;
+
+    assert(follower->pending == NULL && follower->segment == NULL);
+    assert(follower->state == FOLLOWER_LIVE && follower->refusal == REFUSAL_NONE);
     if (delta->repo.outcome == REPO_DELTA_TOO_OLD) {
         feed_follower_refuse(follower, FEED_RESYNC_TOO_OLD);
-        return;
-    }
-    if (delta->repo.outcome == REPO_DELTA_FUTURE) {
+    } else if (delta->repo.outcome == REPO_DELTA_FUTURE) {
         feed_follower_refuse(follower, FEED_RESYNC_FUTURE_VERSION);
-        return;
-    }
-    if (delta->repo.version > follower->feed->newest)
-        follower->feed->newest = delta->repo.version;
-    if (delta->segment == NULL) {
+    } else if (segment == NULL) {
         follower->position = delta->repo.version;
-        return;
-    }
-    if (has_wish(follower))
-        follower->wish.kind = FEED_WISH_NONE;
-    else
-        feed_channel_remember(follower->channel, delta->segment);
-    delta->segment->refs++;
-    follower->pending = delta->segment;
-}
-
-/* Computes one delta with the follower pinned and the lock released. */
-static void serve(struct feed *feed, struct follower *follower)
-{
-    const struct uuid id = follower->channel->control_plane_id;
-    const uint64_t from = follower->position;
-    const struct feed_wish wish = follower->wish;
-    const struct repo_transaction_query query = {
-        .control_plane_id = &id, .from = from, .wish = has_wish(follower) ? &wish : NULL};
-    struct error err = ERROR_INIT;
-    struct feed_delta delta;
-    int rc;
-
-    follower->pinned = true;
-    pthread_mutex_unlock(&feed->lock);
-    rc = feed_segment_make(feed, &query, &delta, &err);
-    pthread_mutex_lock(&feed->lock);
-    follower->pinned = false;
-    pthread_cond_broadcast(&feed->unpinned);
-    if (rc == 0) {
-        take_delta(follower, &delta);
-        feed_segment_unref(delta.segment);
     } else {
-        log_error(feed->log,
-                  "feed: cannot read the changes since version %llu: %s; the host is "
-                  "disconnected and will come back",
-                  (unsigned long long)from, err.message);
-        feed_follower_end(follower);
-    }
-}
-
-void feed_followers_serve(struct feed *feed)
-{
-    struct follower *follower;
-
-    while ((follower = TAILQ_FIRST(&feed->todo)) != NULL) {
-        TAILQ_REMOVE(&feed->todo, follower, in_todo);
-        follower->queued = false;
-        if (follower->state == FOLLOWER_LIVE &&
-            (has_wish(follower) ||
-             feed_channel_match(follower->channel, follower->position) == NULL) &&
-            needs_own_delta(follower))
-            serve(feed, follower);
-        feed_wake(follower);
+        follower->wish.kind = FEED_WISH_NONE;
+        feed_queue_hold(follower, segment);
+        follower->pending = segment;
     }
 }

@@ -432,7 +432,7 @@ void feed_hosts_prune(struct feed *feed)
     while (channel != NULL) {
         struct feed_channel *next = TAILQ_NEXT(channel, in_feed);
 
-        if (channel->room.n_hosts == 0 && channel->n_followers == 0)
+        if (channel->room.n_hosts == 0 && channel->n_followers == 0 && channel->running == 0)
             feed_channel_free(feed, channel);
         channel = next;
     }

@@ -4,6 +4,8 @@
  *   feed_segment.c     transactions as bytes, shared by followers
  *   feed_channel.c     one for each control plane: how far it has looked, its recent segments
  *   feed_follower.c    one connected host: which bytes it gets next
+ *   feed_queue.c       transactions of their own: who waits, whose turn it is, what fits in memory
+ *   feed_workers.c     the threads that compute them
  *   feed_connect.c     hosts coming and going
  *   feed_wake.c        calling wake() without locks; heartbeat timers
  *   feed_hosts.c       which host is which
@@ -14,9 +16,10 @@
  *   feed_builder.c     the thread that makes them
  *
  * One lock guards everything but the snapshot files, which have their own. It is never held during
- * a call of the repository, of wake() or of done(). What the feed thread uses meanwhile is pinned
- * (followers; hosts by the waits that count them), checked by its generation (channels), or freed
- * by that thread alone (channels).
+ * a call of the repository, of wake(), cut() or done(). What the feed thread uses meanwhile is
+ * pinned (followers; hosts by the waits that count them), checked by its generation (channels), or
+ * freed by that thread alone (channels). A worker uses its job alone, whose channel stays while one
+ * runs.
  */
 #ifndef RS_CONTROL_FEED_INTERNAL_H
 #define RS_CONTROL_FEED_INTERNAL_H
@@ -33,8 +36,17 @@ enum {
     FEED_BUCKETS = 1024,
     FEED_LINES_MAX_BYTES = 8 * 1024,         /* a hello, or a few short lines */
     FEED_RECENT_MAX = 16,                    /* segments that a channel keeps for laggards */
-    FEED_RECENT_MAX_BYTES = 4 * 1024 * 1024, /* the same, in bytes */
-    FEED_HISTORY = 32,                       /* commit times that a channel keeps for lag */
+    FEED_RECENT_MAX_BYTES = 4 * 1024 * 1024, /* the same, in bytes; larger ones are not kept */
+    /* What the feed thread encodes for a commit at most, some 5 ms: more is left to the workers. */
+    FEED_URGENT_MAX_BYTES = 1024 * 1024,
+    FEED_WORKERS = 2,
+    FEED_RUNNING_MAX = 1,             /* of the workers, for one control plane */
+    FEED_SHARE = 4,                   /* a control plane's part of the memory is one in so many */
+    FEED_PATIENCE_BEATS = 6,          /* heartbeat periods that a reader may owe a read, */
+    FEED_PATIENCE_MIN_MS = 10 * 1000, /* and at least so long */
+    FEED_CUT_LOG_MS = 10 * 1000,
+    FEED_TICK_MS = 1000, /* between looks at slow readers while somebody waits for memory */
+    FEED_HISTORY = 32,   /* commit times that a channel keeps for lag */
     FEED_MOVE_AFTER =
         10000, /* versions without a line, then an empty transaction moves the cursor */
     FEED_PATH_BYTES = 4096,
@@ -50,6 +62,7 @@ enum {
 
 struct feed_segment {
     unsigned refs;
+    unsigned holders; /* of these, followers: it counts as held memory */
     /* Who may take it: whoever is in sync with a version in [low, base], between which nothing
      * visible happened. After it the follower is in sync with `to`. */
     uint64_t low;
@@ -66,10 +79,14 @@ struct feed_delta {
     struct feed_segment *segment; /* transferred to the caller; NULL: nothing to send */
 };
 
+struct feed_bounds {
+    size_t max_bytes;
+    const atomic_bool *canceled; /* NULL: never; E_CANCELED once it is true */
+};
 /* Asks the repository for all that happened since `query->from`; without the lock. With a wish
  * there is a segment even when nothing happened. */
-int feed_segment_make(struct feed *feed, const struct repo_transaction_query *query,
-                      struct feed_delta *ret, struct error *err);
+int feed_segment_make(struct repo *repo, const struct repo_transaction_query *query,
+                      const struct feed_bounds *bounds, struct feed_delta *ret, struct error *err);
 void feed_segment_unref(struct feed_segment *segment); /* NULL allowed */
 
 /* ---- channels ---- */
@@ -95,6 +112,11 @@ struct feed_channel {
     TAILQ_HEAD(follower_list, follower) followers;
     size_t n_followers;
     struct feed_room room;
+    TAILQ_ENTRY(feed_channel) in_line; /* while `turns` is not empty */
+    TAILQ_HEAD(feed_turn_list, feed_turn) turns;
+    unsigned running;  /* jobs that workers have */
+    size_t held_bytes; /* of segments that followers have, */
+    size_t kept_bytes; /* and room for what the running jobs may make */
     /* Nothing visible happened in (low, covered]; `low` is where the last segment led. */
     uint64_t low;
     uint64_t covered;
@@ -143,6 +165,7 @@ enum follower_refusal {
 };
 
 struct feed_host;
+struct feed_job;
 
 struct follower {
     struct feed *feed;
@@ -152,20 +175,23 @@ struct follower {
     struct uuid id;         /* of this feed, as its hello says */
     TAILQ_ENTRY(follower) in_channel;
     TAILQ_ENTRY(follower) in_timers;
-    TAILQ_ENTRY(follower) in_todo;  /* when `queued` */
     TAILQ_ENTRY(follower) in_wakes; /* when `waking` */
+    TAILQ_ENTRY(follower) in_owed;  /* when not `waiting`: the transport owes a read */
+    TAILQ_ENTRY(follower) in_held;  /* with a `pending` or a `segment` */
+    TAILQ_ENTRY(follower) in_job;   /* with a `job` */
     void (*wake)(void *context);
+    void (*cut)(void *context); /* NULL: wake() does */
     void *context;
     enum follower_state state;
     struct uuid credential; /* nil: none */
-    struct feed_wish wish;  /* of the first transaction */
+    struct feed_wish wish;  /* of the first transaction; until that is `pending` */
     enum follower_refusal refusal;
     enum feed_resync_reason reason; /* of the refusal */
     struct snapshot_name snapshot;  /* REFUSAL_NAMED */
     bool waiting;                   /* wake() was promised */
-    bool waking;                    /* queued for wake() */
-    bool queued;                    /* wants a delta of its own */
-    bool pinned;                    /* the feed thread uses it without the lock */
+    bool waking;                    /* queued for wake(), or cut() */
+    bool cutting;                   /* cut() it is */
+    bool pinned;                    /* the feed thread calls it without the lock */
     bool announced;                 /* the heartbeat of having caught up was given */
     bool beat;                      /* a heartbeat is due */
     uint64_t asked;                 /* up to here it was asked to acknowledge at once */
@@ -179,10 +205,18 @@ struct follower {
     struct feed_segment *segment; /* being sent, after `line`; a reference */
     size_t segment_at;
     struct feed_segment *pending; /* its own delta, ready to be sent; a reference */
+    struct feed_job *job;         /* its own delta, asked for; never beside `pending` */
+    bool owing;                   /* in the list of those */
+    bool holding;                 /* the same */
+    int64_t owed_ms;              /* boot clock: since when the transport owes a read */
+    int64_t held_ms;              /* boot clock: since when it holds what it holds */
 };
 
-/* Feed thread, lock held (and released in between): computes the deltas that were asked for. */
-void feed_followers_serve(struct feed *feed);
+/* Its own delta is there; consumes nothing. */
+void feed_follower_take(struct follower *follower, const struct feed_delta *delta);
+/* Lets go of all that is held for it. */
+void feed_follower_drop(struct follower *follower);
+/* Lock held: ends it, and what is held for it is free at once. */
 void feed_follower_end(struct follower *follower);
 /* The next thing it gets, as soon as there is a snapshot, is a resync line, and then the end. */
 void feed_follower_refuse(struct follower *follower, enum feed_resync_reason reason);
@@ -191,10 +225,77 @@ void feed_follower_tell(struct follower *follower, const struct snapshot_name *n
 /* All that may concern the host up to here has been sent and acknowledged. */
 uint64_t feed_follower_applied(const struct follower *follower, uint64_t acknowledged);
 
+/* ---- transactions of their own ---- */
+
+/* One transaction to compute, for all followers at one position that wish for the same. */
+struct feed_job {
+    LIST_ENTRY(feed_job) in_bucket; /* unless abandoned */
+    TAILQ_ENTRY(feed_job) in_turn;  /* with a `turn` */
+    struct feed_channel *channel;
+    struct feed_turn *turn; /* NULL: a worker has it */
+    uint64_t from;
+    struct feed_wish wish;
+    size_t room;           /* the largest that it may make */
+    int64_t asked_ms;      /* boot clock */
+    atomic_bool abandoned; /* nobody waits for it any more */
+    TAILQ_HEAD(feed_job_followers, follower) followers;
+};
+
+/* What the followers of one credential wait for, first come first served. */
+struct feed_turn {
+    TAILQ_ENTRY(feed_turn) in_channel;
+    struct uuid credential;
+    TAILQ_HEAD(feed_job_list, feed_job) jobs; /* never empty */
+};
+
+/* Control planes take turns, and within one its credentials. */
+struct feed_queue {
+    TAILQ_HEAD(feed_line_of_channels, feed_channel)
+    line; /* those that have turns; the next first */
+    LIST_HEAD(feed_job_bucket, feed_job) buckets[FEED_BUCKETS];
+    TAILQ_HEAD(feed_held_list, follower) held; /* by held_ms */
+    TAILQ_HEAD(feed_owed_list, follower) owed; /* by owed_ms */
+    pthread_cond_t work;                       /* for the workers */
+    pthread_t workers[FEED_WORKERS];
+    unsigned n_workers;
+    int64_t patience_ms;
+    size_t max_bytes;  /* held and kept, of all control planes */
+    size_t held_bytes; /* sums of the channels' */
+    size_t kept_bytes;
+    bool starved; /* the next in line waits for memory that other control planes have */
+    size_t waiting;
+    size_t running;
+};
+
+/* Asks for a transaction from its position with its wish; false: out of memory. */
+bool feed_queue_ask(struct follower *follower);
+/* It waits for nothing any more. */
+void feed_queue_leave(struct follower *follower);
+/* The job whose turn it is, which is the caller's until feed_queue_done(); NULL: none can run. */
+struct feed_job *feed_queue_take(struct feed *feed);
+/* `delta` NULL: the job failed, its followers end. Frees the job. */
+void feed_queue_done(struct feed *feed, struct feed_job *job, const struct feed_delta *delta);
+/* How long the oldest job waits. */
+int64_t feed_queue_age_ms(const struct feed *feed);
+/* A follower's reference to a segment, which counts as its control plane's memory. */
+void feed_queue_hold(struct follower *follower, struct feed_segment *segment);
+void feed_queue_release(struct follower *follower, struct feed_segment *segment);
+/* Feed thread, lock held: cuts the readers that are too slow. */
+void feed_queue_cut(struct feed *feed);
+/* Boot time of the next look; INT64_MAX: none. */
+int64_t feed_queue_deadline(const struct feed *feed);
+/* The transport has read (`again`: and owes another read), or was woken. */
+void feed_queue_owe(struct follower *follower, bool again);
+
+int feed_workers_start(struct feed *feed, struct error *err);
+void feed_workers_stop(struct feed *feed);
+
 /* ---- waking and timers ---- */
 
 /* wake() follows if the follower waits for it. */
 void feed_wake(struct follower *follower);
+/* cut() follows, whether it waits or not. */
+void feed_cut(struct follower *follower);
 /* Feed thread, lock held (and released in between). */
 void feed_wakes_run(struct feed *feed);
 /* The follower was given something, or a heartbeat: its silence begins anew. */
@@ -389,13 +490,14 @@ struct feed {
     LIST_HEAD(feed_room_bucket, feed_room) room_buckets[FEED_BUCKETS];
     TAILQ_HEAD(feed_host_list, feed_host) hosts;
     TAILQ_HEAD(feed_timer_list, follower) timers; /* by line_ms */
-    TAILQ_HEAD(feed_todo_list, follower) todo;
     TAILQ_HEAD(feed_wake_list, follower) wakes;
     TAILQ_HEAD(feed_waiter_list, feed_waiter) waits;
     size_t n_hosts;
     struct log_pace shared_pace;
     struct log_pace cap_pace;
     struct log_pace ack_pace;
+    struct feed_queue queue;
+    struct log_pace cut_pace;
     struct feed_stats stats;
     struct feed_shelf shelf;
 };

@@ -8,16 +8,29 @@
 
 #include <stdlib.h>
 
+struct encoding {
+    struct buffer out;
+    const atomic_bool *canceled; /* NULL: never */
+};
+
+static bool is_canceled(const struct encoding *encoding)
+{
+    return encoding->canceled != NULL && atomic_load(encoding->canceled);
+}
+
 static int encode(void *context, const struct change *change)
 {
-    return change_encode(change, context);
+    struct encoding *encoding = context;
+
+    return is_canceled(encoding) ? E_CANCELED : change_encode(change, &encoding->out);
 }
 
 static int encode_digest(void *context, const struct feed_digest *digest)
 {
     const struct feed_line line = {.kind = FEED_LINE_DIGEST, .digest = *digest};
+    struct encoding *encoding = context;
 
-    return feed_line_encode(&line, context);
+    return is_canceled(encoding) ? E_CANCELED : feed_line_encode(&line, &encoding->out);
 }
 
 static bool wants_all(const struct feed_wish *wish)
@@ -85,25 +98,19 @@ static int make(const struct repo_transaction_query *query, struct buffer *out,
     return 0;
 }
 
-/* A repair comes once in a long while, to one host, which bounds what it asks for: room for the
- * buckets of a scope of ten million. */
-enum { REPAIR_FACTOR = 3 };
-
-int feed_segment_make(struct feed *feed, const struct repo_transaction_query *query,
-                      struct feed_delta *ret, struct error *err)
+int feed_segment_make(struct repo *repo, const struct repo_transaction_query *query,
+                      const struct feed_bounds *bounds, struct feed_delta *ret, struct error *err)
 {
-    bool is_repair = query->wish != NULL && query->wish->kind == FEED_WISH_CONTENT;
-    struct repo *repo = feed->repo;
-    struct buffer out;
-    const struct repo_transaction_sink sink = {encode, encode_digest, &out};
+    struct encoding encoding = {.canceled = bounds->canceled};
+    const struct repo_transaction_sink sink = {encode, encode_digest, &encoding};
     int rc;
 
     ret->segment = NULL;
-    buffer_init(&out, feed->transaction_max_bytes * (is_repair ? REPAIR_FACTOR : 1));
+    buffer_init(&encoding.out, bounds->max_bytes);
     rc = repo_transaction(repo, query, &sink, &ret->repo, err);
     if (rc == 0)
-        rc = make(query, &out, ret, err);
-    buffer_finish(&out);
+        rc = make(query, &encoding.out, ret, err);
+    buffer_finish(&encoding.out);
     return rc;
 }
 

@@ -10,6 +10,13 @@
 
 enum { WAKE_BATCH = 64 };
 
+static void enqueue(struct feed *feed, struct follower *follower)
+{
+    follower->waking = true;
+    TAILQ_INSERT_TAIL(&feed->wakes, follower, in_wakes);
+    pthread_cond_signal(&feed->work);
+}
+
 void feed_wake(struct follower *follower)
 {
     struct feed *feed = follower->feed;
@@ -17,9 +24,15 @@ void feed_wake(struct follower *follower)
     if (!follower->waiting || follower->waking)
         return;
     follower->waiting = false;
-    follower->waking = true;
-    TAILQ_INSERT_TAIL(&feed->wakes, follower, in_wakes);
-    pthread_cond_signal(&feed->work);
+    feed_queue_owe(follower, true);
+    enqueue(feed, follower);
+}
+
+void feed_cut(struct follower *follower)
+{
+    follower->cutting = true;
+    if (!follower->waking)
+        enqueue(follower->feed, follower);
 }
 
 static size_t take_batch(struct feed *feed, struct follower *batch[WAKE_BATCH])
@@ -37,6 +50,15 @@ static size_t take_batch(struct feed *feed, struct follower *batch[WAKE_BATCH])
     return count;
 }
 
+/* `cutting` is set once and for ever, before the follower was pinned. */
+static void call(const struct follower *follower)
+{
+    if (follower->cutting && follower->cut != NULL)
+        follower->cut(follower->context);
+    else
+        follower->wake(follower->context);
+}
+
 void feed_wakes_run(struct feed *feed)
 {
     struct follower *batch[WAKE_BATCH];
@@ -45,7 +67,7 @@ void feed_wakes_run(struct feed *feed)
     while ((count = take_batch(feed, batch)) > 0) {
         pthread_mutex_unlock(&feed->lock);
         for (size_t i = 0; i < count; i++)
-            batch[i]->wake(batch[i]->context);
+            call(batch[i]);
         pthread_mutex_lock(&feed->lock);
         for (size_t i = 0; i < count; i++)
             batch[i]->pinned = false;

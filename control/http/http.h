@@ -158,5 +158,8 @@ void http_stream_start(struct http_stream *stream, const char *content_type,
 void http_stream_cancel(struct http_stream *stream);
 /* There may be something to read. Any thread, any number of times. */
 void http_stream_wake(struct http_stream *stream);
+/* The peer does not read and shall not be waited for: the connection ends. As http_stream_wake().
+ */
+void http_stream_cut(struct http_stream *stream);
 
 #endif

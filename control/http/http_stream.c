@@ -9,6 +9,7 @@
  * write, which the feed's heartbeats make soon.
  */
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "control/http/http_internal.h"
 
@@ -107,6 +108,18 @@ void http_stream_start(struct http_stream *stream, const char *content_type,
 void http_stream_cancel(struct http_stream *stream)
 {
     stream_free(stream);
+}
+
+/* The socket is closed by the listener's thread, after stream_close() has returned: while the
+ * source calls this it is open, and shutting it down ends a write that nobody takes. */
+void http_stream_cut(struct http_stream *stream)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(stream->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+
+    if (info != NULL)
+        (void)shutdown(info->connect_fd, SHUT_RDWR); /* it may be gone already */
+    http_stream_wake(stream);
 }
 
 void http_stream_wake(struct http_stream *stream)

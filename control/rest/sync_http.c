@@ -113,6 +113,11 @@ static void wake_stream(void *context)
     http_stream_wake(context);
 }
 
+static void cut_stream(void *context)
+{
+    http_stream_cut(context);
+}
+
 static ssize_t read_stream(void *context, char *bytes, size_t max)
 {
     return feed_follower_read(context, bytes, max);
@@ -133,8 +138,8 @@ static int check_credentials_again(struct rest_call *call)
 
 int sync_http_feed(struct rest_call *call)
 {
-    struct follower_options options = {.wake = wake_stream,
-                                       .credential = call->identity.credential};
+    struct follower_options options = {
+        .wake = wake_stream, .cut = cut_stream, .credential = call->identity.credential};
     struct http_source source = {.read = read_stream, .close = close_stream};
     struct http_stream *stream;
     struct follower *follower;

@@ -21,11 +21,25 @@ static void wake(void *context)
     pthread_mutex_unlock(&client->lock);
 }
 
+static void cut(void *context)
+{
+    struct feed_client *client = context;
+
+    pthread_mutex_lock(&client->lock);
+    client->cuts++;
+    pthread_mutex_unlock(&client->lock);
+    wake(context);
+}
+
 void feed_client_connect(struct feed_client *client, struct feed *feed, const struct uuid *cp,
                          const char *host, const struct uuid *epoch, uint64_t version)
 {
-    struct follower_options options = {
-        .control_plane_id = *cp, .host = host, .agent = "0.1.0", .wake = wake, .context = client};
+    struct follower_options options = {.control_plane_id = *cp,
+                                       .host = host,
+                                       .agent = "0.1.0",
+                                       .wake = wake,
+                                       .cut = cut,
+                                       .context = client};
     struct error err = ERROR_INIT;
 
     options.wish = client->wish;
@@ -69,6 +83,13 @@ static void wait_for_wake(struct feed_client *client)
     client->woken = false;
     pthread_mutex_unlock(&client->lock);
     assert_int_equal(rc, 0);
+}
+
+void feed_client_expect_nothing(struct feed_client *client)
+{
+    char byte;
+
+    assert_int_equal(feed_follower_read(client->follower, &byte, sizeof(byte)), 0);
 }
 
 /* More bytes, in time; false: the end. */

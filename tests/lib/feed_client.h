@@ -19,6 +19,7 @@ struct feed_client {
     pthread_cond_t wakeup;
     bool woken;
     size_t wakes;
+    size_t cuts;     /* the feed wants the connection to end */
     size_t read_max; /* bytes per read; 0: 4096 */
     struct feed_wish wish;
     /* How it connects: nil is an agent of before, nobody's credential, no former feed. */
@@ -34,6 +35,9 @@ struct feed_client {
 void feed_client_connect(struct feed_client *client, struct feed *feed, const struct uuid *cp,
                          const char *host, const struct uuid *epoch, uint64_t version);
 void feed_client_disconnect(struct feed_client *client);
+
+/* A read that must give nothing now. */
+void feed_client_expect_nothing(struct feed_client *client);
 
 /* The next line; false: the stream ended. */
 bool feed_client_line(struct feed_client *client, struct feed_line *ret);

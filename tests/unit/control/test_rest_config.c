@@ -105,6 +105,7 @@ static void defaults_work(void **state)
     assert_int_equal(config.max_connections, 20000);
     assert_int_equal(config.max_feeds_per_token, 20000);
     assert_int_equal(config.max_hosts_per_control_plane, 20000);
+    assert_int_equal(config.feed_max_mib, 256);
     assert_int_equal(config.log_level, LOG_LEVEL_INFO);
     control_config_finish(&config);
 }
@@ -179,6 +180,7 @@ static void wrong_options_are_refused(void **state)
         {"--admin-token-file t --region U!", "--region"},
         {"--admin-token-file t --heartbeat-ms 0", "--heartbeat-ms"},
         {"--admin-token-file t --max-feeds-per-token 0", "--max-feeds-per-token"},
+        {"--admin-token-file t --feed-max-mib 63", "--feed-max-mib"},
         {"--admin-token-file t --keep-versions -1", "--keep-versions"},
         {"--admin-token-file t --max-connections 1e9", "--max-connections"},
         {"--admin-token-file t --log-level loud", "--log-level"},
