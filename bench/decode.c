@@ -14,7 +14,8 @@
 #include <sys/stat.h>
 
 #include "bench/lib/bench.h"
-#include "control/repo/lmdb/repo_lmdb.h"
+#include "control/repo/entity.h"
+#include "store/record.h"
 #include "sync/change.h"
 #include "sync/snapshot.h"
 
@@ -37,7 +38,7 @@ static int take_header(void *context, const struct snapshot_header *header, stru
 
 static int add_line(struct decode *decode, const struct snapshot_record *record, struct error *err)
 {
-    const MDB_val bytes = {record->size, (void *)(uintptr_t)record->bytes};
+    const struct repo_record bytes = {record->bytes, record->size};
     struct change change = {.scope = record->scope};
     struct repo_labels labels;
     int rc = 0;

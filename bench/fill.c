@@ -69,7 +69,7 @@ static void put_consumer(struct repo_write *write, struct fill *fill, uint64_t n
     buffer_clear(record);
     buffer_clear(value);
     bench_check("a record", record_encode_consumer(&consumer, record), &err);
-    row.record = (MDB_val){record->size, record->data};
+    row.record = (struct repo_record){record->data, record->size};
     bench_check("a row", repo_consumer_row_append(&row, value), &err);
     key = repo_consumer_key(&fill->scope, &consumer.id);
     append(&write->txn, TABLE_CONSUMERS, &key, value);
@@ -103,7 +103,7 @@ static void put_key(struct repo_write *write, struct fill *fill, uint64_t n, str
     buffer_clear(record);
     buffer_clear(value);
     bench_check("a record", record_encode_key(&model, record), &err);
-    row.record = (MDB_val){record->size, record->data};
+    row.record = (struct repo_record){record->data, record->size};
     bench_check("a row", repo_key_row_append(&row, value), &err);
     key = repo_key_with_id(repo_keys_of(&fill->scope, &model.consumer_id), &model.id);
     append(&write->txn, TABLE_KEYS, &key, value);

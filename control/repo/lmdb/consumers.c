@@ -218,8 +218,8 @@ static int change_names(const struct repo_txn *txn, const struct repo_scope *sco
 
 /* `former` or `next` may be NULL. */
 static int change_digest(const struct repo_txn *txn, const struct repo_scope *scope,
-                         const struct uuid *id, const MDB_val *former, const MDB_val *next,
-                         struct error *err)
+                         const struct uuid *id, const struct repo_record *former,
+                         const struct repo_record *next, struct error *err)
 {
     return repo_digest_change(txn, scope, set_hash_bucket(id), former, next, err);
 }
@@ -241,10 +241,9 @@ static int encode(const struct repo_consumer *consumer, struct buffer *record,
         repo_encode_error(record_encode_consumer(&consumer->model, record), "the consumer", err);
 
     if (rc == 0)
-        *ret = (struct repo_consumer_row){
-            .created_ms = consumer->created_ms,
-            .updated_ms = consumer->updated_ms,
-            .record = {.mv_size = record->size, .mv_data = record->data}};
+        *ret = (struct repo_consumer_row){.created_ms = consumer->created_ms,
+                                          .updated_ms = consumer->updated_ms,
+                                          .record = {record->data, record->size}};
     return rc;
 }
 
@@ -314,7 +313,7 @@ static void merge(struct model_consumer *consumer, const struct model_consumer *
 /* `before` is a copy: what is borrowed from the transaction, as `old_record` is, ends with its
  * first write. */
 static int update_merged(struct repo_write *write, const struct consumer_args *args,
-                         const struct repo_consumer *before, const MDB_val *old_record,
+                         const struct repo_consumer *before, const struct repo_record *old_record,
                          struct buffer *record, struct error *err)
 {
     struct repo_consumer after = *before;
@@ -324,7 +323,7 @@ static int update_merged(struct repo_write *write, const struct consumer_args *a
     merge(&after.model, &args->change->to.model, args->change->set);
     after.updated_ms = write->now_ms;
     rc = encode(&after, record, &row, err);
-    if (rc == 0 && !repo_same_bytes(old_record, &row.record))
+    if (rc == 0 && !repo_same_record(old_record, &row.record))
         rc = touch(write, REPO_TOUCH_CONSUMER, args->scope, args->id, err);
     if (rc == 0)
         rc = change_digest(&write->txn, args->scope, args->id, old_record, &row.record, err);

@@ -76,7 +76,8 @@ static int emit_consumer(struct delta *delta, uint32_t number, const MDB_val *va
     return rc == 0 ? emit(delta, &change) : rc;
 }
 
-static int emit_key(struct delta *delta, uint32_t number, const MDB_val *record, struct error *err)
+static int emit_key(struct delta *delta, uint32_t number, const struct repo_record *record,
+                    struct error *err)
 {
     struct change change = {.kind = CHANGE_KEY, .scope = number};
     struct repo_labels labels;
@@ -107,10 +108,11 @@ static int visit_secret(void *context, MDB_cursor *cursor, const MDB_val *key, c
                         struct error *err)
 {
     const struct range *range = context;
+    const struct repo_record record = {value->mv_data, value->mv_size};
 
     (void)cursor;
     (void)key;
-    return emit_key(range->delta, range->number, value, err);
+    return emit_key(range->delta, range->number, &record, err);
 }
 
 static int visit_key(void *context, MDB_cursor *cursor, const MDB_val *key, const MDB_val *value,
@@ -118,7 +120,7 @@ static int visit_key(void *context, MDB_cursor *cursor, const MDB_val *key, cons
 {
     const struct range *range = context;
     struct repo_key_row row;
-    MDB_val record;
+    struct repo_record record;
     int rc = repo_key_row_read(value, &row, err);
 
     (void)cursor;

@@ -63,13 +63,14 @@ static int change_row(const struct repo_txn *txn, const struct repo_bytes *key,
     return put(txn, key, &hash, err);
 }
 
-static struct set_hash hash_of(const MDB_val *record)
+static struct set_hash hash_of(const struct repo_record *record)
 {
-    return record != NULL ? set_hash_of(record->mv_data, record->mv_size) : (struct set_hash){0};
+    return record != NULL ? set_hash_of(record->bytes, record->size) : (struct set_hash){0};
 }
 
 int repo_digest_change(const struct repo_txn *txn, const struct repo_scope *scope, unsigned bucket,
-                       const MDB_val *former, const MDB_val *next, struct error *err)
+                       const struct repo_record *former, const struct repo_record *next,
+                       struct error *err)
 {
     const struct repo_bytes whole = key_of(scope, NULL);
     const struct repo_bytes part = key_of(scope, &bucket);
@@ -154,7 +155,7 @@ static int add_key(void *context, MDB_cursor *cursor, const MDB_val *key, const 
     struct repo_key_row row;
     struct repo_scope scope;
     unsigned bucket;
-    MDB_val record;
+    struct repo_record record;
     int rc = owner_of(key, &scope, &bucket, err);
 
     (void)cursor;

@@ -24,17 +24,20 @@ struct repo_bytes repo_keys_of(const struct repo_scope *scope, const struct uuid
 }
 
 int repo_key_record(const struct repo_txn *txn, const struct repo_scope *scope,
-                    const struct repo_key_row *row, MDB_val *ret, struct error *err)
+                    const struct repo_key_row *row, struct repo_record *ret, struct error *err)
 {
     struct repo_bytes key;
+    MDB_val value;
     int rc;
 
-    if (row->record.mv_size > 0) {
+    if (row->record.size > 0) {
         *ret = row->record;
         return 0;
     }
     key = repo_secret_key(scope, row->digest);
-    rc = repo_get(txn, TABLE_SECRETS, &key, ret, err);
+    rc = repo_get(txn, TABLE_SECRETS, &key, &value, err);
+    if (rc == 0)
+        *ret = (struct repo_record){value.mv_data, value.mv_size};
     return rc == E_NOT_FOUND ? repo_corrupt("a key has no record", err) : rc;
 }
 
@@ -73,7 +76,7 @@ static int decode(const struct repo_txn *txn, void *context, const struct uuid *
 {
     const struct repo_scope *scope = context;
     struct repo_key_row row;
-    MDB_val record;
+    struct repo_record record;
     int rc = repo_key_row_read(value, &row, err);
 
     (void)id;
@@ -110,7 +113,7 @@ int lmdb_key_get(const struct repo_call *call, const struct repo_path *path, str
 {
     struct repo_key_row row = {.created_ms = 0};
     struct repo_txn txn;
-    MDB_val record;
+    struct repo_record record;
     int rc = repo_read_begin(call, &txn);
 
     if (rc != 0)
@@ -141,8 +144,8 @@ static int nobody(struct error *err)
     return error_set_field(err, E_NOT_FOUND, "secret", "this secret belongs to nobody here");
 }
 
-static int find_owner(const struct repo_txn *txn, const struct login *login, const MDB_val *record,
-                      struct repo_owner *ret)
+static int find_owner(const struct repo_txn *txn, const struct login *login,
+                      const struct repo_record *record, struct repo_owner *ret)
 {
     struct repo_path path = {.scope = *login->scope};
     struct error *err = login->call->err;
@@ -151,7 +154,7 @@ static int find_owner(const struct repo_txn *txn, const struct login *login, con
     struct record_key view;
     int rc;
 
-    if (!record_view_key(record->mv_data, record->mv_size, &view))
+    if (!record_view_key(record->bytes, record->size, &view))
         return repo_corrupt("a key's record is wrong", err);
     if (view.expires_at_ms != 0 && view.expires_at_ms <= login->now_ms)
         return nobody(err);
@@ -171,15 +174,19 @@ static int log_in(const struct repo_txn *txn, const struct login *login, struct 
 {
     struct repo_bytes key = repo_secret_key(login->scope, login->digest);
     struct error *err = login->call->err;
-    MDB_val record;
+    struct repo_record record;
+    MDB_val value;
     int rc = repo_scope_check(txn, login->scope, REPO_READ, err);
 
     if (rc != 0)
         return rc;
-    rc = repo_get(txn, TABLE_SECRETS, &key, &record, err);
+    rc = repo_get(txn, TABLE_SECRETS, &key, &value, err);
     if (rc == E_NOT_FOUND)
         return nobody(err);
-    return rc == 0 ? find_owner(txn, login, &record, ret) : rc;
+    if (rc != 0)
+        return rc;
+    record = (struct repo_record){value.mv_data, value.mv_size};
+    return find_owner(txn, login, &record, ret);
 }
 
 int lmdb_authenticate(const struct repo_call *call, const struct repo_scope *scope,
@@ -222,12 +229,12 @@ static int touch(struct repo_write *write, const struct repo_path *path, struct 
 }
 
 static int put_record(const struct repo_txn *txn, const struct repo_scope *scope,
-                      const uint8_t digest[DIGEST_BYTES], const MDB_val *record, struct error *err)
+                      const uint8_t digest[DIGEST_BYTES], const struct repo_record *record,
+                      struct error *err)
 {
     struct repo_bytes key = repo_secret_key(scope, digest);
     MDB_val existing;
-    int rc =
-        repo_put_new(txn, TABLE_SECRETS, &key, record->mv_data, record->mv_size, &existing, err);
+    int rc = repo_put_new(txn, TABLE_SECRETS, &key, record->bytes, record->size, &existing, err);
 
     if (rc != E_CONFLICT)
         return rc;
@@ -288,7 +295,7 @@ static int create(struct repo_write *write, void *context, struct error *err)
     buffer_init(&record, RECORD_MAX_BYTES);
     rc = repo_encode_error(record_encode_key(&model, &record), "the key", err);
     if (rc == 0) {
-        row.record = (MDB_val){.mv_size = record.size, .mv_data = record.data};
+        row.record = (struct repo_record){record.data, record.size};
         rc = store(write, args, &row, err);
     }
     buffer_finish(&record);
@@ -315,7 +322,7 @@ static int delete_record(const struct repo_txn *txn, const struct repo_scope *sc
                          struct error *err)
 {
     struct repo_bytes key = repo_secret_key(scope, row->digest);
-    MDB_val record;
+    struct repo_record record;
     int rc = repo_key_record(txn, scope, row, &record, err);
 
     if (rc == 0)
@@ -378,15 +385,15 @@ static int move_key(const struct all_keys *all, const uint8_t name[2 * UUID_BYTE
         repo_key_with(repo_key_scope(all->to), name, 2 * (size_t)UUID_BYTES);
     struct repo_key_row moved = *row;
     struct buffer copy;
-    MDB_val record;
+    struct repo_record record;
     int rc = repo_key_record(all->txn, all->from, row, &record, err);
 
     if (rc != 0)
         return rc;
     buffer_init(&copy, RECORD_MAX_BYTES);
-    rc = repo_encode_error(buffer_append(&copy, record.mv_data, record.mv_size), "the key", err);
+    rc = repo_encode_error(buffer_append(&copy, record.bytes, record.size), "the key", err);
     if (rc == 0) {
-        moved.record = (MDB_val){.mv_size = copy.size, .mv_data = copy.data};
+        moved.record = (struct repo_record){copy.data, copy.size};
         rc = put_moved(all, &key, &moved, err);
     }
     buffer_finish(&copy);
@@ -407,7 +414,7 @@ static int take_key(void *context, MDB_cursor *cursor, const MDB_val *key, const
     rc = repo_key_row_read(value, &row, err);
     if (rc == 0 && all->to != NULL) {
         rc = move_key(all, name, &row, err);
-        row.record.mv_size = 0; /* its loan is over: it is found in "secrets" */
+        row.record.size = 0; /* its loan is over: it is found in "secrets" */
     }
     if (rc == 0)
         rc = delete_record(all->txn, all->from, all->consumer_id, &row, err);

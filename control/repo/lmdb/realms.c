@@ -174,7 +174,7 @@ static int draft_encode(struct draft *draft, const struct repo_realm *realm, str
         return rc;
     draft->row.created_ms = realm->created_ms;
     draft->row.updated_ms = realm->updated_ms;
-    draft->row.record = (MDB_val){.mv_size = draft->record.size, .mv_data = draft->record.data};
+    draft->row.record = (struct repo_record){draft->record.data, draft->record.size};
     return 0;
 }
 
@@ -302,7 +302,7 @@ static void merge(struct repo_realm *realm, const struct repo_realm *input, unsi
 
 static bool same_for_feeds(const struct repo_realm_row *a, const struct repo_realm_row *b)
 {
-    return repo_same_bytes(&a->record, &b->record) &&
+    return repo_same_record(&a->record, &b->record) &&
            repo_same_visibility(&a->visibility, &b->visibility);
 }
 

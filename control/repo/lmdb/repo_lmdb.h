@@ -5,7 +5,6 @@
  *   txn.c        read transactions, get/put/delete, the one translation of LMDB codes
  *   writer.c     the writer thread and its group commit
  *   rows.c       keys and values as bytes, and back
- *   export.c     records as entities
  *   names.c      unique names, counters per scope, identifiers
  *   page.c       pages of rows
  *   digests.c    set hashes of each scope's records
@@ -26,6 +25,8 @@
 
 #include "base/buffer.h"
 #include "base/set_hash.h"
+#include "control/repo/entity.h"
+#include "control/repo/errors.h"
 #include "control/repo/ops.h"
 #include "control/repo/repo.h"
 #include "control/repo/visibility.h"
@@ -230,62 +231,15 @@ int repo_append_scope(struct buffer *out, const struct repo_scope *scope);
 
 int repo_append_visibility(struct buffer *out, const struct repo_visibility *visibility);
 struct repo_visibility repo_read_visibility(struct repo_reader *reader);
-bool repo_same_bytes(const MDB_val *a, const MDB_val *b);
 
-/* Rows, borrowed from the transaction: the next write in it ends the loan. */
-struct repo_realm_row {
-    int64_t created_ms;
-    int64_t updated_ms;
-    struct repo_visibility visibility;
-    MDB_val record;
-};
-struct repo_consumer_row {
-    int64_t created_ms;
-    int64_t updated_ms;
-    MDB_val record;
-};
-struct repo_key_row {
-    int64_t created_ms;
-    int64_t updated_ms;
-    enum repo_key_type type;
-    uint8_t digest[DIGEST_BYTES];
-    MDB_val record; /* empty in rows from before it was kept here too */
-};
+/* Rows, borrowed from the transaction: the next write in it ends the loan. A key's record is empty
+ * in rows from before it was kept here too. */
 int repo_realm_row_read(const MDB_val *value, struct repo_realm_row *ret, struct error *err);
 int repo_consumer_row_read(const MDB_val *value, struct repo_consumer_row *ret, struct error *err);
 int repo_key_row_read(const MDB_val *value, struct repo_key_row *ret, struct error *err);
 int repo_realm_row_append(const struct repo_realm_row *row, struct buffer *out);
 int repo_consumer_row_append(const struct repo_consumer_row *row, struct buffer *out);
 int repo_key_row_append(const struct repo_key_row *row, struct buffer *out);
-
-/* Where the string lists of a borrowed entity stand. */
-struct repo_labels {
-    const char *tags[MODEL_LABELS_MAX];
-    const char *groups[MODEL_LABELS_MAX];
-};
-/* A record as an entity whose strings are borrowed from it. E_CORRUPT. */
-int repo_realm_borrow(const MDB_val *record, struct repo_labels *labels, struct model_realm *ret,
-                      struct error *err);
-int repo_consumer_borrow(const MDB_val *record, struct repo_labels *labels,
-                         struct model_consumer *ret, struct error *err);
-int repo_key_borrow(const MDB_val *record, struct repo_labels *labels, struct model_key *ret,
-                    struct error *err);
-/* Into the caller's arena. */
-int repo_realm_export(const struct repo_realm_row *row, struct arena *arena, struct repo_realm *ret,
-                      struct error *err);
-int repo_consumer_export(const struct repo_consumer_row *row, struct arena *arena,
-                         struct repo_consumer *ret, struct error *err);
-int repo_key_export(const struct repo_key_row *row, const MDB_val *record, struct arena *arena,
-                    struct repo_key *ret, struct error *err);
-int repo_strings_export(const struct model_strings *strings, struct arena *arena,
-                        struct model_strings *ret, struct error *err);
-
-int repo_no_memory(struct error *err);
-int repo_corrupt(const char *what, struct error *err);
-/* Adds a sentence to what record_encode_*() or buffer_*() returned; 0 stays 0. */
-int repo_encode_error(int code, const char *what, struct error *err);
-/* `field` names the part of the path; the message names the entity and its id. */
-int repo_not_found(const char *field, const char *what, const struct uuid *id, struct error *err);
 
 /* ---- names, counters, identifiers (names.c) ---- */
 
@@ -342,7 +296,8 @@ int repo_epoch_accepted(const struct repo_txn *txn, int64_t *ret_ms, struct erro
 /* A record comes (`former` NULL), changes, or goes (`next` NULL). Before the rows are written,
  * which ends the loan of `former`. */
 int repo_digest_change(const struct repo_txn *txn, const struct repo_scope *scope, unsigned bucket,
-                       const MDB_val *former, const MDB_val *next, struct error *err);
+                       const struct repo_record *former, const struct repo_record *next,
+                       struct error *err);
 /* Of the whole scope, and of each bucket. */
 int repo_digest_get(const struct repo_txn *txn, const struct repo_scope *scope,
                     struct set_hash *ret, struct error *err);
@@ -394,7 +349,7 @@ struct repo_bytes repo_secret_key(const struct repo_scope *scope,
 struct repo_bytes repo_keys_of(const struct repo_scope *scope, const struct uuid *consumer_id);
 /* The record of the key that the row describes. */
 int repo_key_record(const struct repo_txn *txn, const struct repo_scope *scope,
-                    const struct repo_key_row *row, MDB_val *ret, struct error *err);
+                    const struct repo_key_row *row, struct repo_record *ret, struct error *err);
 /* Deletes all keys of a consumer; *ret_count says how many. */
 int repo_keys_delete(const struct repo_txn *txn, const struct repo_scope *scope,
                      const struct uuid *consumer_id, size_t *ret_count, struct error *err);

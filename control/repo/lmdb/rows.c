@@ -13,37 +13,6 @@
 #include <endian.h>
 #include <string.h>
 
-/* ---- errors with a sentence ---- */
-
-int repo_no_memory(struct error *err)
-{
-    return error_set(err, E_NO_MEMORY, NULL);
-}
-
-int repo_corrupt(const char *what, struct error *err)
-{
-    return error_set(err, E_CORRUPT,
-                     "the control store is damaged: %s; restore the data directory from a backup",
-                     what);
-}
-
-int repo_encode_error(int code, const char *what, struct error *err)
-{
-    if (code == 0)
-        return 0;
-    if (code == E_INVALID)
-        return error_set(err, code, "a value of %s is over its limit or not valid text", what);
-    return error_set(err, code, "cannot store %s: %s", what, error_text(code));
-}
-
-int repo_not_found(const char *field, const char *what, const struct uuid *id, struct error *err)
-{
-    char text[UUID_TEXT_SIZE];
-
-    return error_set_field(err, E_NOT_FOUND, field, "there is no %s %s", what,
-                           uuid_format(id, text));
-}
-
 /* ---- keys ---- */
 
 struct repo_bytes repo_key_with(struct repo_bytes key, const void *bytes, size_t size)
@@ -225,18 +194,10 @@ struct repo_visibility repo_read_visibility(struct repo_reader *reader)
 
 /* ---- rows ---- */
 
-bool repo_same_bytes(const MDB_val *a, const MDB_val *b)
-{
-    return a->mv_size == b->mv_size && memcmp(a->mv_data, b->mv_data, a->mv_size) == 0;
-}
-
 /* The rest of a value is its record. */
-static MDB_val read_record(struct repo_reader *reader)
+static struct repo_record read_record(const struct repo_reader *reader)
 {
-    MDB_val record = {.mv_size = reader->left};
-
-    memcpy(&record.mv_data, &reader->at, sizeof(record.mv_data)); /* read-only all the same */
-    return record;
+    return (struct repo_record){.bytes = reader->at, .size = reader->left};
 }
 
 int repo_realm_row_read(const MDB_val *value, struct repo_realm_row *ret, struct error *err)
@@ -285,14 +246,14 @@ int repo_realm_row_append(const struct repo_realm_row *row, struct buffer *out)
 
     if (rc == 0)
         rc = repo_append_visibility(out, &row->visibility);
-    return rc == 0 ? buffer_append(out, row->record.mv_data, row->record.mv_size) : rc;
+    return rc == 0 ? buffer_append(out, row->record.bytes, row->record.size) : rc;
 }
 
 int repo_consumer_row_append(const struct repo_consumer_row *row, struct buffer *out)
 {
     int rc = append_times(out, row->created_ms, row->updated_ms);
 
-    return rc == 0 ? buffer_append(out, row->record.mv_data, row->record.mv_size) : rc;
+    return rc == 0 ? buffer_append(out, row->record.bytes, row->record.size) : rc;
 }
 
 int repo_key_row_append(const struct repo_key_row *row, struct buffer *out)
@@ -303,5 +264,5 @@ int repo_key_row_append(const struct repo_key_row *row, struct buffer *out)
         rc = repo_append_u8(out, (uint8_t)row->type);
     if (rc == 0)
         rc = buffer_append(out, row->digest, DIGEST_BYTES);
-    return rc == 0 ? buffer_append(out, row->record.mv_data, row->record.mv_size) : rc;
+    return rc == 0 ? buffer_append(out, row->record.bytes, row->record.size) : rc;
 }

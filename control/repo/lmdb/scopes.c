@@ -70,7 +70,7 @@ static int visit_realm(void *context, MDB_cursor *cursor, const MDB_val *key, co
     (void)key;
     if (rc != 0 || !repo_visible_to(&row.visibility, search->control_plane))
         return rc;
-    if (!record_view_realm(row.record.mv_data, row.record.mv_size, &view))
+    if (!record_view_realm(row.record.bytes, row.record.size, &view))
         return repo_corrupt("a realm's record is wrong", err);
     id.id = view.id;
     return repo_scopes_add(search->found, &id, view.number, err);

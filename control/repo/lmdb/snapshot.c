@@ -47,10 +47,10 @@ static int send_header(struct snapshot *snapshot, const struct uuid *control_pla
 /* ---- records ---- */
 
 static int send_record(struct snapshot *snapshot, enum snapshot_kind kind, uint32_t number,
-                       const MDB_val *bytes, struct error *err)
+                       const struct repo_record *stored, struct error *err)
 {
     const struct snapshot_record record = {
-        .kind = kind, .scope = number, .bytes = bytes->mv_data, .size = bytes->mv_size};
+        .kind = kind, .scope = number, .bytes = stored->bytes, .size = stored->size};
 
     return sink_error(snapshot->sink->record(snapshot->sink->context, &record), err);
 }
@@ -92,7 +92,7 @@ static int next_key(struct visit *visit, MDB_cursor_op op, struct error *err)
 static int send_key(struct visit *visit, struct error *err)
 {
     struct repo_key_row row;
-    MDB_val record;
+    struct repo_record record;
     int rc = repo_key_row_read(&visit->value, &row, err);
 
     if (rc == 0)
@@ -125,7 +125,7 @@ static int visit_consumer(void *context, MDB_cursor *cursor, const MDB_val *key,
     (void)key;
     if (rc != 0)
         return rc;
-    if (!record_view_consumer(row.record.mv_data, row.record.mv_size, &view))
+    if (!record_view_consumer(row.record.bytes, row.record.size, &view))
         return repo_corrupt("a consumer's record is wrong", err);
     rc = send_record(visit->snapshot, SNAPSHOT_CONSUMER, visit->scope->number, &row.record, err);
     return rc == 0 ? send_keys_of(visit, &view.id, err) : rc;

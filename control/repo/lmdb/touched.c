@@ -47,7 +47,7 @@ int repo_scope_view(const struct repo_txn *txn, const struct repo_scope *scope,
     rc = repo_realm_load(txn, &scope->id, "realmId", &row, err);
     if (rc != 0)
         return rc == E_NOT_FOUND ? 0 : rc;
-    if (!record_view_realm(row.record.mv_data, row.record.mv_size, &view))
+    if (!record_view_realm(row.record.bytes, row.record.size, &view))
         return repo_corrupt("a realm's record is wrong", err);
     ret->visible = repo_visible_to(&row.visibility, viewer->control_plane);
     ret->number = view.number;

@@ -1,13 +1,10 @@
-/* export.c - records as entities: borrowed from the transaction, or copied for a caller.
- *
- * Borrowing allocates nothing: strings stay where LMDB has them, and only the lists of pointers to
- * them stand in the caller's struct repo_labels. Exporting copies such an entity into an arena.
- *
- * Failure modes: a record that is not what its table says is E_CORRUPT.
- */
-#include "control/repo/lmdb/repo_lmdb.h"
+/* entity.c - see entity.h. */
+#include "control/repo/entity.h"
 
 #include <string.h>
+
+#include "control/repo/errors.h"
+#include "store/record.h"
 
 static bool borrow_strings(const struct record_strings *list, const char *items[MODEL_LABELS_MAX],
                            struct model_strings *ret)
@@ -23,12 +20,12 @@ static bool borrow_strings(const struct record_strings *list, const char *items[
     return true;
 }
 
-int repo_realm_borrow(const MDB_val *record, struct repo_labels *labels, struct model_realm *ret,
-                      struct error *err)
+int repo_realm_borrow(const struct repo_record *record, struct repo_labels *labels,
+                      struct model_realm *ret, struct error *err)
 {
     struct record_realm view;
 
-    if (!record_view_realm(record->mv_data, record->mv_size, &view) || view.name == NULL ||
+    if (!record_view_realm(record->bytes, record->size, &view) || view.name == NULL ||
         view.region == NULL || !borrow_strings(&view.groups, labels->groups, &ret->groups))
         return repo_corrupt("a realm's record is wrong", err);
     ret->id = view.id;
@@ -40,12 +37,12 @@ int repo_realm_borrow(const MDB_val *record, struct repo_labels *labels, struct 
     return 0;
 }
 
-int repo_consumer_borrow(const MDB_val *record, struct repo_labels *labels,
+int repo_consumer_borrow(const struct repo_record *record, struct repo_labels *labels,
                          struct model_consumer *ret, struct error *err)
 {
     struct record_consumer view;
 
-    if (!record_view_consumer(record->mv_data, record->mv_size, &view) ||
+    if (!record_view_consumer(record->bytes, record->size, &view) ||
         !borrow_strings(&view.tags, labels->tags, &ret->tags) ||
         !borrow_strings(&view.groups, labels->groups, &ret->groups))
         return repo_corrupt("a consumer's record is wrong", err);
@@ -56,12 +53,12 @@ int repo_consumer_borrow(const MDB_val *record, struct repo_labels *labels,
     return 0;
 }
 
-int repo_key_borrow(const MDB_val *record, struct repo_labels *labels, struct model_key *ret,
-                    struct error *err)
+int repo_key_borrow(const struct repo_record *record, struct repo_labels *labels,
+                    struct model_key *ret, struct error *err)
 {
     struct record_key view;
 
-    if (!record_view_key(record->mv_data, record->mv_size, &view) ||
+    if (!record_view_key(record->bytes, record->size, &view) ||
         !borrow_strings(&view.tags, labels->tags, &ret->tags))
         return repo_corrupt("a key's record is wrong", err);
     ret->id = view.id;
@@ -69,6 +66,11 @@ int repo_key_borrow(const MDB_val *record, struct repo_labels *labels, struct mo
     memcpy(ret->digest, view.digest, DIGEST_BYTES);
     ret->expires_at_ms = view.expires_at_ms;
     return 0;
+}
+
+bool repo_same_record(const struct repo_record *a, const struct repo_record *b)
+{
+    return a->size == b->size && memcmp(a->bytes, b->bytes, a->size) == 0;
 }
 
 /* ---- copies ---- */
@@ -158,8 +160,8 @@ int repo_consumer_export(const struct repo_consumer_row *row, struct arena *aren
     return rc;
 }
 
-int repo_key_export(const struct repo_key_row *row, const MDB_val *record, struct arena *arena,
-                    struct repo_key *ret, struct error *err)
+int repo_key_export(const struct repo_key_row *row, const struct repo_record *record,
+                    struct arena *arena, struct repo_key *ret, struct error *err)
 {
     struct repo_labels labels;
     struct repo_key key = {
