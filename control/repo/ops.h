@@ -1,9 +1,11 @@
 /* ops.h - what an implementation of the repository gives: one function for each of repo.h's, which
- * says what they do. repo.c calls them. */
+ * says what they do; and views, from which what feeds need is made for all implementations alike.
+ */
 #ifndef RS_CONTROL_REPO_OPS_H
 #define RS_CONTROL_REPO_OPS_H
 
 #include "control/repo/repo.h"
+#include "control/repo/view.h"
 
 struct repo_ops {
     void (*close)(struct repo *repo);
@@ -55,13 +57,10 @@ struct repo_ops {
                       struct repo_token *ret);
     int (*head)(struct repo *repo, struct repo_head *ret, struct error *err);
     int (*epoch_accept)(struct repo *repo, const struct uuid *epoch, struct error *err);
-    int (*transaction)(struct repo *repo, const struct repo_transaction_query *query,
-                       const struct repo_transaction_sink *sink, struct repo_delta *ret,
-                       struct error *err);
+    /* Of the newest version. */
+    int (*view)(struct repo *repo, struct repo_view **ret, struct error *err);
     int (*snapshot)(struct repo *repo, const struct uuid *control_plane_id,
                     const struct repo_snapshot_sink *sink, struct error *err);
-    int (*concerns)(struct repo *repo, uint64_t version, const struct uuid *control_plane_id,
-                    bool *ret, struct error *err);
     void (*on_commit)(struct repo *repo, repo_commit_fn listener, void *context);
 };
 

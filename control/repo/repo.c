@@ -2,6 +2,8 @@
  * holds for all implementations. */
 #include "control/repo/repo.h"
 
+#include "control/repo/concerns.h"
+#include "control/repo/delta.h"
 #include "control/repo/ops.h"
 
 void repo_close(struct repo *repo)
@@ -183,7 +185,14 @@ int repo_transaction(struct repo *repo, const struct repo_transaction_query *que
                      const struct repo_transaction_sink *sink, struct repo_delta *ret,
                      struct error *err)
 {
-    return repo->ops->transaction(repo, query, sink, ret, err);
+    struct repo_view *view;
+    int rc = repo->ops->view(repo, &view, err);
+
+    if (rc != 0)
+        return rc;
+    rc = repo_delta_read(view, query, sink, ret, err);
+    view->ops->close(view);
+    return rc;
 }
 
 int repo_snapshot(struct repo *repo, const struct uuid *control_plane_id,
@@ -195,7 +204,14 @@ int repo_snapshot(struct repo *repo, const struct uuid *control_plane_id,
 int repo_concerns(struct repo *repo, uint64_t version, const struct uuid *control_plane_id,
                   bool *ret, struct error *err)
 {
-    return repo->ops->concerns(repo, version, control_plane_id, ret, err);
+    struct repo_view *view;
+    int rc = repo->ops->view(repo, &view, err);
+
+    if (rc != 0)
+        return rc;
+    rc = repo_concerns_read(view, version, control_plane_id, ret, err);
+    view->ops->close(view);
+    return rc;
 }
 
 void repo_on_commit(struct repo *repo, repo_commit_fn listener, void *context)

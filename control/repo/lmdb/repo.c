@@ -166,8 +166,7 @@ const struct repo_ops repo_lmdb_ops = {
 
     .head = lmdb_head,
     .epoch_accept = lmdb_epoch_accept,
-    .transaction = lmdb_transaction,
+    .view = lmdb_view,
     .snapshot = lmdb_snapshot,
-    .concerns = lmdb_concerns,
     .on_commit = lmdb_on_commit,
 };

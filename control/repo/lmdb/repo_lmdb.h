@@ -29,6 +29,8 @@
 #include "control/repo/errors.h"
 #include "control/repo/ops.h"
 #include "control/repo/repo.h"
+#include "control/repo/scopes.h"
+#include "control/repo/view.h"
 #include "control/repo/visibility.h"
 #include "store/record.h"
 
@@ -206,7 +208,6 @@ static inline struct repo_bytes repo_key_with_id(struct repo_bytes key, const st
 {
     return repo_key_with(key, id->bytes, UUID_BYTES);
 }
-bool repo_scope_equal(const struct repo_scope *a, const struct repo_scope *b);
 
 /* Bounds-checked reading of a stored value; after a read past the end `ok` is false and all reads
  * give zero. */
@@ -272,10 +273,6 @@ int repo_name_find(const struct repo_txn *txn, const struct repo_name *name, str
 struct repo_bytes repo_name_key(const struct repo_bytes *namespace, enum repo_name_kind kind,
                                 const uint8_t hash[DIGEST_BYTES]);
 
-struct repo_counts {
-    uint64_t consumers;
-    uint64_t keys;
-};
 int repo_counts_get(const struct repo_txn *txn, const struct repo_scope *scope,
                     struct repo_counts *ret, struct error *err);
 int repo_counts_add(const struct repo_txn *txn, const struct repo_scope *scope, int64_t consumers,
@@ -409,21 +406,6 @@ int lmdb_token_find(const struct repo_call *call, const uint8_t hash[DIGEST_BYTE
 
 /* ---- change log (log.c) ---- */
 
-enum repo_touch_kind {
-    REPO_TOUCH_REALM = 1,
-    REPO_TOUCH_CONSUMER = 2,
-    REPO_TOUCH_CONSUMER_WHOLE = 3, /* appeared here with all its keys: the target of a move */
-    REPO_TOUCH_KEY = 4
-};
-/* One touched entity. */
-struct repo_touch {
-    enum repo_touch_kind kind;
-    struct repo_scope scope;       /* the realm itself for REPO_TOUCH_REALM */
-    uint32_t number;               /* REPO_TOUCH_REALM */
-    struct repo_visibility before; /* REPO_TOUCH_REALM: as it was before the transaction */
-    struct uuid consumer_id;
-    struct uuid key_id; /* REPO_TOUCH_KEY */
-};
 int repo_log_touch(struct repo_write *write, const struct repo_touch *touch, struct error *err);
 /* Gives the write its version and stores its entry, if it touched anything. */
 int repo_log_append(struct repo_write *write, struct error *err);
@@ -431,100 +413,25 @@ int repo_log_append(struct repo_write *write, struct error *err);
 int repo_log_trim(const struct repo_txn *txn, struct repo_state *state, size_t max,
                   struct error *err);
 
-struct repo_log_position {
-    uint64_t version;
-    int64_t time_ms;
-};
 /* Calls visit() for each touched entity of the versions in (from, to], ascending. */
-typedef int (*repo_touch_fn)(void *context, const struct repo_log_position *position,
-                             const struct repo_touch *touch, struct error *err);
 int repo_log_walk(const struct repo_txn *txn, uint64_t from, uint64_t to, repo_touch_fn visit,
                   void *context, struct error *err);
 
 int repo_state_read(const struct repo_txn *txn, struct repo_state *ret, struct error *err);
 int repo_state_write(const struct repo_txn *txn, const struct repo_state *state, struct error *err);
 
-/* ---- the scopes that a control plane sees (scopes.c) ---- */
-
-struct repo_numbered_scope {
-    struct repo_scope id;
-    uint32_t number; /* as hosts know it */
-};
-struct repo_scopes {
-    struct repo_numbered_scope *items; /* owned */
-    size_t count;
-    size_t capacity;
-};
-
-/* Behind the others; repo_scopes_sort() orders them by number, each once. */
-int repo_scopes_add(struct repo_scopes *scopes, const struct repo_scope *id, uint32_t number,
-                    struct error *err);
-void repo_scopes_sort(struct repo_scopes *scopes);
-/* Among sorted ones; NULL: it is not there. */
-const struct repo_numbered_scope *repo_scopes_find(const struct repo_scopes *scopes,
-                                                   uint32_t number);
-/* All that the control plane sees, sorted: its own come first. `ret` is to be finished also upon
- * failure. */
-int repo_scopes_visible(const struct repo_txn *txn, const struct uuid *control_plane_id,
-                        struct repo_scopes *ret, struct error *err);
-void repo_scopes_finish(struct repo_scopes *scopes);
-
-/* ---- what a delta is made from (touched.c) ---- */
-
-/* A realm that was touched in the range. */
-struct repo_touched_realm {
-    struct uuid id;
-    uint32_t number;
-    bool was; /* visible to the control plane at the start of the range */
-    bool now; /* visible at its end */
-};
-/* A touched consumer or key of a scope that was and is visible. */
-struct repo_touched_item {
-    enum repo_touch_kind kind; /* never REPO_TOUCH_REALM */
-    struct repo_scope scope;
-    struct uuid consumer_id;
-    struct uuid key_id;
-    bool consumer_exists;
-    bool key_exists;
-};
-struct repo_touched {
-    const struct repo_txn *txn;
-    struct uuid control_plane_id;
-    char control_plane[UUID_TEXT_SIZE];
-    struct repo_touched_realm *realms; /* owned; by id, each once */
-    size_t n_realms;
-    size_t realms_capacity;
-    struct repo_touched_item *items; /* owned; by scope, consumer, kind, key; each once */
-    size_t n_items;
-    size_t items_capacity;
-    int64_t time_ms; /* of the newest version that touched anything visible; 0: none did */
-};
-/* More touched entities than this are a case for a snapshot. */
-enum { REPO_TOUCHED_MAX = 256 * 1024 };
-
-/* All that was touched in (from, to]. E_TOO_LARGE over REPO_TOUCHED_MAX. */
-int repo_touched_collect(const struct repo_txn *txn, const struct uuid *control_plane_id,
-                         uint64_t from, uint64_t to, struct repo_touched *ret, struct error *err);
-void repo_touched_finish(struct repo_touched *touched);
-
-/* Whether the control plane sees the scope in the transaction's state, and its number. */
-struct repo_scope_view {
-    bool visible;
-    uint32_t number;
-};
-int repo_scope_view(const struct repo_txn *txn, const struct repo_scope *scope,
-                    const struct repo_touched *viewer, struct repo_scope_view *ret,
-                    struct error *err);
-
 /* ---- the feed's view ---- */
 
+struct repo_lmdb_view {
+    struct repo_view base;
+    struct repo_txn txn;
+};
+int repo_lmdb_view_init(struct repo_lmdb_view *view, struct repo_lmdb *repo, struct error *err);
+void repo_lmdb_view_finish(struct repo_lmdb_view *view);
+
 int lmdb_head(struct repo *repo, struct repo_head *ret, struct error *err);
-int lmdb_transaction(struct repo *repo, const struct repo_transaction_query *query,
-                     const struct repo_transaction_sink *sink, struct repo_delta *ret,
-                     struct error *err);
+int lmdb_view(struct repo *repo, struct repo_view **ret, struct error *err);
 int lmdb_snapshot(struct repo *repo, const struct uuid *control_plane_id,
                   const struct repo_snapshot_sink *sink, struct error *err);
-int lmdb_concerns(struct repo *repo, uint64_t version, const struct uuid *control_plane_id,
-                  bool *ret, struct error *err);
 
 #endif

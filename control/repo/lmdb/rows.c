@@ -47,11 +47,6 @@ struct repo_bytes repo_key_version(uint64_t version)
     return repo_key_with((struct repo_bytes){.size = 0}, &big, sizeof(big));
 }
 
-bool repo_scope_equal(const struct repo_scope *a, const struct repo_scope *b)
-{
-    return a->kind == b->kind && uuid_equal(&a->id, &b->id);
-}
-
 /* ---- reading values ---- */
 
 struct repo_reader repo_reader_on(const MDB_val *value)

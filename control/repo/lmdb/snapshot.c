@@ -7,7 +7,8 @@
 #include "control/repo/lmdb/repo_lmdb.h"
 
 struct snapshot {
-    const struct repo_txn *txn;
+    struct repo_lmdb_view view;
+    const struct repo_txn *txn; /* the view's */
     const struct repo_snapshot_sink *sink;
     struct repo_scopes scopes;
 };
@@ -163,7 +164,7 @@ static int send_consumers(struct snapshot *snapshot, struct error *err)
 static int send_all(struct snapshot *snapshot, const struct uuid *control_plane_id,
                     struct error *err)
 {
-    int rc = repo_scopes_visible(snapshot->txn, control_plane_id, &snapshot->scopes, err);
+    int rc = repo_scopes_visible(&snapshot->view.base, control_plane_id, &snapshot->scopes, err);
 
     if (rc == 0)
         rc = send_header(snapshot, control_plane_id, err);
@@ -176,14 +177,13 @@ int lmdb_snapshot(struct repo *repo, const struct uuid *control_plane_id,
                   const struct repo_snapshot_sink *sink, struct error *err)
 {
     struct snapshot snapshot = {.sink = sink};
-    struct repo_txn txn;
-    int rc = repo_snapshot_begin(repo_lmdb(repo), &txn, err);
+    int rc = repo_lmdb_view_init(&snapshot.view, repo_lmdb(repo), err);
 
     if (rc != 0)
         return rc;
-    snapshot.txn = &txn;
+    snapshot.txn = &snapshot.view.txn;
     rc = send_all(&snapshot, control_plane_id, err);
     repo_scopes_finish(&snapshot.scopes);
-    repo_read_end(&txn);
+    repo_lmdb_view_finish(&snapshot.view);
     return rc;
 }

@@ -1,15 +1,10 @@
-/* concerns.c - did one version touch anything that a control plane may see?
- *
- * A touched realm counts when it was visible before the version or after it; a touched consumer or
- * key when its scope was visible at the version. "At the version" is what the realm's next entry in
- * the log calls "before", or, without one, its row. Callers ask right after the commit, so that the
- * walk is short.
- */
-#include "control/repo/lmdb/repo_lmdb.h"
+/* concerns.c - see concerns.h. */
+#include "control/repo/concerns.h"
+
+#include "control/repo/scopes.h"
 
 struct question {
-    const struct repo_txn *txn;
-    const struct repo_touched *viewer; /* who asks */
+    struct repo_viewer *viewer; /* who asks */
     uint64_t version;
     uint64_t newest;
     bool answer;
@@ -41,20 +36,20 @@ static int visible_at_version(const struct question *question, const struct repo
                               bool *ret, struct error *err)
 {
     struct search search = {.question = question, .realm_id = &scope->id};
-    struct repo_scope_view view;
+    struct repo_view *view = question->viewer->view;
+    struct repo_scope_view seen;
     int rc = 0;
 
     if (scope->kind == REPO_SCOPE_REALM)
-        rc = repo_log_walk(question->txn, question->version, question->newest, visit_later, &search,
-                           err);
+        rc = view->ops->log(view, question->version, question->newest, visit_later, &search, err);
     if (rc == FOUND) {
         *ret = search.visible;
         return 0;
     }
     if (rc == 0)
-        rc = repo_scope_view(question->txn, scope, question->viewer, &view, err);
+        rc = repo_viewer_look(question->viewer, scope, &seen, err);
     if (rc == 0)
-        *ret = view.visible;
+        *ret = seen.visible;
     return rc;
 }
 
@@ -72,34 +67,22 @@ static int visit_touch(void *context, const struct repo_log_position *position,
     return rc == 0 && question->answer ? FOUND : rc;
 }
 
-static int ask(struct question *question, struct error *err)
+int repo_concerns_read(struct repo_view *view, uint64_t version,
+                       const struct uuid *control_plane_id, bool *ret, struct error *err)
 {
-    struct repo_state state;
-    int rc = repo_state_read(question->txn, &state, err);
-
-    if (rc != 0 || question->version <= state.oldest || question->version > state.version)
-        return rc;
-    question->newest = state.version;
-    rc = repo_log_walk(question->txn, question->version - 1, question->version, visit_touch,
-                       question, err);
-    return rc == FOUND ? 0 : rc;
-}
-
-int lmdb_concerns(struct repo *repo, uint64_t version, const struct uuid *control_plane_id,
-                  bool *ret, struct error *err)
-{
-    struct repo_touched viewer = {.control_plane_id = *control_plane_id};
+    struct repo_viewer viewer;
     struct question question = {.viewer = &viewer, .version = version};
-    struct repo_txn txn;
-    int rc = repo_snapshot_begin(repo_lmdb(repo), &txn, err);
+    struct repo_view_head head;
+    int rc = view->ops->head(view, &head, err);
 
+    repo_viewer_init(&viewer, view, control_plane_id);
     if (rc != 0)
         return rc;
-    uuid_format(control_plane_id, viewer.control_plane);
-    question.txn = &txn;
-    rc = ask(&question, err);
-    repo_read_end(&txn);
-    if (rc == 0)
-        *ret = question.answer;
-    return rc;
+    question.newest = head.version;
+    if (version > head.oldest && version <= head.version)
+        rc = view->ops->log(view, version - 1, version, visit_touch, &question, err);
+    if (rc != 0 && rc != FOUND)
+        return rc;
+    *ret = question.answer;
+    return 0;
 }

@@ -1,16 +1,13 @@
-/* touched.c - what one control plane has to hear about a range of versions.
- *
- * Two walks over the log. The first takes realms alone: the earliest entry of a realm in the range
- * says who could see it at the start, its row who can see it now. The second takes consumers and
- * keys of the scopes that were and are visible; in a scope that appeared or vanished single
- * entities do not matter, because the whole scope is sent or dropped.
- *
- * Both collections have a ceiling, after which a snapshot is cheaper (E_TOO_LARGE).
- */
-#include "control/repo/lmdb/repo_lmdb.h"
+/* touched.c - see touched.h. */
+#include "control/repo/touched.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#include "control/repo/errors.h"
+
+/* So many entities are looked for at once. */
+enum { EXIST_BATCH = 256 };
 
 /* Room for one more element; *items may move. */
 static int grow(void **items, size_t count, size_t *capacity, size_t item_size, struct error *err)
@@ -27,30 +24,6 @@ static int grow(void **items, size_t count, size_t *capacity, size_t item_size, 
         return repo_no_memory(err);
     *items = grown;
     *capacity = wanted;
-    return 0;
-}
-
-int repo_scope_view(const struct repo_txn *txn, const struct repo_scope *scope,
-                    const struct repo_touched *viewer, struct repo_scope_view *ret,
-                    struct error *err)
-{
-    struct repo_realm_row row;
-    struct record_realm view;
-    int rc;
-
-    *ret = (struct repo_scope_view){.visible = false};
-    if (scope->kind == REPO_SCOPE_CP) {
-        ret->visible = uuid_equal(&scope->id, &viewer->control_plane_id);
-        ret->number = MODEL_SCOPE_CP;
-        return 0;
-    }
-    rc = repo_realm_load(txn, &scope->id, "realmId", &row, err);
-    if (rc != 0)
-        return rc == E_NOT_FOUND ? 0 : rc;
-    if (!record_view_realm(row.record.bytes, row.record.size, &view))
-        return repo_corrupt("a realm's record is wrong", err);
-    ret->visible = repo_visible_to(&row.visibility, viewer->control_plane);
-    ret->number = view.number;
     return 0;
 }
 
@@ -105,10 +78,10 @@ static int visit_realm(void *context, const struct repo_log_position *position,
     (void)position;
     if (touch->kind != REPO_TOUCH_REALM || find_realm(touched, &realm.id) != NULL)
         return 0;
-    rc = repo_scope_view(touched->txn, &touch->scope, touched, &view, err);
+    rc = repo_viewer_look(&touched->viewer, &touch->scope, &view, err);
     if (rc != 0)
         return rc;
-    realm.was = repo_visible_to(&touch->before, touched->control_plane);
+    realm.was = repo_visible_to(&touch->before, touched->viewer.control_plane);
     realm.now = view.visible;
     return insert_realm(touched, &realm, err);
 }
@@ -119,20 +92,21 @@ static int compare_items(const void *a, const void *b)
 {
     const struct repo_touched_item *x = a;
     const struct repo_touched_item *y = b;
-    int order = (int)y->scope.kind - (int)x->scope.kind; /* the control plane's own come first */
+    int order =
+        (int)y->path.scope.kind - (int)x->path.scope.kind; /* the control plane's own come first */
 
     if (order == 0)
-        order = uuid_compare(&x->scope.id, &y->scope.id);
+        order = uuid_compare(&x->path.scope.id, &y->path.scope.id);
     if (order == 0)
-        order = uuid_compare(&x->consumer_id, &y->consumer_id);
+        order = uuid_compare(&x->path.consumer_id, &y->path.consumer_id);
     if (order == 0)
         order = (int)x->kind - (int)y->kind;
-    return order == 0 ? uuid_compare(&x->key_id, &y->key_id) : order;
+    return order == 0 ? uuid_compare(&x->path.key_id, &y->path.key_id) : order;
 }
 
 /* What the control plane must hear of the scope's entities, one by one. */
-static int single_entities_matter(const struct repo_touched *touched,
-                                  const struct repo_scope *scope, bool *ret, struct error *err)
+static int single_entities_matter(struct repo_touched *touched, const struct repo_scope *scope,
+                                  bool *ret, struct error *err)
 {
     const struct repo_touched_realm *realm =
         scope->kind == REPO_SCOPE_REALM ? find_realm(touched, &scope->id) : NULL;
@@ -143,7 +117,7 @@ static int single_entities_matter(const struct repo_touched *touched,
         *ret = realm->was && realm->now;
         return 0;
     }
-    rc = repo_scope_view(touched->txn, scope, touched, &view, err);
+    rc = repo_viewer_look(&touched->viewer, scope, &view, err);
     *ret = view.visible;
     return rc;
 }
@@ -157,11 +131,8 @@ static int append_item(struct repo_touched *touched, const struct repo_touch *to
     if (rc != 0)
         return rc;
     touched->items = items;
-    touched->items[touched->n_items++] =
-        (struct repo_touched_item){.kind = touch->kind,
-                                   .scope = touch->scope,
-                                   .consumer_id = touch->consumer_id,
-                                   .key_id = touch->key_id};
+    touched->items[touched->n_items++] = (struct repo_touched_item){
+        .kind = touch->kind, .path = {touch->scope, touch->consumer_id, touch->key_id}};
     return 0;
 }
 
@@ -200,41 +171,59 @@ static void sort_items(struct repo_touched *touched)
     touched->n_items = kept + 1;
 }
 
-static int exists(const struct repo_txn *txn, enum repo_table table, const struct repo_bytes *key,
-                  bool *ret, struct error *err)
+/* Which consumers, or which keys, of `count` items are there. */
+static int look(struct repo_view *view, struct repo_touched_item *items, size_t count, bool keys,
+                struct error *err)
 {
-    MDB_val value;
-    int rc = repo_get(txn, table, key, &value, err);
+    struct repo_path paths[EXIST_BATCH];
+    bool found[EXIST_BATCH] = {false};
+    int rc;
 
-    *ret = rc == 0;
-    return rc == E_NOT_FOUND ? 0 : rc;
-}
-
-static int resolve(struct repo_touched *touched, struct repo_touched_item *item, struct error *err)
-{
-    const struct repo_bytes consumer = repo_consumer_key(&item->scope, &item->consumer_id);
-    const struct repo_bytes key = repo_key_with_id(consumer, &item->key_id);
-    int rc = exists(touched->txn, TABLE_CONSUMERS, &consumer, &item->consumer_exists, err);
-
-    if (rc == 0 && item->kind == REPO_TOUCH_KEY)
-        rc = exists(touched->txn, TABLE_KEYS, &key, &item->key_exists, err);
+    for (size_t i = 0; i < count; i++) {
+        paths[i] = items[i].path;
+        if (!keys)
+            memset(&paths[i].key_id, 0, sizeof(paths[i].key_id));
+    }
+    rc = view->ops->exist(view, paths, count, found, err);
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        if (!keys)
+            items[i].consumer_exists = found[i];
+        else
+            items[i].key_exists = items[i].kind == REPO_TOUCH_KEY && found[i];
+    }
     return rc;
 }
 
-int repo_touched_collect(const struct repo_txn *txn, const struct uuid *control_plane_id,
-                         uint64_t from, uint64_t to, struct repo_touched *ret, struct error *err)
+static int resolve(struct repo_touched *touched, struct error *err)
+{
+    struct repo_view *view = touched->viewer.view;
+    int rc = 0;
+
+    for (size_t at = 0; rc == 0 && at < touched->n_items; at += EXIST_BATCH) {
+        const size_t left = touched->n_items - at;
+        const size_t count = left < EXIST_BATCH ? left : EXIST_BATCH;
+
+        rc = look(view, touched->items + at, count, false, err);
+        if (rc == 0)
+            rc = look(view, touched->items + at, count, true, err);
+    }
+    return rc;
+}
+
+int repo_touched_collect(struct repo_view *view, const struct uuid *control_plane_id, uint64_t from,
+                         uint64_t to, struct repo_touched *ret, struct error *err)
 {
     int rc;
 
-    *ret = (struct repo_touched){.txn = txn, .control_plane_id = *control_plane_id};
-    uuid_format(control_plane_id, ret->control_plane);
-    rc = repo_log_walk(txn, from, to, visit_realm, ret, err);
+    *ret = (struct repo_touched){.realms = NULL};
+    repo_viewer_init(&ret->viewer, view, control_plane_id);
+    rc = view->ops->log(view, from, to, visit_realm, ret, err);
     if (rc == 0)
-        rc = repo_log_walk(txn, from, to, visit_entity, ret, err);
-    if (rc == 0)
+        rc = view->ops->log(view, from, to, visit_entity, ret, err);
+    if (rc == 0) {
         sort_items(ret);
-    for (size_t i = 0; rc == 0 && i < ret->n_items; i++)
-        rc = resolve(ret, &ret->items[i], err);
+        rc = resolve(ret, err);
+    }
     if (rc != 0)
         repo_touched_finish(ret);
     return rc;
