@@ -17,6 +17,7 @@
 
 #include "agent/agent_internal.h"
 #include "base/clock.h"
+#include "base/own.h"
 #include "store/source.h"
 
 /* ---- stopping ---- */
@@ -237,8 +238,12 @@ static int open_store(struct agent *agent, struct error *err)
         .retention_ms = agent->config->retention_ms,
         .clock = clock_system,
     };
+    char warning[OWN_WARNING_SIZE];
+    int rc = own_check_dir(options.dir, warning, err);
 
-    return store_open(&options, &agent->store, err);
+    if (rc == 0 && warning[0] != 0)
+        log_warning(&agent->log, "store directory: %s", warning);
+    return rc == 0 ? store_open(&options, &agent->store, err) : rc;
 }
 
 static int start(struct agent *agent, struct error *err)
@@ -299,6 +304,11 @@ int agent_run(const char *path, char *const *environment, struct config *config,
     agent->environment = environment;
     agent->config = config;
     agent->log = (struct log){STDERR_FILENO, config->log.level, config->log.format};
+    if (config->service_variables > 0)
+        log_debug(&agent->log,
+                  "%u variables of the environment are those of a Kubernetes service, "
+                  "and no settings",
+                  config->service_variables);
     atomic_store(&agent->pulse, clock_boot_ms());
     init_handles(agent);
     rc = start(agent, err);

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/config_internal.h"
@@ -32,27 +31,10 @@ static int read_all(int fd, char *text, size_t max_bytes, size_t *ret_size)
     return 0;
 }
 
-static int read_open(int fd, const char *path, size_t max_bytes, char *text, size_t *ret_size,
-                     unsigned *ret_mode, struct error *err)
-{
-    struct stat facts;
-    int errnum = fstat(fd, &facts) == 0 ? read_all(fd, text, max_bytes, ret_size) : errno;
-
-    if (errnum != 0)
-        return error_set_errno(err, errnum, "cannot read %s", path);
-    if (*ret_size > max_bytes)
-        return error_set(err, E_CONFIG, "%s is larger than %zu bytes", path, max_bytes);
-    text[*ret_size] = 0;
-    *ret_mode = facts.st_mode & 07777;
-    return 0;
-}
-
 int config_read_file(const char *path, size_t max_bytes, char **ret, size_t *ret_size,
-                     unsigned *ret_mode, struct error *err)
+                     struct error *err)
 {
     char *text = malloc(max_bytes + 2);
-    unsigned mode = 0;
-    size_t size = 0;
     int fd;
     int rc;
 
@@ -64,18 +46,19 @@ int config_read_file(const char *path, size_t max_bytes, char **ret, size_t *ret
         free(text);
         return rc;
     }
-    rc = read_open(fd, path, max_bytes, text, &size, &mode, err);
+    rc = read_all(fd, text, max_bytes, ret_size);
     (void)close(fd); /* it was only read */
+    if (rc != 0)
+        rc = error_set_errno(err, rc, "cannot read %s", path);
+    else if (*ret_size > max_bytes)
+        rc = error_set(err, E_CONFIG, "%s is larger than %zu bytes", path, max_bytes);
     if (rc != 0) {
         explicit_bzero(text, max_bytes + 2);
         free(text);
         return rc;
     }
+    text[*ret_size] = 0;
     *ret = text;
-    if (ret_size != NULL)
-        *ret_size = size;
-    if (ret_mode != NULL)
-        *ret_mode = mode;
     return 0;
 }
 
@@ -95,7 +78,7 @@ int config_load(const char *path, char *const *environment, struct config **ret,
     struct config *config = NULL;
     char *text;
     size_t size;
-    int rc = config_read_file(path, CONFIG_FILE_MAX_BYTES, &text, &size, NULL, err);
+    int rc = config_read_file(path, CONFIG_FILE_MAX_BYTES, &text, &size, err);
 
     if (rc != 0)
         return rc;
@@ -161,6 +144,7 @@ int config_source_copy(const struct config_source *source, struct config_source 
     struct config_source copy = {
         .allow_plain_http = source->allow_plain_http,
         .token_is_public = source->token_is_public,
+        .tls_warning = source->tls_warning,
     };
     int rc = copy_urls(source, &copy);
 

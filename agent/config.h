@@ -1,7 +1,8 @@
 /* config.h - the agent's configuration: a YAML file, then the environment, then checks.
  *
  * Every scalar of the file can be overridden by REALM_AGENT_<PATH>: REALM_AGENT_STORE_DIR,
- * REALM_AGENT_LOG_LEVEL, REALM_AGENT_SOURCES_0_URLS_1. An unknown key or variable is an error;
+ * REALM_AGENT_LOG_LEVEL, REALM_AGENT_SOURCES_0_URLS_1. An unknown key or variable is an error, but
+ * for those that Kubernetes makes of a service with our name (REALM_AGENT_PORT=tcp://...);
  * messages name the file with the line and the key, or the variable. Tokens are read here and never
  * printed.
  */
@@ -12,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/tls_files.h"
 #include "base/uuid.h"
 
 enum {
@@ -42,6 +44,7 @@ struct config_source {
     bool allow_plain_http;
     char *token;          /* contents of token_file; secret */
     bool token_is_public; /* the file can be read by everyone */
+    struct tls_warning tls_warning;
 };
 
 struct config_log {
@@ -65,6 +68,7 @@ struct config {
     struct config_source *sources;
     unsigned sources_count;
     struct config_log log;
+    unsigned service_variables; /* of the environment that were Kubernetes's: passed over */
 };
 
 /* E_CONFIG (the message says what, where and what to do), E_NOT_FOUND, E_PERMISSION, E_IO,

@@ -7,17 +7,17 @@
 
 #include <assert.h>
 #include <ctype.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/listen.h"
-#include "base/model.h"
+#include "base/clock.h"
+#include "base/token_file.h"
 #include "sync/url.h"
-
-/* Control planes make tokens of 64 characters; what a header can hold is about 8 KiB. */
-enum { TOKEN_MAX_BYTES = 4096 };
 
 /* "key: " with nothing behind it, and "", mean: not given. */
 static void drop_empty(char **text)
@@ -102,22 +102,66 @@ static int check_urls(const struct config_source *source, struct error *err)
     return 0;
 }
 
-static int check_readable(const char *key, const char *path, struct error *err)
+/* ---- files ---- */
+
+enum { PEM_MAX_BYTES = 1024 * 1024 };
+
+static int read_pem(const char *key, const char *path, struct tls_file *ret, struct error *err)
 {
-    char *text;
+    char *text = NULL;
     int rc;
 
+    *ret = (struct tls_file){path, NULL, 0};
     if (path == NULL)
         return 0;
-    rc = config_read_file(path, 1024 * 1024, &text, NULL, NULL, err);
+    rc = config_read_file(path, PEM_MAX_BYTES, &text, &ret->size, err);
     if (rc != 0)
         return error_context(err, "%s", key);
-    explicit_bzero(text, strlen(text)); /* it may be a private key */
-    free(text);
+    ret->pem = text;
     return 0;
 }
 
-static int check_credentials(const struct config_source *source, struct error *err)
+static void forget_pem(struct tls_file *file)
+{
+    char *text = (char *)(uintptr_t)file->pem; /* ours */
+
+    if (text != NULL)
+        explicit_bzero(text, file->size); /* it may be a private key */
+    free(text);
+}
+
+/* What TLS would find wrong at the first connection. */
+static int check_tls_files(struct config_source *source, struct error *err)
+{
+    struct tls_file cert;
+    struct tls_file key = {NULL, NULL, 0};
+    struct tls_file authorities = {NULL, NULL, 0};
+    struct tls_warning warning;
+    int rc = read_pem("client_cert_file", source->client_cert_file, &cert, err);
+
+    if (rc == 0)
+        rc = read_pem("client_key_file", source->client_key_file, &key, err);
+    if (rc == 0)
+        rc = read_pem("ca_file", source->ca_file, &authorities, err);
+    if (rc == 0 && authorities.pem != NULL) {
+        rc = tls_check_authorities(&authorities, clock_wall_ms(), &source->tls_warning, err);
+        if (rc != 0)
+            rc = error_context(err, "ca_file");
+    }
+    if (rc == 0 && cert.pem != NULL) {
+        rc = tls_check_pair(&cert, &key, clock_wall_ms(), &warning, err);
+        if (rc != 0)
+            rc = error_context(err, "client_cert_file, client_key_file");
+        else if (warning.text[0] != 0)
+            source->tls_warning = warning;
+    }
+    forget_pem(&cert);
+    forget_pem(&key);
+    forget_pem(&authorities);
+    return rc;
+}
+
+static int check_credentials(struct config_source *source, struct error *err)
 {
     bool has_cert = source->client_cert_file != NULL;
     bool has_key = source->client_key_file != NULL;
@@ -130,43 +174,18 @@ static int check_credentials(const struct config_source *source, struct error *e
     if (source->token_file != NULL && has_cert)
         return error_set(err, E_CONFIG,
                          "token_file and client_cert_file are both given; one is needed");
-    if (check_readable("client_cert_file", source->client_cert_file, err) != 0 ||
-        check_readable("client_key_file", source->client_key_file, err) != 0 ||
-        check_readable("ca_file", source->ca_file, err) != 0)
-        return err->code;
-    return 0;
-}
-
-/* Anything else could not be sent in a header as it is. */
-static bool is_token(const char *text)
-{
-    for (; *text != 0; text++) {
-        if (*text <= ' ' || *text > '~')
-            return false;
-    }
-    return true;
+    return check_tls_files(source, err);
 }
 
 static int read_token(struct config_source *source, struct error *err)
 {
-    unsigned mode;
-    size_t size;
+    mode_t mode = 0;
 
     if (source->token_file == NULL)
         return 0;
-    if (config_read_file(source->token_file, TOKEN_MAX_BYTES, &source->token, &size, &mode, err) !=
-        0)
+    if (token_file_read(source->token_file, &source->token, &mode, err) != 0)
         return error_context(err, "token_file");
-    while (size > 0 && strchr(" \t\r\n", source->token[size - 1]) != NULL)
-        source->token[--size] = 0;
-    if (size == 0)
-        return error_set(err, E_CONFIG, "token_file: %s is empty", source->token_file);
-    if (strlen(source->token) != size || !is_token(source->token))
-        return error_set(err, E_CONFIG,
-                         "token_file: %s holds more than one token (one line of printable ASCII "
-                         "characters is expected)",
-                         source->token_file);
-    source->token_is_public = (mode & 0007) != 0;
+    source->token_is_public = (mode & S_IRWXO) != 0;
     return 0;
 }
 

@@ -166,7 +166,12 @@ int config_override(struct config *config, char *const *environment, struct erro
         name = strndup(*environment, (size_t)(equals - *environment));
         if (name == NULL)
             return error_set(err, E_NO_MEMORY, NULL);
-        rc = set_variable(config, name, equals + 1, err);
+        if (config_is_service_variable(name + sizeof(prefix) - 1, equals + 1)) {
+            config->service_variables++;
+            rc = 0;
+        } else {
+            rc = set_variable(config, name, equals + 1, err);
+        }
         free(name);
         if (rc != 0)
             return rc;

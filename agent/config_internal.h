@@ -12,13 +12,15 @@ int config_parse(const char *path, const char *text, size_t size, struct config 
 /* config_env.c: REALM_AGENT_* variables over it. */
 int config_override(struct config *config, char *const *environment, struct error *err);
 
+/* config_service.c: whether Kubernetes made this variable (`path`: behind REALM_AGENT_). */
+bool config_is_service_variable(const char *path, const char *value);
+
 /* config_check.c: defaults, ranges, files; reads the tokens. */
 int config_complete(struct config *config, struct error *err);
 
-/* A file of at most max_bytes as a NUL-terminated string (caller frees). *ret_size may be NULL.
- * *ret_mode: its permission bits, may be NULL. */
+/* A file of at most max_bytes as a NUL-terminated string (caller frees). */
 int config_read_file(const char *path, size_t max_bytes, char **ret, size_t *ret_size,
-                     unsigned *ret_mode, struct error *err);
+                     struct error *err);
 
 /* E_CONFIG when the text breaks the grammar; the message says where. */
 int config_check_text(const char *key, enum grammar_kind kind, const char *text, struct error *err);

@@ -3,12 +3,12 @@
  * Exit codes: 0 stopped as asked, 1 bad usage or configuration, 2 cannot run.
  */
 #include <getopt.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "base/process.h"
 #include "base/utf8.h"
 
 enum { EXIT_STOPPED = 0, EXIT_USAGE = 1, EXIT_CANNOT_RUN = 2 };
@@ -79,8 +79,10 @@ int main(int argc, char **argv)
     struct arguments arguments = {NULL, false};
     struct config *config;
     struct error err = ERROR_INIT;
-    int code = parse_arguments(argc, argv, &arguments);
+    int code;
 
+    process_begin_daemon();
+    code = parse_arguments(argc, argv, &arguments);
     if (code >= 0)
         return code;
     if (config_load(arguments.config, environ, &config, &err) != 0) {
@@ -92,13 +94,13 @@ int main(int argc, char **argv)
             if (config->sources[i].token_is_public)
                 (void)fprintf(stderr, "realm-agent: warning: %s can be read by every user\n",
                               config->sources[i].token_file);
+            if (config->sources[i].tls_warning.text[0] != 0)
+                utf8_complain("realm-agent: warning", config->sources[i].tls_warning.text);
         }
         config_free(config);
         puts("configuration OK");
         return EXIT_STOPPED;
     }
-    /* A peer that went away is an error of one write, not the end of the process. */
-    (void)signal(SIGPIPE, SIG_IGN);
     if (agent_run(arguments.config, environ, config, &err) != 0) {
         utf8_complain("realm-agent", err.message);
         return err.code == E_CONFIG ? EXIT_USAGE : EXIT_CANNOT_RUN;

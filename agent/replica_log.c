@@ -22,6 +22,8 @@ void replica_log_opened(const struct replica *replica, const struct error *disca
         SAY(replica, LOG_LEVEL_WARNING, NULL,
             "token_file %s can be read by every user of this host; make it mode 0640 or less",
             replica->config.token_file);
+    if (replica->config.tls_warning.text[0] != 0)
+        SAY(replica, LOG_LEVEL_WARNING, NULL, "%s", replica->config.tls_warning.text);
     if (uuid_is_nil(&cursor.epoch))
         SAY(replica, LOG_LEVEL_INFO, NULL, "no copy yet; waiting for the control plane");
     else

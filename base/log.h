@@ -15,9 +15,9 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_D
 enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
 struct log {
-    int fd; /* borrowed */
-    enum log_level level;
-    enum log_format format;
+    int fd;                       /* borrowed */
+    _Atomic enum log_level level; /* these two may change under other threads: a reload */
+    _Atomic enum log_format format;
 };
 
 /* One extra name and value of a line. */

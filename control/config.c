@@ -24,7 +24,14 @@ enum {
 };
 
 /* What getopt_long returns: the options that stand for themselves, then the scalars in order. */
-enum { OPTION_CONFIG = 256, OPTION_LISTEN, OPTION_VERSION, OPTION_HELP, OPTION_SCALARS };
+enum {
+    OPTION_CONFIG = 256,
+    OPTION_LISTEN,
+    OPTION_CHECK,
+    OPTION_VERSION,
+    OPTION_HELP,
+    OPTION_SCALARS
+};
 
 struct scalar {
     const char *option;
@@ -44,6 +51,7 @@ enum { SCALARS = sizeof(scalars) / sizeof(scalars[0]) };
 static const struct option plain_options[] = {
     {"config", required_argument, NULL, OPTION_CONFIG},
     {"listen", required_argument, NULL, OPTION_LISTEN},
+    {"check-config", no_argument, NULL, OPTION_CHECK},
     {"version", no_argument, NULL, OPTION_VERSION},
     {"help", no_argument, NULL, OPTION_HELP},
 };
@@ -71,7 +79,15 @@ void control_config_print_help(FILE *out)
         (void)snprintf(left, sizeof(left), "--%s %s", scalars[i].option, scalars[i].argument);
         (void)fprintf(out, "  %-26s %s\n", left, scalars[i].help);
     }
-    (void)fputs("  --version\n  --help\n", out);
+    (void)fputs("  --check-config             check settings, token and TLS files, and exit: 0 "
+                "good, 1 not\n"
+                "  --version\n"
+                "  --help\n"
+                "\n"
+                "SIGHUP reads the administrator's token and the log's settings again; SIGTERM and\n"
+                "SIGINT stop in order.\n"
+                "Exit codes: 0 stopped as asked, 1 bad usage or configuration, 2 cannot run.\n",
+                out);
 }
 
 /* ---- options over the file ---- */
@@ -150,6 +166,8 @@ static int scan_options(int argc, char **argv, const struct option *options,
             *ret_action = option == OPTION_HELP ? CONTROL_CONFIG_HELP : CONTROL_CONFIG_VERSION;
             return 0;
         }
+        if (option == OPTION_CHECK)
+            *ret_action = CONTROL_CONFIG_CHECK;
         if (option == OPTION_CONFIG)
             *ret_file = optarg;
     }
@@ -307,7 +325,7 @@ int control_config_read(int argc, char **argv, struct control_config *ret,
     *ret_action = CONTROL_CONFIG_RUN;
     fill_options(options);
     rc = scan_options(argc, argv, options, ret_action, &file, err);
-    if (rc != 0 || *ret_action != CONTROL_CONFIG_RUN)
+    if (rc != 0 || *ret_action == CONTROL_CONFIG_HELP || *ret_action == CONTROL_CONFIG_VERSION)
         return rc;
     if (file != NULL) {
         rc = control_config_yaml_load(file, &ret->text, err);

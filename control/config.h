@@ -37,9 +37,15 @@ struct control_config {
     enum log_format log_format;
 };
 
-enum control_config_action { CONTROL_CONFIG_RUN, CONTROL_CONFIG_HELP, CONTROL_CONFIG_VERSION };
+enum control_config_action {
+    CONTROL_CONFIG_RUN,
+    CONTROL_CONFIG_CHECK, /* --check-config: all that can be known without running */
+    CONTROL_CONFIG_HELP,
+    CONTROL_CONFIG_VERSION
+};
 
-/* Reads the options, and the file that --config names. E_CONFIG with a message, or E_NO_MEMORY. */
+/* Reads the options, and the file that --config names. E_CONFIG with a message, or E_NO_MEMORY.
+ * With HELP or VERSION, *ret holds nothing. */
 int control_config_read(int argc, char **argv, struct control_config *ret,
                         enum control_config_action *ret_action, struct error *err);
 void control_config_finish(struct control_config *config);

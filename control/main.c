@@ -1,5 +1,5 @@
 /* main.c - realm-control: reads the settings, starts the parts in order, waits for a signal, stops
- * them in the reverse order.
+ * them in the reverse order. SIGHUP reads the administrator's token and the log's settings again.
  *
  * Exit codes: 0 stopped as asked; 1 bad usage or configuration; 2 cannot run (data directory in
  * use, address taken, no permission).
@@ -13,16 +13,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <openssl/crypto.h>
-
+#include "base/own.h"
+#include "base/process.h"
 #include "base/utf8.h"
 #include "control/config.h"
 #include "control/rest/rest.h"
+#include "control/tls.h"
 
-enum { EXIT_STOPPED = 0, EXIT_CONFIG = 1, EXIT_CANNOT_RUN = 2, PEM_MAX_BYTES = 1024 * 1024 };
+enum { EXIT_STOPPED = 0, EXIT_CONFIG = 1, EXIT_CANNOT_RUN = 2 };
 
 /* Everything that runs; each pointer NULL until it does. */
 struct control {
+    int argc; /* borrowed: read again at a reload */
+    char **argv;
     struct control_config config;
     struct log log;
     struct auth auth;
@@ -32,60 +35,8 @@ struct control {
     struct http_server *http;
     struct log_pace failure_pace;
     struct rest rest;
-    char *tls_cert_pem;
-    char *tls_key_pem;
-    char *client_ca_pem;
+    struct control_tls tls;
 };
-
-/* ---- TLS files ---- */
-
-/* The file's text, to be freed; NULL path gives NULL. */
-static int read_pem(const char *path, char **ret, struct error *err)
-{
-    struct buffer text;
-    FILE *file;
-    char part[4096];
-    size_t count;
-    int rc = 0;
-
-    if (path == NULL)
-        return 0;
-    file = fopen(path, "re");
-    if (file == NULL)
-        return error_set_errno(err, errno, "TLS file '%s'", path);
-    buffer_init(&text, PEM_MAX_BYTES);
-    while (rc == 0 && (count = fread(part, 1, sizeof(part), file)) > 0)
-        rc = buffer_append(&text, part, count);
-    if (rc == 0 && ferror(file))
-        rc = E_IO;
-    if (rc == 0)
-        rc = buffer_terminate(&text);
-    (void)fclose(file); /* only read from */
-    OPENSSL_cleanse(part, sizeof(part));
-    if (rc == 0)
-        *ret = (char *)buffer_take(&text, &count);
-    buffer_finish(&text);
-    return rc != 0 ? error_set(err, rc, "TLS file '%s': %s", path, error_text(rc)) : 0;
-}
-
-static int read_tls_files(struct control *control, struct error *err)
-{
-    const struct control_config *config = &control->config;
-    int rc = read_pem(config->tls_cert, &control->tls_cert_pem, err);
-
-    if (rc == 0)
-        rc = read_pem(config->tls_key, &control->tls_key_pem, err);
-    if (rc == 0)
-        rc = read_pem(config->client_ca, &control->client_ca_pem, err);
-    return rc;
-}
-
-static void wipe(char *secret)
-{
-    if (secret != NULL)
-        OPENSSL_cleanse(secret, strlen(secret));
-    free(secret);
-}
 
 /* ---- starting ---- */
 
@@ -94,8 +45,13 @@ static int start_repo(struct control *control, struct error *err)
     const struct repo_options options = {.region = control->config.region,
                                          .keep_versions = control->config.keep_versions,
                                          .clock = clock_system};
-    int rc = repo_lmdb_open(control->config.data_dir, &options, &control->repo, err);
+    char warning[OWN_WARNING_SIZE];
+    int rc = own_check_dir(control->config.data_dir, warning, err);
 
+    if (rc == 0 && warning[0] != 0)
+        log_warning(&control->log, "data directory: %s", warning);
+    if (rc == 0)
+        rc = repo_lmdb_open(control->config.data_dir, &options, &control->repo, err);
     if (rc != 0)
         return error_context(err, "data directory '%s'", control->config.data_dir);
     control->auth.repo = control->repo;
@@ -139,9 +95,9 @@ static int start_metrics(struct control *control, struct error *err)
 static int start_http(struct control *control, struct error *err)
 {
     const struct http_options options = {.max_connections = control->config.max_connections,
-                                         .tls_cert_pem = control->tls_cert_pem,
-                                         .tls_key_pem = control->tls_key_pem,
-                                         .client_ca_pem = control->client_ca_pem,
+                                         .tls_cert_pem = control->tls.cert,
+                                         .tls_key_pem = control->tls.key,
+                                         .client_ca_pem = control->tls.client_ca,
                                          .handler = rest_handle,
                                          .observer = rest_observe,
                                          .context = &control->rest,
@@ -166,7 +122,7 @@ static int listen_on(struct control *control, const char *address, struct error 
 
     if (rc != 0)
         return rc;
-    if (control->tls_cert_pem == NULL && !http_address_is_loopback(address))
+    if (control->tls.cert == NULL && !http_address_is_loopback(address))
         log_warning(&control->log,
                     "%s is reachable from other hosts without TLS: tokens and the digest key "
                     "travel in the clear; give --tls-cert and --tls-key",
@@ -205,32 +161,75 @@ static void stop(struct control *control)
     metrics_destroy(control->metrics);
     if (control->repo != NULL)
         repo_close(control->repo);
-    free(control->tls_cert_pem);
-    wipe(control->tls_key_pem);
-    free(control->client_ca_pem);
+    control_tls_finish(&control->tls);
     control_config_finish(&control->config);
 }
 
 /* ---- running ---- */
 
-/* Blocked in every thread, so that sigwait() below gets them; SIGPIPE is an error code of write. */
+/* Blocked in every thread, so that sigwait() below gets them. */
 static void block_signals(sigset_t *ret_awaited)
 {
-    (void)signal(SIGPIPE, SIG_IGN);
     (void)sigemptyset(ret_awaited);
     (void)sigaddset(ret_awaited, SIGTERM);
     (void)sigaddset(ret_awaited, SIGINT);
+    (void)sigaddset(ret_awaited, SIGHUP);
     (void)pthread_sigmask(SIG_BLOCK, ret_awaited, NULL); /* cannot fail with these arguments */
+    (void)signal(SIGHUP, SIG_DFL); /* it was ignored so far; now it is waited for */
+}
+
+/* SIGHUP: the administrator's token and the log's level and format are read again. What is wrong is
+ * told, and everything stays as it was. */
+static void reload(struct control *control)
+{
+    enum control_config_action action;
+    struct error err = ERROR_INIT;
+    struct control_config next;
+
+    if (control_config_read(control->argc, control->argv, &next, &action, &err) != 0) {
+        log_error(&control->log, "reload: %s; nothing has changed", err.message);
+        return;
+    }
+    if (auth_reload(&control->auth, next.admin_token_file, &err) != 0) {
+        log_error(&control->log, "reload: %s; nothing has changed", err.message);
+    } else {
+        control->log.level = next.log_level;
+        control->log.format = next.log_format;
+        log_info(&control->log, "reloaded: administrator's token, log level and format; everything "
+                                "else needs a restart");
+    }
+    control_config_finish(&next);
+}
+
+static void wait_for_the_end(struct control *control, const sigset_t *awaited)
+{
+    int received;
+
+    for (;;) {
+        (void)sigwait(awaited, &received); /* cannot fail with a valid set */
+        if (received != SIGHUP)
+            break;
+        reload(control);
+    }
+    log_info(&control->log, "stopping on signal %d", received);
+}
+
+static void warn_of_certificates(const struct control *control)
+{
+    for (size_t i = 0; i < 2; i++) {
+        if (control->tls.warnings[i].text[0] != 0)
+            log_warning(&control->log, "%s", control->tls.warnings[i].text);
+    }
 }
 
 static int run(struct control *control)
 {
     struct error err = ERROR_INIT;
     sigset_t awaited;
-    int received = 0;
     int rc;
 
     block_signals(&awaited);
+    warn_of_certificates(control);
     rc = start(control, &err);
     if (rc != 0) {
         log_error(&control->log, "cannot run: %s", err.message);
@@ -238,8 +237,18 @@ static int run(struct control *control)
     }
     log_info(&control->log, "realm-control %s runs, region %s, data in %s", REALMSTORE_VERSION,
              control->config.region, control->config.data_dir);
-    (void)sigwait(&awaited, &received); /* cannot fail with a valid set */
-    log_info(&control->log, "stopping on signal %d", received);
+    wait_for_the_end(control, &awaited);
+    return EXIT_STOPPED;
+}
+
+/* What prepare() found good. */
+static int tell_check(const struct control *control)
+{
+    for (size_t i = 0; i < 2; i++) {
+        if (control->tls.warnings[i].text[0] != 0)
+            utf8_complain("realm-control: warning", control->tls.warnings[i].text);
+    }
+    (void)puts("configuration OK");
     return EXIT_STOPPED;
 }
 
@@ -249,21 +258,23 @@ static int prepare(struct control *control, int argc, char **argv,
 {
     int rc = control_config_read(argc, argv, &control->config, ret_action, err);
 
-    if (rc != 0 || *ret_action != CONTROL_CONFIG_RUN)
+    if (rc != 0 || *ret_action == CONTROL_CONFIG_HELP || *ret_action == CONTROL_CONFIG_VERSION)
         return rc;
     control->log =
         (struct log){STDERR_FILENO, control->config.log_level, control->config.log_format};
     rc = auth_init(&control->auth, control->config.admin_token_file, err);
-    return rc != 0 ? rc : read_tls_files(control, err);
+    return rc != 0 ? rc : control_tls_read(&control->config, &control->tls, err);
 }
 
 int main(int argc, char **argv)
 {
-    struct control control = {.log = {STDERR_FILENO, LOG_LEVEL_INFO, LOG_FORMAT_TEXT}};
+    struct control control = {
+        .argc = argc, .argv = argv, .log = {STDERR_FILENO, LOG_LEVEL_INFO, LOG_FORMAT_TEXT}};
     struct error err = ERROR_INIT;
     enum control_config_action action;
     int status = EXIT_STOPPED;
 
+    process_begin_daemon();
     if (prepare(&control, argc, argv, &action, &err) != 0) {
         utf8_complain("realm-control", err.message);
         status = EXIT_CONFIG;
@@ -271,6 +282,8 @@ int main(int argc, char **argv)
         control_config_print_help(stdout);
     } else if (action == CONTROL_CONFIG_VERSION) {
         (void)printf("realm-control %s\n", REALMSTORE_VERSION);
+    } else if (action == CONTROL_CONFIG_CHECK) {
+        status = tell_check(&control);
     } else {
         status = run(&control);
     }

@@ -7,6 +7,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "base/own.h"
 #include "store/files.h"
 #include "store/tree.h"
 
@@ -169,12 +170,29 @@ static int own_file(const char *dir, const char *name, mode_t mode, gid_t gid, s
     return rc != 0 ? rc : files_own(path, mode, gid, err);
 }
 
+/* LMDB opens and grows whatever has these names. */
+static int check_files(const char *dir, struct error *err)
+{
+    static const char *const names[] = {"data.mdb", "lock.mdb"};
+    char path[PATH_MAX];
+    int rc = 0;
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && rc == 0; i++) {
+        rc = files_join(path, dir, names[i], err);
+        if (rc == 0)
+            rc = own_check_file(path, err);
+    }
+    return rc;
+}
+
 static int open_for_writing(const char *dir, size_t map_bytes, gid_t gid, unsigned env_flags,
                             unsigned table_flags, struct env *ret, struct error *err)
 {
     struct env env = {.mdb = NULL};
-    int rc = env_reserve_slots(dir, err);
+    int rc = check_files(dir, err);
 
+    if (rc == 0)
+        rc = env_reserve_slots(dir, err);
     if (rc != 0)
         return rc;
     rc = open_fitting(dir, env_flags, map_bytes, &env.mdb);

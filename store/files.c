@@ -11,6 +11,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "base/own.h"
+
 int files_join(char path[PATH_MAX], const char *dir, const char *name, struct error *err)
 {
     int length = snprintf(path, PATH_MAX, "%s/%s", dir, name);
@@ -18,6 +20,13 @@ int files_join(char path[PATH_MAX], const char *dir, const char *name, struct er
     if (length < 0 || length >= PATH_MAX)
         return error_set(err, E_INVALID, "path %.64s.../%s is too long", dir, name);
     return 0;
+}
+
+/* Whether what could not be changed is right as it is: a volume that was prepared for us belongs to
+ * somebody else (root, with our group), and may still be all that is needed. */
+static bool is_good_enough(const char *path)
+{
+    return faccessat(AT_FDCWD, path, R_OK | W_OK | X_OK, AT_EACCESS) == 0;
 }
 
 int files_own(const char *path, mode_t mode, gid_t gid, struct error *err)
@@ -48,8 +57,23 @@ static bool is_empty(const char *path)
 
 int files_make_dir(const char *path, gid_t gid, struct error *err)
 {
-    if (mkdir(path, FILES_MODE_DIR & 0777) == 0 || (errno == EEXIST && is_empty(path)))
+    struct stat facts;
+
+    if (lstat(path, &facts) == 0 && !S_ISDIR(facts.st_mode))
+        return error_set(err, E_INVALID, "%s is no directory: remove it", path);
+    return files_take_dir(path, gid, err);
+}
+
+int files_take_dir(const char *path, gid_t gid, struct error *err)
+{
+    int rc;
+
+    if (mkdir(path, FILES_MODE_DIR & 0777) == 0)
         return files_own(path, FILES_MODE_DIR, gid, err);
+    if (errno == EEXIST && is_empty(path)) {
+        rc = files_own(path, FILES_MODE_DIR, gid, err);
+        return rc == E_PERMISSION && is_good_enough(path) ? 0 : rc;
+    }
     if (errno == EEXIST)
         return 0;
     return error_set_errno(err, errno, "cannot make directory %s", path);
@@ -77,15 +101,28 @@ static int write_all(int fd, const char *path, const void *bytes, size_t size, s
 static int write_temporary(const char *path, const void *bytes, size_t size, gid_t gid,
                            struct error *err)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, FILES_MODE_DATA);
-    int rc;
+    int fd;
+    int rc = own_create(path, FILES_MODE_DATA, &fd, err);
 
-    if (fd < 0)
-        return error_set_errno(err, errno, "cannot create %s", path);
+    if (rc != 0)
+        return rc;
     rc = write_all(fd, path, bytes, size, err);
     if (close(fd) != 0 && rc == 0)
         rc = error_set_errno(err, errno, "cannot close %s", path);
     return rc != 0 ? rc : files_own(path, FILES_MODE_DATA, gid, err);
+}
+
+/* What root writes for the agent's user (`realmctl rollback`) is the agent's. */
+static int give_to_owner(const char *dir, const char *path, struct error *err)
+{
+    struct stat facts;
+
+    if (geteuid() != 0 || stat(dir, &facts) != 0 || facts.st_uid == 0)
+        return 0;
+    if (lchown(path, facts.st_uid, (gid_t)-1) != 0)
+        return error_set_errno(err, errno, "cannot give %s to user %u", path,
+                               (unsigned)facts.st_uid);
+    return 0;
 }
 
 int files_write(const char *dir, const char *name, const void *bytes, size_t size, gid_t gid,
@@ -104,6 +141,8 @@ int files_write(const char *dir, const char *name, const void *bytes, size_t siz
     if (rc != 0)
         return rc;
     rc = write_temporary(temporary, bytes, size, gid, err);
+    if (rc == 0)
+        rc = give_to_owner(dir, temporary, err);
     if (rc != 0)
         return rc;
     if (rename(temporary, path) != 0)
@@ -122,9 +161,9 @@ int files_read(const char *dir, const char *name, void *bytes, size_t max, size_
 
     if (rc != 0)
         return rc;
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return error_set_errno(err, errno, "cannot open %s", path);
+    rc = own_open(path, O_RDONLY, 0, &fd, err);
+    if (rc != 0)
+        return rc;
     size = read(fd, bytes, max); /* the files are far smaller than what one read gives */
     if (size < 0)
         rc = error_set_errno(err, errno, "cannot read %s", path);

@@ -23,7 +23,10 @@ int files_join(char path[PATH_MAX], const char *dir, const char *name, struct er
 /* Sets group and mode whatever the umask is. */
 int files_own(const char *path, mode_t mode, gid_t gid, struct error *err);
 /* Makes the directory when it is missing (its parent must exist). One that exists and is empty (as
- * a package or systemd makes it) is taken over; one with entries is left as it is. */
+ * a package or systemd makes it) is taken over; one with entries is left as it is, and so is an
+ * empty one that belongs to somebody else and can be used all the same (a prepared volume). */
+int files_take_dir(const char *path, gid_t gid, struct error *err);
+/* The same within a directory of ours, where it is no link. */
 int files_make_dir(const char *path, gid_t gid, struct error *err);
 /* Writes a temporary file, syncs it, renames it to dir/name, syncs the directory. */
 int files_write(const char *dir, const char *name, const void *bytes, size_t size, gid_t gid,

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/own.h"
 #include "store/files.h"
 
 static uint64_t load(const struct status *status, unsigned at)
@@ -189,11 +190,11 @@ static int make_file(const char *dir, const struct uuid *control_plane_id, gid_t
  * marked. */
 static int open_existing(const char *path, struct status *ret, struct error *err)
 {
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    int rc;
+    int fd;
+    int rc = own_open(path, O_RDWR, 0, &fd, err);
 
-    if (fd < 0)
-        return error_set_errno(err, errno, "cannot open %s", path);
+    if (rc != 0)
+        return rc;
     rc = status_map(fd, path, true, ret, err);
     if (rc == E_CORRUPT || rc == E_FORMAT)
         mark_replaced(fd);

@@ -8,14 +8,13 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
+#include "base/own.h"
 #include "store/files.h"
 
 static const size_t map_default_bytes = (size_t)64 << 30;
@@ -46,36 +45,19 @@ static int find_group(const char *name, gid_t *ret, struct error *err)
                      name, name);
 }
 
-/* Who holds the lock, for the message; the file holds the pid as text. */
-static int refuse_second_agent(const char *dir, struct error *err)
-{
-    char text[32] = "";
-    size_t size = 0;
-
-    if (files_read(dir, "lock", text, sizeof(text) - 1, &size, NULL) == 0)
-        text[size] = 0;
-    text[strcspn(text, "\n")] = 0;
-    return error_set(err, E_LOCKED,
-                     "another agent (pid %s) runs on %s: stop it or use another directory",
-                     text[0] != 0 ? text : "unknown", dir);
-}
-
 static int take_lock(struct store *store, struct error *err)
 {
     char path[PATH_MAX];
+    pid_t holder = 0;
     int rc = files_join(path, store->dir, "lock", err);
 
-    if (rc != 0)
+    if (rc == 0)
+        rc = own_lock(path, FILES_MODE_DATA, &store->lock_fd, &holder, err);
+    if (rc != E_LOCKED || holder == 0)
         return rc;
-    store->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, FILES_MODE_DATA);
-    if (store->lock_fd < 0)
-        return error_set_errno(err, errno, "cannot open %s", path);
-    if (flock(store->lock_fd, LOCK_EX | LOCK_NB) != 0)
-        return errno == EWOULDBLOCK ? refuse_second_agent(store->dir, err)
-                                    : error_set_errno(err, errno, "cannot lock %s", path);
-    if (ftruncate(store->lock_fd, 0) != 0 || dprintf(store->lock_fd, "%d\n", (int)getpid()) < 0)
-        return error_set_errno(err, errno, "cannot write %s", path);
-    return 0;
+    return error_set(err, E_LOCKED,
+                     "another agent (pid %ld) runs on %s: stop it or use another directory",
+                     (long)holder, store->dir);
 }
 
 /* Until its source is opened, nothing is heard of a slot. */
@@ -96,7 +78,7 @@ static int prepare(struct store *store, const struct store_options *options, str
     int rc = find_group(options->reader_group, &store->gid, err);
 
     if (rc == 0)
-        rc = files_make_dir(store->dir, store->gid, err);
+        rc = files_take_dir(store->dir, store->gid, err);
     if (rc == 0)
         rc = take_lock(store, err);
     if (rc == 0)

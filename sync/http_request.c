@@ -162,6 +162,7 @@ static CURLcode set_credentials(CURL *easy, const struct http_credentials *crede
         SET(CURLOPT_SSLCERT, credentials->client_cert_file);
     if (credentials->client_key_file != NULL)
         SET(CURLOPT_SSLKEY, credentials->client_key_file);
+    SET(CURLOPT_KEYPASSWD, ""); /* else a key with a passphrase asks for it on the terminal */
     if (credentials->ca_file != NULL)
         SET(CURLOPT_CAINFO, credentials->ca_file);
     return code;

@@ -2,6 +2,7 @@
 #include <getopt.h>
 #include <string.h>
 
+#include "base/process.h"
 #include "tools/tool.h"
 
 #define DEFAULT_STORE "/var/lib/realm-agent"
@@ -123,8 +124,10 @@ static int parse_options(int argc, char **argv, struct tool *tool)
 int main(int argc, char **argv)
 {
     struct tool tool = {.store_dir = DEFAULT_STORE};
-    int rc = parse_options(argc, argv, &tool);
+    int rc;
 
+    process_open_standard();
+    rc = parse_options(argc, argv, &tool);
     if (rc == -1)
         rc = run_command(&tool, argc - optind, argv + optind);
     if (fflush(stdout) != 0 || ferror(stdout) != 0)

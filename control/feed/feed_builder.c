@@ -17,13 +17,13 @@
 #include "control/feed/feed_internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/own.h"
 #include "sync/snapshot.h"
 
 enum { REUSE_DIVISOR = 10, FILE_BUFFER_BYTES = 256 * 1024 };
@@ -90,14 +90,15 @@ static int write_all(struct build *build, struct error *err)
 
 static int write_file(struct build *build, const char *path, struct error *err)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    int rc;
+    int fd;
+    int rc = own_create(path, 0600, &fd, err);
 
-    build->stream = fd >= 0 ? fdopen(fd, "w") : NULL;
+    if (rc != 0)
+        return rc;
+    build->stream = fdopen(fd, "w");
     if (build->stream == NULL) {
         rc = error_set_errno(err, errno, "cannot create the snapshot %s", path);
-        if (fd >= 0)
-            close(fd);
+        close(fd);
         return rc;
     }
     (void)setvbuf(build->stream, NULL, _IOFBF, FILE_BUFFER_BYTES); /* a smaller one works too */

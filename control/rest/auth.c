@@ -6,8 +6,6 @@
  */
 #include "control/rest/auth.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -17,9 +15,10 @@
 
 #include <openssl/crypto.h>
 
+#include "base/token_file.h"
 #include "control/rest/rest_base64.h"
 
-enum { SECRET_BYTES = 32, TOKEN_FILE_MAX = 4096 };
+enum { SECRET_BYTES = 32 };
 
 const char *const auth_role_names[REPO_ROLES + 1] = {
     [REPO_ROLE_ORG_ADMIN] = "org-admin",
@@ -55,53 +54,56 @@ bool auth_allows(const struct auth_identity *identity, enum auth_access access,
            uuid_equal(control_plane, &identity->control_plane_id);
 }
 
-static int check_token_file(int fd, const char *path, struct error *err)
+/* The file's token, hashed. */
+static int read_admin_token(const char *path, uint8_t hash[DIGEST_BYTES], struct error *err)
 {
-    struct stat status;
+    char *token;
+    mode_t mode;
+    int rc = token_file_read(path, &token, &mode, err);
 
-    if (fstat(fd, &status) != 0)
-        return error_set_errno(err, errno, "admin token file '%s'", path);
-    if ((status.st_mode & (S_IRWXO | S_IWGRP)) != 0)
-        return error_set(err, E_CONFIG,
-                         "admin token file '%s' is open to others; chmod 0600 (or 0640) it", path);
-    return 0;
-}
-
-/* The first line of the file, hashed. */
-static int read_token(int fd, const char *path, uint8_t hash[DIGEST_BYTES], struct error *err)
-{
-    char text[TOKEN_FILE_MAX];
-    ssize_t size = read(fd, text, sizeof(text));
-    size_t length;
-    int rc = 0;
-
-    if (size < 0)
-        return error_set_errno(err, errno, "reading admin token file '%s'", path);
-    for (length = 0; length < (size_t)size && text[length] > ' ' && text[length] < 0x7f; length++)
-        ;
-    if (length < AUTH_TOKEN_MIN)
+    if (rc != 0)
+        return error_context(err, "admin token file");
+    if ((mode & (S_IRWXO | S_IWGRP)) != 0)
         rc = error_set(err, E_CONFIG,
-                       "admin token file '%s' holds fewer than %d printable characters; "
+                       "admin token file '%s' is open to others; chmod 0600 (or 0640) it", path);
+    else if (strlen(token) < AUTH_TOKEN_MIN)
+        rc = error_set(err, E_CONFIG,
+                       "admin token file '%s' holds fewer than %d characters; "
                        "openssl rand -hex 32 > FILE makes a good one",
                        path, AUTH_TOKEN_MIN);
     else
-        digest_sha256(text, length, hash);
-    OPENSSL_cleanse(text, sizeof(text));
+        digest_sha256(token, strlen(token), hash);
+    token_file_forget(token);
     return rc;
 }
 
 int auth_init(struct auth *auth, const char *admin_token_file, struct error *err)
 {
-    int fd = open(admin_token_file, O_RDONLY | O_CLOEXEC);
-    int rc;
+    (void)pthread_rwlock_init(&auth->lock, NULL); /* cannot fail with default attributes */
+    return read_admin_token(admin_token_file, auth->admin_hash, err);
+}
 
-    if (fd < 0)
-        return error_set_errno(err, errno, "admin token file '%s'", admin_token_file);
-    rc = check_token_file(fd, admin_token_file, err);
-    if (rc == 0)
-        rc = read_token(fd, admin_token_file, auth->admin_hash, err);
-    (void)close(fd); /* only read from */
-    return rc;
+int auth_reload(struct auth *auth, const char *admin_token_file, struct error *err)
+{
+    uint8_t hash[DIGEST_BYTES];
+    int rc = read_admin_token(admin_token_file, hash, err);
+
+    if (rc != 0)
+        return rc;
+    (void)pthread_rwlock_wrlock(&auth->lock); /* used right, it cannot fail */
+    memcpy(auth->admin_hash, hash, sizeof(hash));
+    (void)pthread_rwlock_unlock(&auth->lock);
+    return 0;
+}
+
+static bool is_admin(struct auth *auth, const uint8_t hash[DIGEST_BYTES])
+{
+    bool equal;
+
+    (void)pthread_rwlock_rdlock(&auth->lock); /* as above */
+    equal = CRYPTO_memcmp(hash, auth->admin_hash, DIGEST_BYTES) == 0;
+    (void)pthread_rwlock_unlock(&auth->lock);
+    return equal;
 }
 
 /* The token of an Authorization header, or NULL. */
@@ -115,7 +117,7 @@ static const char *bearer_token(const char *header)
     return header + strspn(header, " ");
 }
 
-static int identify_token(const struct auth *auth, struct arena *arena, const char *token,
+static int identify_token(struct auth *auth, struct arena *arena, const char *token,
                           struct auth_identity *ret, struct error *err)
 {
     uint8_t hash[DIGEST_BYTES];
@@ -123,7 +125,7 @@ static int identify_token(const struct auth *auth, struct arena *arena, const ch
     int rc;
 
     digest_sha256(token, strlen(token), hash);
-    if (CRYPTO_memcmp(hash, auth->admin_hash, sizeof(hash)) == 0) {
+    if (is_admin(auth, hash)) {
         *ret = (struct auth_identity){.role = REPO_ROLE_ORG_ADMIN};
         return 0;
     }
@@ -160,7 +162,7 @@ static int identify_certificate(const struct http_request *request, struct auth_
     return 0;
 }
 
-int auth_identify(const struct auth *auth, struct http_request *request, struct auth_identity *ret,
+int auth_identify(struct auth *auth, struct http_request *request, struct auth_identity *ret,
                   struct error *err)
 {
     const char *header = http_header(request, "Authorization");

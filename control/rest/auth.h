@@ -7,6 +7,7 @@
 #ifndef RS_CONTROL_AUTH_H
 #define RS_CONTROL_AUTH_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -16,7 +17,8 @@
 enum { AUTH_TOKEN_MIN = 16, AUTH_PREFIX_MAX = 80, AUTH_SECRET_SIZE = AUTH_PREFIX_MAX + 44 };
 
 struct auth {
-    struct repo *repo; /* borrowed; set by the owner */
+    struct repo *repo;     /* borrowed; set by the owner */
+    pthread_rwlock_t lock; /* a reload changes what follows, under requests */
     uint8_t admin_hash[DIGEST_BYTES];
 };
 
@@ -45,12 +47,14 @@ enum auth_access {
     AUTH_ACCESSES
 };
 
-/* Reads the administrator's token: the file's first line. Refuses a file that others may read and a
+/* Reads the administrator's token (base/token_file.h). Refuses a file that others may read and a
  * token under AUTH_TOKEN_MIN characters. */
 int auth_init(struct auth *auth, const char *admin_token_file, struct error *err);
+/* The same while requests are answered; on failure the former token stays. */
+int auth_reload(struct auth *auth, const char *admin_token_file, struct error *err);
 
 /* 0 or E_UNAUTHORIZED (no valid credentials), or what the repository said. */
-int auth_identify(const struct auth *auth, struct http_request *request, struct auth_identity *ret,
+int auth_identify(struct auth *auth, struct http_request *request, struct auth_identity *ret,
                   struct error *err);
 
 /* Whether the role may; `control_plane` is the one in the path or NULL. */

@@ -37,7 +37,7 @@ $(NGINX_MODULE_OBJ): $(BUILD)/obj/%.o: %.c $(NGINX_CONFIGURED) $(BUILD)/flags
 NGINX_TABLES := $(BUILD)/obj/gateway/nginx/modules.o
 $(NGINX_TABLES): $(NGINX_CONFIGURED) $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(NGINX_CPPFLAGS) -O2 -g -fPIC $(SAN) -c $(NGINX_OBJ)/ngx_http_realm_auth_module_modules.c -o $@
+	$(Q)$(CC) $(NGINX_CPPFLAGS) -O2 -g -fPIC $(HARDEN) $(SAN) -c $(NGINX_OBJ)/ngx_http_realm_auth_module_modules.c -o $@
 
 # Finds librealmstore beside itself in the build directory, and from lib/nginx/modules in lib.
 $(NGINX_MODULE): $(NGINX_MODULE_OBJ) $(GATEWAY_CORE_OBJ) $(NGINX_TABLES) $(LIBRARY)

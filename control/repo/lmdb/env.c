@@ -11,16 +11,16 @@
 #include "control/repo/lmdb/repo_lmdb.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <openssl/crypto.h>
+
+#include "base/own.h"
 
 enum { REPO_PATH_MAX = 4096, MAX_READERS = 1024 };
 
@@ -53,50 +53,22 @@ static int join_path(char path[REPO_PATH_MAX], const char *dir, const char *name
 
 /* ---- the lock ---- */
 
-static int locked_by_another(int fd, const char *dir, struct error *err)
-{
-    char pid[32] = "";
-    ssize_t length = pread(fd, pid, sizeof(pid) - 1, 0);
-
-    pid[length > 0 ? (size_t)length : 0] = '\0';
-    pid[strcspn(pid, "\n")] = '\0';
-    return error_set(err, E_LOCKED,
-                     "the data directory %s is in use by process %s; stop it or choose another "
-                     "directory",
-                     dir, pid[0] != '\0' ? pid : "(unknown)");
-}
-
-static int write_pid(int fd, const char *path, struct error *err)
-{
-    if (ftruncate(fd, 0) != 0 || dprintf(fd, "%ld\n", (long)getpid()) < 0)
-        return error_set_errno(err, errno, "cannot write the lock file %s", path);
-    return 0;
-}
-
 int repo_env_lock(const char *dir, int *ret_fd, struct error *err)
 {
     char path[REPO_PATH_MAX];
+    pid_t holder = 0;
     int rc = make_dir(dir, err);
-    int fd;
 
     if (rc == 0)
         rc = join_path(path, dir, "lock", err);
-    if (rc != 0)
+    if (rc == 0)
+        rc = own_lock(path, 0600, ret_fd, &holder, err);
+    if (rc != E_LOCKED || holder == 0)
         return rc;
-    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return error_set_errno(err, errno, "cannot open the lock file %s", path);
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
-        rc = errno == EWOULDBLOCK ? locked_by_another(fd, dir, err)
-                                  : error_set_errno(err, errno, "cannot lock %s", path);
-    else
-        rc = write_pid(fd, path, err);
-    if (rc != 0) {
-        close(fd);
-        return rc;
-    }
-    *ret_fd = fd;
-    return 0;
+    return error_set(err, E_LOCKED,
+                     "the data directory %s is in use by process %ld; stop it or choose another "
+                     "directory",
+                     dir, (long)holder);
 }
 
 /* ---- meta ---- */
@@ -249,10 +221,28 @@ static size_t map_bytes(void)
     return half < map_max_bytes ? half : map_max_bytes;
 }
 
+/* LMDB opens and grows whatever has these names. */
+static int check_files(const char *dir, struct error *err)
+{
+    static const char *const names[] = {"data.mdb", "lock.mdb"};
+    char path[REPO_PATH_MAX];
+    int rc = 0;
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && rc == 0; i++) {
+        rc = join_path(path, dir, names[i], err);
+        if (rc == 0)
+            rc = own_check_file(path, err);
+    }
+    return rc;
+}
+
 static int env_open(struct repo_lmdb *repo, const char *path, struct error *err)
 {
-    int rc = mdb_env_create(&repo->env);
+    int rc = check_files(path, err);
 
+    if (rc != 0)
+        return rc;
+    rc = mdb_env_create(&repo->env);
     if (rc != 0) {
         repo->env = NULL;
         return repo_lmdb_error(rc, "to start", err);

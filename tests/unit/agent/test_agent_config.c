@@ -31,7 +31,7 @@ static int enter_directory(void **state)
 
 static int leave_directory(void **state)
 {
-    static const char *const names[] = {"token", "config", "other", "cert", "key"};
+    static const char *const names[] = {"token", "config", "other", "cert", "key", "other_key"};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         (void)unlink(names[i]); /* not every test makes each */
@@ -49,6 +49,18 @@ static void write_file(const char *name, const char *text, mode_t mode)
     assert_true(fputs(text, file) >= 0);
     assert_int_equal(fclose(file), 0);
     assert_int_equal(chmod(name, mode), 0);
+}
+
+/* A certificate of its own, and its key. */
+static void make_pair(const char *cert, const char *key)
+{
+    char command[256];
+
+    (void)snprintf(command, sizeof(command),
+                   "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
+                   "-subj /CN=x -keyout %s -out %s 2>/dev/null",
+                   key, cert);
+    assert_int_equal(system(command), 0);
 }
 
 static struct config *load_with(const char *text, char *const *environment)
@@ -103,8 +115,7 @@ static void everything_can_be_set(void **state)
     struct config *config;
 
     (void)state;
-    write_file("cert", "x", 0600);
-    write_file("key", "x", 0600);
+    make_pair("cert", "key");
     config = load_with("store_dir: /srv/store\nreader_group: readers\nhost_name: edge-7\n"
                        "listen: \"\"\nretention_ms: 0\n" PLANE "sources:\n"
                        "  - region: us\n"
@@ -266,6 +277,52 @@ static void unknown_variables_are_named(void **state)
     }
 }
 
+static void variables_of_a_kubernetes_service_are_no_settings(void **state)
+{
+    static char variables[][80] = {"REALM_AGENT_SERVICE_HOST=10.0.0.11",
+                                   "REALM_AGENT_SERVICE_HOST=fd00::11",
+                                   "REALM_AGENT_SERVICE_PORT=9464",
+                                   "REALM_AGENT_SERVICE_PORT_METRICS=9464",
+                                   "REALM_AGENT_PORT=tcp://10.0.0.11:9464",
+                                   "REALM_AGENT_PORT=tcp://[fd00::11]:9464",
+                                   "REALM_AGENT_PORT_9464_TCP=tcp://10.0.0.11:9464",
+                                   "REALM_AGENT_PORT_9464_TCP_PROTO=tcp",
+                                   "REALM_AGENT_PORT_9464_TCP_PORT=9464",
+                                   "REALM_AGENT_PORT_9464_TCP_ADDR=10.0.0.11",
+                                   "REALM_AGENT_METRICS_SERVICE_HOST=10.0.0.12",
+                                   "REALM_AGENT_METRICS_PORT=udp://10.0.0.12:53",
+                                   "REALM_AGENT_PORT_X_PORT_53_UDP_ADDR=10.0.0.12"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++) {
+        char *const environment[] = {variables[i], NULL};
+        struct config *config = load_with(PLANE SOURCE, environment);
+
+        assert_int_equal(config->service_variables, 1);
+        config_free(config);
+    }
+}
+
+static void what_only_looks_like_a_service_is_an_error(void **state)
+{
+    static char variables[][80] = {"REALM_AGENT_PORT=9464",
+                                   "REALM_AGENT_PORTS=tcp://10.0.0.11:9464",
+                                   "REALM_AGENT_SERVICE_HOST=edge-7",
+                                   "REALM_AGENT_SERVICE_HOSTS=10.0.0.11",
+                                   "REALM_AGENT_SERVICE=10.0.0.11",
+                                   "REALM_AGENT_PORT_TCP=tcp://10.0.0.11:9464",
+                                   "REALM_AGENT_PORT_9464_TCP_ADDRESS=10.0.0.11",
+                                   "REALM_AGENT_PORT_9464_ICMP=tcp://10.0.0.11:9464",
+                                   "REALM_AGENT_LISTENPORT=9464"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++) {
+        char *const environment[] = {variables[i], NULL};
+
+        assert_refused_with(PLANE SOURCE, environment, "no such setting");
+    }
+}
+
 static void gap_in_a_list_from_the_environment_is_an_error(void **state)
 {
     static char region[] = "REALM_AGENT_SOURCES_2_REGION=eu";
@@ -273,6 +330,25 @@ static void gap_in_a_list_from_the_environment_is_an_error(void **state)
 
     (void)state;
     assert_refused_with(PLANE SOURCE, environment, "sources[1]: region is missing");
+}
+
+#define TLS_SOURCE                                                                                 \
+    "sources:\n  - region: us\n    urls: [https://x.example]\n    client_cert_file: cert\n"        \
+    "    client_key_file: "
+
+static void tls_files_that_no_connection_could_use_are_refused(void **state)
+{
+    (void)state;
+    make_pair("cert", "key");
+    make_pair("other", "other_key");
+    config_free(load_with(PLANE TLS_SOURCE "key\n    ca_file: other\n", no_environment));
+    assert_refused_with(PLANE TLS_SOURCE "other_key\n", no_environment, "do not match");
+    assert_refused_with(PLANE TLS_SOURCE "cert\n", no_environment, "holds no private key");
+    assert_refused_with(PLANE TLS_SOURCE "key\n    ca_file: key\n", no_environment,
+                        "ca_file: key holds no certificate");
+    assert_int_equal(system("openssl ec -aes128 -passout pass:x -in key -out other 2>/dev/null"),
+                     0);
+    assert_refused_with(PLANE TLS_SOURCE "other\n", no_environment, "other has a passphrase");
 }
 
 static void token_is_trimmed_and_never_in_a_message(void **state)
@@ -334,7 +410,10 @@ int main(void)
         TEST(listen_takes_v6_in_brackets),
         TEST(environment_overrides_every_scalar),
         TEST(unknown_variables_are_named),
+        TEST(variables_of_a_kubernetes_service_are_no_settings),
+        TEST(what_only_looks_like_a_service_is_an_error),
         TEST(gap_in_a_list_from_the_environment_is_an_error),
+        TEST(tls_files_that_no_connection_could_use_are_refused),
         TEST(token_is_trimmed_and_never_in_a_message),
         TEST(missing_file_is_named),
         TEST(sources_differ_by_what_a_stream_depends_on),

@@ -207,6 +207,41 @@ static void help_and_version_need_nothing_else(void **state)
     assert_int_equal(action, CONTROL_CONFIG_HELP);
 }
 
+static void token_after_a_nul_is_not_cut_off(void **state)
+{
+    struct world *world = *state;
+    struct error err = ERROR_INIT;
+    struct auth auth = {0};
+    FILE *file = fopen(world->yaml, "w");
+
+    assert_non_null(file);
+    assert_int_equal(fwrite("0123456789abcdef\0rest\n", 1, 22, file), 22);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(chmod(world->yaml, 0600), 0);
+    assert_int_equal(auth_init(&auth, world->yaml, &err), E_CONFIG);
+    assert_non_null(strstr(err.message, "a NUL at byte 17"));
+    assert_null(strstr(err.message, "012345"));
+}
+
+static void token_file_that_became_bad_leaves_the_former_token(void **state)
+{
+    struct world *world = *state;
+    struct error err = ERROR_INIT;
+    struct auth auth = {0};
+    uint8_t first[DIGEST_BYTES];
+
+    write_file(world->yaml, "0123456789abcdef\n");
+    assert_int_equal(chmod(world->yaml, 0600), 0);
+    assert_int_equal(auth_init(&auth, world->yaml, &err), 0);
+    memcpy(first, auth.admin_hash, sizeof(first));
+    write_file(world->yaml, "short\n");
+    assert_int_equal(auth_reload(&auth, world->yaml, &err), E_CONFIG);
+    assert_memory_equal(auth.admin_hash, first, sizeof(first));
+    write_file(world->yaml, "fedcba9876543210\n");
+    assert_int_equal(auth_reload(&auth, world->yaml, &err), 0);
+    assert_memory_not_equal(auth.admin_hash, first, sizeof(first));
+}
+
 static void admin_token_is_long_and_not_for_others(void **state)
 {
     static const struct {
@@ -216,7 +251,13 @@ static void admin_token_is_long_and_not_for_others(void **state)
     } rows[] = {
         {"0123456789abcdef\n", 0600, 0},
         {"0123456789abcdef", 0640, 0},
-        {"0123456789abcdef\nrest", 0400, 0},
+        {"0123456789abcdef \r\n\n", 0400, 0},
+        {"0123456789abcdef\nrest", 0400, E_CONFIG},
+        {"0123456789abcdef rest\n", 0600, E_CONFIG},
+        {"0123456789abcdef\trest\n", 0600, E_CONFIG},
+        {"0123456789abcdef\rrest\n", 0600, E_CONFIG},
+        {"0123456789abcd\xc3\xa4", 0600, E_CONFIG},
+        {" 0123456789abcdef", 0600, E_CONFIG},
         {"0123456789abcdef\n", 0644, E_CONFIG},
         {"0123456789abcdef\n", 0660, E_CONFIG},
         {"0123456789abcde\n", 0600, E_CONFIG},
@@ -248,6 +289,8 @@ int main(void)
         cmocka_unit_test(wrong_options_are_refused),
         cmocka_unit_test(help_and_version_need_nothing_else),
         cmocka_unit_test(admin_token_is_long_and_not_for_others),
+        cmocka_unit_test(token_after_a_nul_is_not_cut_off),
+        cmocka_unit_test(token_file_that_became_bad_leaves_the_former_token),
     };
 
     return cmocka_run_group_tests(tests, start, stop);
