@@ -26,6 +26,8 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/helpers/%.o $(BUILD)/obj/libtestlib.a $(cal
 	$(call SAY,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS)
 
+$(BUILD)/tests/test_gateway_core: $(GATEWAY_CORE_OBJ)
+
 # These watch their own system calls and LMDB's.
 $(BUILD)/tests/test_power_loss $(BUILD)/tests/test_agent_kill $(BUILD)/tests/test_soak: $(BUILD)/obj/tests/interpose/write_log.o
 

@@ -61,17 +61,19 @@ static char decode_one(const char **p, const char *end)
     return c;
 }
 
-static bool means(struct gate_text encoded, struct gate_text text)
+bool gate_args_means(struct gate_text encoded, struct gate_text name, bool any_case)
 {
     const char *p = encoded.data;
     const char *end = encoded.data + encoded.size;
     size_t i;
 
-    for (i = 0; i < text.size && p < end; i++) {
-        if (decode_one(&p, end) != text.data[i])
+    for (i = 0; i < name.size && p < end; i++) {
+        char c = decode_one(&p, end);
+
+        if (c != name.data[i] && !(any_case && strncasecmp(&c, &name.data[i], 1) == 0))
             return false;
     }
-    return i == text.size && p == end;
+    return i == name.size && p == end;
 }
 
 size_t gate_args_decode(struct gate_text encoded, char *out)
@@ -92,7 +94,7 @@ enum gate_value gate_args_find(struct gate_text args, struct gate_text name, str
     struct pair pair;
 
     while (next_pair(&args, &pair)) {
-        if (!means(pair.name, name))
+        if (!gate_args_means(pair.name, name, false))
             continue;
         if (kind != GATE_VALUE_NONE)
             return GATE_VALUE_REPEATED;
@@ -104,48 +106,46 @@ enum gate_value gate_args_find(struct gate_text args, struct gate_text name, str
     return kind;
 }
 
-size_t gate_args_count(struct gate_text args, struct gate_text name)
+static bool is_named(const struct pair *pair, struct gate_names names)
+{
+    for (size_t i = 0; i < names.n; i++) {
+        if (gate_args_means(pair->name, names.list[i], false))
+            return true;
+    }
+    return false;
+}
+
+size_t gate_args_count(struct gate_text args, struct gate_names names)
 {
     struct pair pair;
     size_t n = 0;
 
     while (next_pair(&args, &pair))
-        n += means(pair.name, name);
+        n += is_named(&pair, names);
     return n;
 }
 
-/* Those that `name` names are left out, or written with `replacement` as their value. */
-static size_t rewrite(struct gate_text args, struct gate_text name,
-                      const struct gate_text *replacement, char *out)
+static size_t choose(struct gate_text args, struct gate_names names, bool named, char *out)
 {
     struct pair pair;
     char *to = out;
 
     while (next_pair(&args, &pair)) {
-        bool named = means(pair.name, name);
-
-        if (named && replacement == NULL)
+        if (is_named(&pair, names) != named)
             continue;
         if (to > out)
             *to++ = '&';
-        if (named && pair.value.data != NULL) {
-            to = gate_text_put(to, (struct gate_text){pair.name.data, pair.name.size + 1});
-            to = gate_text_put(to, *replacement);
-        } else {
-            to = gate_text_put(to, pair.whole);
-        }
+        to = gate_text_put(to, pair.whole);
     }
     return (size_t)(to - out);
 }
 
-size_t gate_args_cut(struct gate_text args, struct gate_text name, char *out)
+size_t gate_args_named(struct gate_text args, struct gate_names names, char *out)
 {
-    return rewrite(args, name, NULL, out);
+    return choose(args, names, true, out);
 }
 
-size_t gate_args_mask(struct gate_text args, struct gate_text name, char *out)
+size_t gate_args_others(struct gate_text args, struct gate_names names, char *out)
 {
-    static const struct gate_text mask = {"***", GATE_MASK_SIZE};
-
-    return rewrite(args, name, &mask, out);
+    return choose(args, names, false, out);
 }

@@ -19,13 +19,14 @@ enum gate_value gate_args_find(struct gate_text args, struct gate_text name, str
 /* Writes the decoded text, which is no longer than the encoded one, and gives its size. */
 size_t gate_args_decode(struct gate_text encoded, char *out);
 
-/* How many parameters are called `name`. */
-size_t gate_args_count(struct gate_text args, struct gate_text name);
-/* Writes `args` without the parameters called `name`, at most as much as there was; the size. */
-size_t gate_args_cut(struct gate_text args, struct gate_text name, char *out);
+/* Whether an encoded name means `name`; `any_case`: letters of both cases are equal. */
+bool gate_args_means(struct gate_text encoded, struct gate_text name, bool any_case);
 
-enum { GATE_MASK_SIZE = 3 };
-/* The same, but their values become "***": up to GATE_MASK_SIZE more for each of them. */
-size_t gate_args_mask(struct gate_text args, struct gate_text name, char *out);
+/* How many parameters are called one of `names`. */
+size_t gate_args_count(struct gate_text args, struct gate_names names);
+/* Writes the parameters that are called one of `names`, or those that are not, at most as much as
+ * there was; gives the size. */
+size_t gate_args_named(struct gate_text args, struct gate_names names, char *out);
+size_t gate_args_others(struct gate_text args, struct gate_names names, char *out);
 
 #endif

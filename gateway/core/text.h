@@ -13,6 +13,12 @@ struct gate_text {
     size_t size;
 };
 
+/* Names of keys, in the order of the configuration. */
+struct gate_names {
+    const struct gate_text *list;
+    size_t n;
+};
+
 #define GATE_TEXT(literal) ((struct gate_text){(literal), sizeof(literal) - 1})
 
 static inline bool gate_text_is(struct gate_text a, struct gate_text b)

@@ -69,6 +69,8 @@ static realm_auth_ctx_t *begin_pass(ngx_http_request_t *r)
     ngx_memzero(ctx, sizeof(*ctx));
     ctx->request = r;
     ctx->body_is_read = former.body_is_read;
+    ctx->taken = former.taken;
+    ctx->hidden = former.hidden;
     if (former.key_name != NULL) {
         ctx->key = former.key;
         ctx->key_name = former.key_name;
@@ -167,26 +169,30 @@ static ngx_uint_t is_free_preflight(ngx_http_request_t *r)
     return r->method == NGX_HTTP_OPTIONS && !realm_auth_conf(r)->run_on_preflight;
 }
 
-/* Finds the key and takes it out of sight. NGX_AGAIN: the body must be read first. */
-static ngx_int_t take_key(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
+/* NGX_AGAIN: the body must be read first. */
+static ngx_int_t hide_keys(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
 {
-    ngx_int_t rc = realm_auth_key_find(r, ctx);
+    struct gate_names names = realm_auth_names(realm_auth_conf(r)->key_names);
 
-    if (rc == NGX_OK && realm_auth_conf(r)->hide_credentials && ctx->key_name != NULL)
-        rc = realm_auth_key_hide(r, ctx);
-    return rc == NGX_OK ? realm_auth_key_mask(r) : rc;
+    if (!realm_auth_conf(r)->hide_credentials)
+        return NGX_OK;
+    ctx->hidden = 1;
+    if (realm_auth_hide_is_needed(r, names) && realm_auth_hide_take(r, ctx, names) != NGX_OK)
+        return NGX_ERROR;
+    return realm_auth_body_hide(r, ctx, names);
 }
 
 /* NGX_OK: the request is settled. NGX_DONE: it waits, and the phases are run again. */
 static ngx_int_t identify(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
 {
-    ngx_int_t rc;
+    ngx_int_t rc = hide_keys(r, ctx);
 
-    if (is_free_preflight(r)) {
+    if (rc == NGX_OK && is_free_preflight(r)) {
         settle(ctx, GATE_PREFLIGHT);
         return NGX_OK;
     }
-    rc = take_key(r, ctx);
+    if (rc == NGX_OK)
+        rc = realm_auth_key_find(r, ctx);
     if (rc == NGX_AGAIN)
         return realm_auth_body_read(r, ctx);
     if (rc != NGX_OK)
@@ -213,6 +219,70 @@ static ngx_int_t decide_subrequest(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
         return NGX_DECLINED;
     rc = decide(r, ctx);
     return rc == NGX_OK ? NGX_DECLINED : rc;
+}
+
+/* The context in which is kept what is taken; NULL: no memory. It is no pass yet. */
+static realm_auth_ctx_t *need_ctx(ngx_http_request_t *r)
+{
+    realm_auth_ctx_t *ctx = realm_auth_ctx(r);
+
+    return ctx != NULL ? ctx : create_ctx(r);
+}
+
+/* In the phases before the location is known. Where a context is, this was done, and a location has
+ * had its say. A subrequest has what its parent has left. */
+static ngx_int_t early_handler(ngx_http_request_t *r)
+{
+    const realm_auth_srv_conf_t *conf = ngx_http_get_module_srv_conf(r, ngx_http_realm_auth_module);
+    struct gate_names names = realm_auth_names(&conf->hidden_names);
+    realm_auth_ctx_t *ctx;
+
+    if (r != r->main)
+        return NGX_DECLINED;
+    if (realm_auth_log_edit_request_line(r) != NGX_OK)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    if (realm_auth_ctx(r) != NULL || !realm_auth_hide_is_needed(r, names))
+        return NGX_DECLINED;
+    ctx = need_ctx(r);
+    if (ctx == NULL || realm_auth_hide_take(r, ctx, names) != NGX_OK)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    return NGX_DECLINED;
+}
+
+/* The location is known: what it does not hide is put back. */
+static ngx_int_t rewrite_handler(ngx_http_request_t *r)
+{
+    const realm_auth_loc_conf_t *conf = realm_auth_conf(r);
+    struct gate_names names = realm_auth_names(conf->key_names);
+    realm_auth_ctx_t *ctx = realm_auth_ctx(r);
+
+    if (ctx != NULL && realm_auth_hide_put_back(r, ctx) != NGX_OK)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    if (!conf->enable || !conf->hide_credentials || !realm_auth_hide_is_needed(r, names))
+        return NGX_DECLINED;
+    ctx = need_ctx(r);
+    if (ctx == NULL || realm_auth_hide_take(r, ctx, names) != NGX_OK)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    ctx->hidden = 1;
+    return NGX_DECLINED;
+}
+
+/* Before NGINX's own: a request that NGINX refused by itself came to no phase. */
+static ngx_int_t log_handler(ngx_http_request_t *r)
+{
+    const realm_auth_main_conf_t *conf =
+        ngx_http_get_module_main_conf(r, ngx_http_realm_auth_module);
+    struct gate_names names = realm_auth_names(&conf->hidden_names);
+    realm_auth_ctx_t *ctx;
+
+    if (r->phase_handler > 0)
+        return NGX_OK;
+    if (realm_auth_log_edit_request_line(r) != NGX_OK)
+        return NGX_ERROR;
+    if (!realm_auth_hide_is_needed(r, names))
+        return NGX_OK;
+    ctx = need_ctx(r);
+    return ctx != NULL ? realm_auth_hide_take(r, ctx, names) : NGX_ERROR;
 }
 
 static ngx_int_t preaccess_handler(ngx_http_request_t *r)
@@ -273,14 +343,41 @@ static ngx_int_t add_handler(ngx_conf_t *cf, ngx_http_phases phase, ngx_http_han
     return NGX_OK;
 }
 
+/* NGINX calls handlers of the log phase in the order in which they stand. */
+static ngx_int_t add_first_log_handler(ngx_conf_t *cf)
+{
+    ngx_http_core_main_conf_t *core = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+    ngx_array_t *handlers = &core->phases[NGX_HTTP_LOG_PHASE].handlers;
+    ngx_http_handler_pt *first;
+
+    if (add_handler(cf, NGX_HTTP_LOG_PHASE, log_handler) != NGX_OK)
+        return NGX_ERROR;
+    first = handlers->elts;
+    ngx_memmove(first + 1, first, (handlers->nelts - 1) * sizeof(*first));
+    first[0] = log_handler;
+    return NGX_OK;
+}
+
 static ngx_int_t postconfiguration(ngx_conf_t *cf)
 {
-    if (add_handler(cf, NGX_HTTP_PREACCESS_PHASE, preaccess_handler) != NGX_OK ||
+    if (add_handler(cf, NGX_HTTP_POST_READ_PHASE, early_handler) != NGX_OK ||
+        add_handler(cf, NGX_HTTP_SERVER_REWRITE_PHASE, early_handler) != NGX_OK ||
+        add_handler(cf, NGX_HTTP_REWRITE_PHASE, rewrite_handler) != NGX_OK ||
+        add_first_log_handler(cf) != NGX_OK ||
+        add_handler(cf, NGX_HTTP_PREACCESS_PHASE, preaccess_handler) != NGX_OK ||
         add_handler(cf, NGX_HTTP_ACCESS_PHASE, access_handler) != NGX_OK ||
         add_handler(cf, NGX_HTTP_PRECONTENT_PHASE, precontent_handler) != NGX_OK)
         return NGX_ERROR;
     realm_auth_init_headers();
     return realm_auth_init_filters(cf);
+}
+
+static ngx_int_t init_module(ngx_cycle_t *cycle)
+{
+    realm_auth_main_conf_t *conf =
+        ngx_http_cycle_get_module_main_conf(cycle, ngx_http_realm_auth_module);
+
+    return conf != NULL ? realm_auth_log_init(cycle, conf) : NGX_OK;
 }
 
 static ngx_int_t init_process(ngx_cycle_t *cycle)
@@ -305,11 +402,17 @@ static ngx_http_module_t module_context = {
     .preconfiguration = realm_auth_add_variables,
     .postconfiguration = postconfiguration,
     .create_main_conf = realm_auth_create_main_conf,
+    .create_srv_conf = realm_auth_create_srv_conf,
     .create_loc_conf = realm_auth_create_loc_conf,
     .merge_loc_conf = realm_auth_merge_loc_conf,
 };
 
 ngx_module_t ngx_http_realm_auth_module = {
-    NGX_MODULE_V1,           .ctx = &module_context,       .commands = realm_auth_commands,
-    .type = NGX_HTTP_MODULE, .init_process = init_process, .exit_process = exit_process,
+    NGX_MODULE_V1,
+    .ctx = &module_context,
+    .commands = realm_auth_commands,
+    .type = NGX_HTTP_MODULE,
+    .init_module = init_module,
+    .init_process = init_process,
+    .exit_process = exit_process,
 };

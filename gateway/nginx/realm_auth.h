@@ -1,9 +1,12 @@
 /* realm_auth.h - what the files of ngx_http_realm_auth_module share.
  *
+ *     post-read, server rewrite, rewrite
+ *                       hide: keys are taken out of sight
  *     preaccess phase   identify: find the key, look it up, set variables and upstream headers
  *     access phase      decide: 401, 403, 500, or on
  *     precontent phase  a refusal that `satisfy any` overruled is forgotten
  *     filters           the body of a refusal
+ *     log phase         keys in requests that came to no phase
  *
  * Identifying comes before deciding because limit_req and limit_conn work in the preaccess phase
  * and shall count by consumer, while `satisfy any` needs the decision in the access phase.
@@ -23,6 +26,7 @@
 
 #include "gateway/core/args.h"
 #include "gateway/core/identity.h"
+#include "gateway/core/redact.h"
 #include "gateway/core/refusal.h"
 #include "gateway/core/verdict.h"
 
@@ -39,12 +43,25 @@ ngx_inline static ngx_str_t realm_auth_str(struct gate_text text)
     return (ngx_str_t){text.size, (u_char *)(uintptr_t)text.data};
 }
 
+/* An array of struct gate_text as core takes it. */
+ngx_inline static struct gate_names realm_auth_names(const ngx_array_t *names)
+{
+    return (struct gate_names){names->elts, names->nelts};
+}
+
 /* ---- configuration ---- */
 
 typedef struct {
-    ngx_str_t store_dir;  /* len 0: no realm_store */
-    ngx_str_t ask_socket; /* the agent's, in it */
+    ngx_str_t store_dir;      /* len 0: no realm_store */
+    ngx_str_t ask_socket;     /* the agent's, in it */
+    ngx_array_t key_names;    /* of struct gate_text: all that any location has */
+    ngx_array_t hidden_names; /* the same: those that any location hides */
+    ngx_array_t logs;         /* of ngx_log_t *: where there are error logs */
 } realm_auth_main_conf_t;
+
+typedef struct {
+    ngx_array_t hidden_names; /* of struct gate_text: those that a location of this server hides */
+} realm_auth_srv_conf_t;
 
 /* The consumer that stands in for callers without a valid key, and what this worker has found out
  * about it. */
@@ -78,6 +95,7 @@ typedef struct {
 
 extern ngx_command_t realm_auth_commands[];
 void *realm_auth_create_main_conf(ngx_conf_t *cf);
+void *realm_auth_create_srv_conf(ngx_conf_t *cf);
 void *realm_auth_create_loc_conf(ngx_conf_t *cf);
 char *realm_auth_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child);
 
@@ -97,21 +115,32 @@ typedef struct {
     int64_t age_ms;        /* of the answer; -1: not known */
 } realm_auth_consumer_t;
 
+/* What was taken out of a request, see realm_auth_hide.c. */
+typedef struct {
+    ngx_str_t args;        /* parameters, as a query */
+    ngx_str_t args_before; /* the query as it was, and as it became */
+    ngx_str_t args_after;
+    ngx_str_t unparsed_uri; /* as it was; data NULL: it is */
+    ngx_str_t referer;      /* the same */
+    ngx_array_t headers;    /* of ngx_table_elt_t */
+} realm_auth_taken_t;
+
 typedef struct {
     ngx_http_request_t *request;
     enum gate_verdict status;
     realm_auth_consumer_t consumer;
     ngx_str_t key;
     const struct gate_text *key_name; /* NULL: no key was found; borrowed from the configuration */
-    ngx_str_t body_text;              /* the request's body, when a key was looked for in it */
-    ngx_buf_t *answer_body;           /* of a refusal, once its headers are sent */
-    unsigned waiting : 1;             /* for the request's body, or an answer to a question */
-    unsigned known : 1;               /* `status` is what there is to know; headers may be set */
-    unsigned was_stale : 1;           /* what the store answered, when the control plane is asked */
+    ngx_str_t body_text;              /* the request's body as it came, when it was looked at */
+    realm_auth_taken_t taken;
+    ngx_buf_t *answer_body; /* of a refusal, once its headers are sent */
+    unsigned waiting : 1;   /* for the request's body, or an answer to a question */
+    unsigned known : 1;     /* `status` is what there is to know; headers may be set */
+    unsigned was_stale : 1; /* what the store answered, when the control plane is asked */
     unsigned body_is_read : 1;
     unsigned body_edited : 1; /* the key was taken out of it */
     unsigned kept : 1;        /* the key was found by an earlier pass, see begin_pass() */
-    unsigned hidden : 1;      /* the key goes out of the request's headers, too */
+    unsigned hidden : 1;      /* a location said so: what was taken is not put back */
     unsigned answered : 1;    /* the store answered; consumer.age_ms is known */
     unsigned refused : 1;     /* the access phase said no: the filters write the body */
 } realm_auth_ctx_t;
@@ -130,20 +159,21 @@ ngx_inline static realm_auth_loc_conf_t *realm_auth_conf(ngx_http_request_t *r)
  * no memory. */
 ngx_int_t realm_auth_args_find(ngx_pool_t *pool, const ngx_str_t *args, struct gate_text name,
                                enum gate_value *ret_kind, ngx_str_t *ret);
-/* Writes `args` without the parameters called `name` to *ret, which has the input's memory when
- * there are none. */
-ngx_int_t realm_auth_args_cut(ngx_pool_t *pool, const ngx_str_t *args, struct gate_text name,
+/* Writes `args` without the parameters called one of `names` to *ret, which has the input's memory
+ * when there are none. */
+ngx_int_t realm_auth_args_cut(ngx_pool_t *pool, const ngx_str_t *args, struct gate_names names,
                               ngx_str_t *ret);
-/* The same, but their values become "***". */
-ngx_int_t realm_auth_args_mask(ngx_pool_t *pool, const ngx_str_t *args, struct gate_text name,
-                               ngx_str_t *ret);
+/* The same for the query of a URI, in place. */
+ngx_uint_t realm_auth_uri_has(const ngx_str_t *uri, struct gate_names names);
+ngx_int_t realm_auth_uri_cut(ngx_pool_t *pool, ngx_str_t *uri, struct gate_names names);
 
 /* ---- realm_auth_json.c: the same for the members of a JSON object ---- */
 
 /* A text that is no JSON object has no members. Arrays and objects count as repeated. */
 ngx_int_t realm_auth_json_find(ngx_pool_t *pool, const ngx_str_t *text, struct gate_text name,
                                enum gate_value *ret_kind, ngx_str_t *ret);
-ngx_int_t realm_auth_json_cut(ngx_pool_t *pool, const ngx_str_t *text, struct gate_text name,
+/* NGX_DECLINED: the text is no JSON. */
+ngx_int_t realm_auth_json_cut(ngx_pool_t *pool, const ngx_str_t *text, struct gate_names names,
                               ngx_str_t *ret);
 
 /* ---- realm_auth_body.c ---- */
@@ -155,19 +185,34 @@ ngx_uint_t realm_auth_body_is_wanted(ngx_http_request_t *r, const realm_auth_ctx
 ngx_int_t realm_auth_body_read(ngx_http_request_t *r, realm_auth_ctx_t *ctx);
 ngx_int_t realm_auth_body_find(ngx_http_request_t *r, realm_auth_ctx_t *ctx, struct gate_text name,
                                enum gate_value *ret_kind, ngx_str_t *ret);
-/* Takes the key that was found out of the body, wherever it was found. */
-ngx_int_t realm_auth_body_hide(ngx_http_request_t *r, realm_auth_ctx_t *ctx);
+/* Takes keys out of the body, if the configuration has them there. NGX_OK, NGX_AGAIN: it must be
+ * read first, NGX_ERROR, or the code to refuse a body with that cannot be searched. */
+ngx_int_t realm_auth_body_hide(ngx_http_request_t *r, realm_auth_ctx_t *ctx,
+                               struct gate_names names);
 
 /* ---- realm_auth_key.c: the key in the request ---- */
 
 /* Finds the key as the configuration says: ctx->key and ctx->key_name, or a status that says why
  * not. NGX_OK, NGX_AGAIN: the body must be read first, NGX_ERROR. */
 ngx_int_t realm_auth_key_find(ngx_http_request_t *r, realm_auth_ctx_t *ctx);
-/* Takes the key that was found out of query and body; headers go with realm_auth_headers_set().
- * NGX_OK, NGX_AGAIN, NGX_ERROR as above. */
-ngx_int_t realm_auth_key_hide(ngx_http_request_t *r, realm_auth_ctx_t *ctx);
-/* Takes keys in the query out of the request line, which NGINX writes into its logs. */
-ngx_int_t realm_auth_key_mask(ngx_http_request_t *r);
+/* ---- realm_auth_hide.c: keys out of query, URIs and headers ---- */
+
+/* Whether there is anything to take. */
+ngx_uint_t realm_auth_hide_is_needed(ngx_http_request_t *r, struct gate_names names);
+/* Takes all of these names, and keeps them in ctx->taken. */
+ngx_int_t realm_auth_hide_take(ngx_http_request_t *r, realm_auth_ctx_t *ctx,
+                               struct gate_names names);
+/* Undoes it, unless a location has asked for it. */
+ngx_int_t realm_auth_hide_put_back(ngx_http_request_t *r, realm_auth_ctx_t *ctx);
+
+/* ---- realm_auth_log.c: no key in logs ---- */
+
+/* Notes an error log of the configuration. */
+ngx_int_t realm_auth_log_know(realm_auth_main_conf_t *conf, ngx_log_t *log);
+/* Once the configuration stands: what is written to its error logs has no keys. */
+ngx_int_t realm_auth_log_init(ngx_cycle_t *cycle, realm_auth_main_conf_t *conf);
+/* Takes keys out of the request line, for $request. */
+ngx_int_t realm_auth_log_edit_request_line(ngx_http_request_t *r);
 
 /* ---- realm_auth_headers.c ---- */
 
@@ -175,8 +220,14 @@ ngx_int_t realm_auth_key_mask(ngx_http_request_t *r);
 void realm_auth_init_headers(void);
 
 /* Gives the request headers that say who it is, to the upstream: whatever the client sent under
- * their names goes, and so does the key's header when it is to be hidden. */
+ * their names goes. */
 ngx_int_t realm_auth_headers_set(ngx_http_request_t *r, const realm_auth_ctx_t *ctx);
+/* Whether there are headers with keys: by their name, or in the URL of Referer. */
+ngx_uint_t realm_auth_headers_have(ngx_http_request_t *r, struct gate_names names);
+/* Takes them out, and undoes it. */
+ngx_int_t realm_auth_headers_take(ngx_http_request_t *r, realm_auth_taken_t *taken,
+                                  struct gate_names names);
+ngx_int_t realm_auth_headers_put_back(ngx_http_request_t *r, realm_auth_taken_t *taken);
 
 /* ---- realm_auth_store.c: the worker's open store ---- */
 

@@ -2,7 +2,8 @@
  *
  * NGINX reads the body, into memory up to client_body_buffer_size and into a temporary file beyond,
  * while other requests go on. A body that is no form and no JSON, does not parse, or is larger than
- * realm_auth_body_max_size holds no key.
+ * realm_auth_body_max_size holds no key. Where keys are to be hidden, one that cannot be searched
+ * goes nowhere.
  */
 #include "realm_auth.h"
 
@@ -27,10 +28,15 @@ static body_kind_t kind_of(ngx_http_request_t *r)
     return BODY_OTHER;
 }
 
+static ngx_uint_t is_said_too_large(ngx_http_request_t *r)
+{
+    return r->headers_in.content_length_n > (off_t)realm_auth_conf(r)->body_max_size;
+}
+
 ngx_uint_t realm_auth_body_is_wanted(ngx_http_request_t *r, const realm_auth_ctx_t *ctx)
 {
     return realm_auth_conf(r)->in_body && !ctx->body_is_read && kind_of(r) != BODY_OTHER &&
-           (r->headers_in.content_length_n > 0 || r->headers_in.chunked);
+           !is_said_too_large(r) && (r->headers_in.content_length_n > 0 || r->headers_in.chunked);
 }
 
 /* ---- reading ---- */
@@ -162,19 +168,60 @@ static ngx_int_t replace_body(ngx_http_request_t *r, const ngx_str_t *text)
     return NGX_OK;
 }
 
-ngx_int_t realm_auth_body_hide(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
+/* Whether a text that is no JSON may be taken for some that holds a key: it has a key's name, or
+ * an escape in which one may be. */
+static ngx_uint_t may_hold_key(const ngx_str_t *text, struct gate_names names)
 {
-    ngx_str_t edited;
-    ngx_int_t rc = need_text(r, ctx);
+    static u_char escape[] = "\\u";
 
+    if (ngx_strlcasestrn(text->data, text->data + text->len, escape, sizeof(escape) - 2) != NULL)
+        return 1;
+    for (size_t i = 0; i < names.n; i++) {
+        ngx_str_t name = realm_auth_str(names.list[i]);
+
+        if (ngx_strlcasestrn(text->data, text->data + text->len, name.data, name.len - 1) != NULL)
+            return 1;
+    }
+    return 0;
+}
+
+/* $request_body has it no more, either. */
+static ngx_int_t refuse_body(ngx_http_request_t *r, ngx_int_t code, const char *why)
+{
+    ngx_str_t nothing = ngx_null_string;
+
+    if (r->request_body != NULL && replace_body(r, &nothing) != NGX_OK)
+        return NGX_ERROR;
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                  "realm_auth: keys cannot be hidden in a body that %s", why);
+    return code;
+}
+
+ngx_int_t realm_auth_body_hide(ngx_http_request_t *r, realm_auth_ctx_t *ctx,
+                               struct gate_names names)
+{
+    static const char too_large[] = "is larger than realm_auth_body_max_size";
+    ngx_str_t edited;
+    ngx_int_t rc;
+
+    if (!realm_auth_conf(r)->in_body || kind_of(r) == BODY_OTHER)
+        return NGX_OK;
+    if (realm_auth_body_is_wanted(r, ctx))
+        return NGX_AGAIN;
+    if ((r == r->main && is_said_too_large(r)) ||
+        body_size(r) > (off_t)realm_auth_conf(r)->body_max_size)
+        return refuse_body(r, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE, too_large);
+    rc = need_text(r, ctx);
     if (rc != NGX_OK)
         return rc == NGX_DECLINED ? NGX_OK : rc;
-    rc = kind_of(r) == BODY_FORM
-             ? realm_auth_args_cut(r->pool, &ctx->body_text, *ctx->key_name, &edited)
-             : realm_auth_json_cut(r->pool, &ctx->body_text, *ctx->key_name, &edited);
-    if (rc != NGX_OK || edited.data == ctx->body_text.data)
+    rc = kind_of(r) == BODY_FORM ? realm_auth_args_cut(r->pool, &ctx->body_text, names, &edited)
+                                 : realm_auth_json_cut(r->pool, &ctx->body_text, names, &edited);
+    if (rc == NGX_DECLINED)
+        return may_hold_key(&ctx->body_text, names)
+                   ? refuse_body(r, NGX_HTTP_BAD_REQUEST, "is no JSON, as its type says")
+                   : NGX_OK;
+    if (rc != NGX_OK || edited.data == ctx->body_text.data || ctx->body_edited)
         return rc;
-    ctx->body_text = edited;
     ctx->body_edited = 1;
     return replace_body(r, &edited);
 }

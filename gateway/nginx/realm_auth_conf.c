@@ -225,9 +225,30 @@ static char *set_realm(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     return NGX_CONF_OK;
 }
 
+enum { NAMES_FIRST = 4, LOGS_FIRST = 4 };
+
 void *realm_auth_create_main_conf(ngx_conf_t *cf)
 {
-    return ngx_pcalloc(cf->pool, sizeof(realm_auth_main_conf_t));
+    realm_auth_main_conf_t *conf = ngx_pcalloc(cf->pool, sizeof(*conf));
+
+    if (conf == NULL ||
+        ngx_array_init(&conf->key_names, cf->pool, NAMES_FIRST, sizeof(struct gate_text)) !=
+            NGX_OK ||
+        ngx_array_init(&conf->hidden_names, cf->pool, NAMES_FIRST, sizeof(struct gate_text)) !=
+            NGX_OK ||
+        ngx_array_init(&conf->logs, cf->pool, LOGS_FIRST, sizeof(ngx_log_t *)) != NGX_OK)
+        return NULL;
+    return conf;
+}
+
+void *realm_auth_create_srv_conf(ngx_conf_t *cf)
+{
+    realm_auth_srv_conf_t *conf = ngx_pcalloc(cf->pool, sizeof(*conf));
+
+    if (conf == NULL || ngx_array_init(&conf->hidden_names, cf->pool, NAMES_FIRST,
+                                       sizeof(struct gate_text)) != NGX_OK)
+        return NULL;
+    return conf;
 }
 
 void *realm_auth_create_loc_conf(ngx_conf_t *cf)
@@ -309,9 +330,53 @@ static char *prepare_to_ask(ngx_conf_t *cf, const realm_auth_main_conf_t *main_c
                : NGX_CONF_ERROR;
 }
 
+/* Adds the names that are not there yet. */
+static ngx_int_t add_names(ngx_array_t *names, const ngx_array_t *more)
+{
+    const struct gate_text *added = more->elts;
+
+    for (ngx_uint_t i = 0; i < more->nelts; i++) {
+        struct gate_text *known = names->elts;
+        ngx_uint_t j;
+
+        for (j = 0; j < names->nelts && !gate_text_is(known[j], added[i]); j++) {
+        }
+        if (j < names->nelts)
+            continue;
+        known = ngx_array_push(names);
+        if (known == NULL)
+            return NGX_ERROR;
+        *known = added[i];
+    }
+    return NGX_OK;
+}
+
+/* What has to be known where the location is not: names, and error logs. */
+static char *gather(ngx_conf_t *cf, realm_auth_main_conf_t *main_conf,
+                    const realm_auth_loc_conf_t *conf)
+{
+    const ngx_http_core_loc_conf_t *core =
+        ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    realm_auth_srv_conf_t *server =
+        ngx_http_conf_get_module_srv_conf(cf, ngx_http_realm_auth_module);
+
+    if (core->error_log != NULL && realm_auth_log_know(main_conf, core->error_log) != NGX_OK)
+        return NGX_CONF_ERROR;
+    if (!conf->enable)
+        return NGX_CONF_OK;
+    if (add_names(&main_conf->key_names, conf->key_names) != NGX_OK)
+        return NGX_CONF_ERROR;
+    if (!conf->hide_credentials)
+        return NGX_CONF_OK;
+    if (add_names(&main_conf->hidden_names, conf->key_names) != NGX_OK ||
+        add_names(&server->hidden_names, conf->key_names) != NGX_OK)
+        return NGX_CONF_ERROR;
+    return NGX_CONF_OK;
+}
+
 char *realm_auth_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 {
-    const realm_auth_main_conf_t *main_conf =
+    realm_auth_main_conf_t *main_conf =
         ngx_http_conf_get_module_main_conf(cf, ngx_http_realm_auth_module);
     realm_auth_loc_conf_t *prev = parent;
     realm_auth_loc_conf_t *conf = child;
@@ -336,7 +401,8 @@ char *realm_auth_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_ERROR;
     }
     if (default_lists(cf, conf) != NGX_CONF_OK ||
-        prepare_to_ask(cf, main_conf, conf) != NGX_CONF_OK)
+        prepare_to_ask(cf, main_conf, conf) != NGX_CONF_OK ||
+        gather(cf, main_conf, conf) != NGX_CONF_OK)
         return NGX_CONF_ERROR;
     return make_www_authenticate(cf, conf);
 }

@@ -1,4 +1,5 @@
-/* realm_auth_headers.c - the request headers that tell the upstream who is asking.
+/* realm_auth_headers.c - the request's headers: those that tell the upstream who is asking, and
+ * those with keys.
  *
  * The list of request headers is written anew: NGINX cannot take one out, a subrequest shares its
  * parent's list, and pointers into the old one stay good. Names are compared as a CGI-like upstream
@@ -25,13 +26,6 @@ void realm_auth_init_headers(void)
         identity_headers[i].hash =
             ngx_hash_strlow(identity_headers[i].lowcase, name.data, name.len);
     }
-}
-
-static ngx_uint_t is_dropped(const realm_auth_ctx_t *ctx, const ngx_str_t *name)
-{
-    struct gate_text text = realm_auth_text(name);
-
-    return gate_header_says_who(text) || (ctx->hidden && gate_header_is_key(text, *ctx->key_name));
 }
 
 /* A value from the store may hold what must not stand in a header: percent-encode it. */
@@ -112,35 +106,12 @@ static ngx_int_t correct_length(ngx_http_request_t *r, ngx_table_elt_t *h)
     return NGX_OK;
 }
 
-/* A key may have come in a header to which NGINX keeps a pointer, for $http_authorization. */
-static void forget_header(ngx_http_request_t *r, const ngx_table_elt_t *h)
+/* ---- the list, written anew ---- */
+
+static ngx_int_t begin_list(ngx_http_request_t *r, ngx_list_t *list, ngx_uint_t more)
 {
-    if (r->headers_in.authorization == h)
-        r->headers_in.authorization = NULL;
-}
-
-static ngx_int_t copy_others(ngx_http_request_t *r, ngx_list_t *list, const realm_auth_ctx_t *ctx)
-{
-    for (const ngx_list_part_t *part = &r->headers_in.headers.part; part != NULL;
-         part = part->next) {
-        const ngx_table_elt_t *headers = part->elts;
-
-        for (ngx_uint_t i = 0; i < part->nelts; i++) {
-            ngx_table_elt_t *h;
-
-            if (is_dropped(ctx, &headers[i].key)) {
-                forget_header(r, &headers[i]);
-                continue;
-            }
-            h = ngx_list_push(list);
-            if (h == NULL)
-                return NGX_ERROR;
-            *h = headers[i];
-            if (ctx->body_edited && correct_length(r, h) != NGX_OK)
-                return NGX_ERROR;
-        }
-    }
-    return NGX_OK;
+    return ngx_list_init(list, r->pool, count(&r->headers_in.headers) + more,
+                         sizeof(ngx_table_elt_t));
 }
 
 #if nginx_version >= 1023000
@@ -165,19 +136,179 @@ static void chain_repeated(ngx_list_t *list)
 }
 #endif
 
+static void end_list(ngx_http_request_t *r, const ngx_list_t *list)
+{
+    r->headers_in.headers = *list;
+    if (list->last == &list->part)
+        r->headers_in.headers.last = &r->headers_in.headers.part;
+#if nginx_version >= 1023000
+    chain_repeated(&r->headers_in.headers);
+#endif
+}
+
+/* Appends a copy. NGINX keeps pointers to some headers, for its variables and its error log. */
+static ngx_table_elt_t *append(ngx_http_request_t *r, ngx_list_t *list, ngx_table_elt_t *h)
+{
+    ngx_table_elt_t *copy = ngx_list_push(list);
+
+    if (copy == NULL)
+        return NULL;
+    *copy = *h;
+    if (r->headers_in.referer == h)
+        r->headers_in.referer = copy;
+    if (r->headers_in.authorization == h)
+        r->headers_in.authorization = copy;
+    return copy;
+}
+
 ngx_int_t realm_auth_headers_set(ngx_http_request_t *r, const realm_auth_ctx_t *ctx)
 {
     ngx_list_t list;
 
-    if (ngx_list_init(&list, r->pool, count(&r->headers_in.headers) + GATE_HEADERS,
-                      sizeof(ngx_table_elt_t)) != NGX_OK ||
-        copy_others(r, &list, ctx) != NGX_OK || add_identity(r->pool, &list, ctx) != NGX_OK)
+    if (begin_list(r, &list, GATE_HEADERS) != NGX_OK)
         return NGX_ERROR;
-#if nginx_version >= 1023000
-    chain_repeated(&list);
-#endif
-    r->headers_in.headers = list;
-    if (r->headers_in.headers.last == &list.part)
-        r->headers_in.headers.last = &r->headers_in.headers.part;
+    for (ngx_list_part_t *part = &r->headers_in.headers.part; part != NULL; part = part->next) {
+        ngx_table_elt_t *headers = part->elts;
+
+        for (ngx_uint_t i = 0; i < part->nelts; i++) {
+            ngx_table_elt_t *h;
+
+            if (gate_header_says_who(realm_auth_text(&headers[i].key)))
+                continue;
+            h = append(r, &list, &headers[i]);
+            if (h == NULL || (ctx->body_edited && correct_length(r, h) != NGX_OK))
+                return NGX_ERROR;
+        }
+    }
+    if (add_identity(r->pool, &list, ctx) != NGX_OK)
+        return NGX_ERROR;
+    end_list(r, &list);
+    return NGX_OK;
+}
+
+/* ---- headers with keys ---- */
+
+static ngx_uint_t is_key(const ngx_table_elt_t *h, struct gate_names names)
+{
+    for (size_t i = 0; i < names.n; i++) {
+        if (gate_header_is_key(realm_auth_text(&h->key), names.list[i]))
+            return 1;
+    }
+    return 0;
+}
+
+static ngx_uint_t is_telling_referer(const ngx_table_elt_t *h, struct gate_names names)
+{
+    return gate_text_is_nocase(realm_auth_text(&h->key), GATE_TEXT("referer")) &&
+           realm_auth_uri_has(&h->value, names);
+}
+
+ngx_uint_t realm_auth_headers_have(ngx_http_request_t *r, struct gate_names names)
+{
+    for (ngx_list_part_t *part = &r->headers_in.headers.part; part != NULL; part = part->next) {
+        const ngx_table_elt_t *headers = part->elts;
+
+        for (ngx_uint_t i = 0; i < part->nelts; i++) {
+            if (is_key(&headers[i], names) || is_telling_referer(&headers[i], names))
+                return 1;
+        }
+    }
+    return 0;
+}
+
+static ngx_int_t take_header(ngx_http_request_t *r, realm_auth_taken_t *taken,
+                             const ngx_table_elt_t *h)
+{
+    ngx_table_elt_t *place;
+
+    if (taken->headers.elts == NULL &&
+        ngx_array_init(&taken->headers, r->pool, 1, sizeof(ngx_table_elt_t)) != NGX_OK)
+        return NGX_ERROR;
+    place = ngx_array_push(&taken->headers);
+    if (place == NULL)
+        return NGX_ERROR;
+    *place = *h;
+    if (r->headers_in.authorization == h)
+        r->headers_in.authorization = NULL;
+    return NGX_OK;
+}
+
+static ngx_int_t edit_referer(ngx_http_request_t *r, realm_auth_taken_t *taken, ngx_table_elt_t *h,
+                              struct gate_names names)
+{
+    if (taken->referer.data == NULL && r->headers_in.referer == h)
+        taken->referer = h->value;
+    return realm_auth_uri_cut(r->pool, &h->value, names);
+}
+
+ngx_int_t realm_auth_headers_take(ngx_http_request_t *r, realm_auth_taken_t *taken,
+                                  struct gate_names names)
+{
+    ngx_list_t list;
+
+    if (!realm_auth_headers_have(r, names))
+        return NGX_OK;
+    if (begin_list(r, &list, 0) != NGX_OK)
+        return NGX_ERROR;
+    for (ngx_list_part_t *part = &r->headers_in.headers.part; part != NULL; part = part->next) {
+        ngx_table_elt_t *headers = part->elts;
+
+        for (ngx_uint_t i = 0; i < part->nelts; i++) {
+            ngx_table_elt_t *h;
+
+            if (is_key(&headers[i], names)) {
+                if (take_header(r, taken, &headers[i]) != NGX_OK)
+                    return NGX_ERROR;
+                continue;
+            }
+            h = append(r, &list, &headers[i]);
+            if (h == NULL ||
+                (is_telling_referer(h, names) && edit_referer(r, taken, h, names) != NGX_OK))
+                return NGX_ERROR;
+        }
+    }
+    end_list(r, &list);
+    return NGX_OK;
+}
+
+static ngx_int_t append_taken(ngx_http_request_t *r, ngx_list_t *list, realm_auth_taken_t *taken)
+{
+    ngx_table_elt_t *headers = taken->headers.elts;
+
+    for (ngx_uint_t i = 0; i < taken->headers.nelts; i++) {
+        ngx_table_elt_t *h = append(r, list, &headers[i]);
+
+        if (h == NULL)
+            return NGX_ERROR;
+        if (r->headers_in.authorization == NULL &&
+            gate_text_is_nocase(realm_auth_text(&h->key), GATE_TEXT("authorization")))
+            r->headers_in.authorization = h;
+    }
+    taken->headers.nelts = 0;
+    return NGX_OK;
+}
+
+ngx_int_t realm_auth_headers_put_back(ngx_http_request_t *r, realm_auth_taken_t *taken)
+{
+    ngx_list_t list;
+
+    if (taken->referer.data != NULL && r->headers_in.referer != NULL)
+        r->headers_in.referer->value = taken->referer;
+    ngx_str_null(&taken->referer);
+    if (taken->headers.nelts == 0)
+        return NGX_OK;
+    if (begin_list(r, &list, taken->headers.nelts) != NGX_OK)
+        return NGX_ERROR;
+    for (ngx_list_part_t *part = &r->headers_in.headers.part; part != NULL; part = part->next) {
+        ngx_table_elt_t *headers = part->elts;
+
+        for (ngx_uint_t i = 0; i < part->nelts; i++) {
+            if (append(r, &list, &headers[i]) == NULL)
+                return NGX_ERROR;
+        }
+    }
+    if (append_taken(r, &list, taken) != NGX_OK)
+        return NGX_ERROR;
+    end_list(r, &list);
     return NGX_OK;
 }

@@ -86,19 +86,21 @@ static const u_char *skip_value(const u_char *p)
     return p;
 }
 
-/* Whether the string token means `name`, whatever its escapes. */
-static ngx_uint_t means(const u_char *token, const u_char *end, struct gate_text name)
+/* Whether the string token means one of `names`, whatever its escapes. */
+static ngx_uint_t means(const u_char *token, const u_char *end, struct gate_names names)
 {
     json_t *string = parse(token, (size_t)(end - token), JSON_DECODE_ANY);
-    ngx_uint_t same = json_string_length(string) == name.size &&
-                      ngx_memcmp(json_string_value(string), name.data, name.size) == 0;
+    struct gate_text text = {json_string_value(string), json_string_length(string)};
+    ngx_uint_t same = 0;
 
+    for (size_t i = 0; !same && i < names.n; i++)
+        same = gate_text_is(text, names.list[i]);
     json_decref(string);
     return same;
 }
 
-/* Writes the object at `p` without the members called `name` to `out`, which is as large. */
-static u_char *cut(const u_char *p, struct gate_text name, u_char *out)
+/* Writes the object at `p` without the members called one of `names` to `out`, as large as it. */
+static u_char *cut(const u_char *p, struct gate_names names, u_char *out)
 {
     u_char last = '{';
 
@@ -108,7 +110,7 @@ static u_char *cut(const u_char *p, struct gate_text name, u_char *out)
         const u_char *colon = skip_space(skip_string(p));
 
         p = skip_value(skip_space(colon + 1));
-        if (!means(member, skip_string(member), name)) {
+        if (!means(member, skip_string(member), names)) {
             if (last != '{')
                 *out++ = ',';
             out = ngx_cpymem(out, member, (size_t)(p - member));
@@ -122,21 +124,33 @@ static u_char *cut(const u_char *p, struct gate_text name, u_char *out)
     return out;
 }
 
-ngx_int_t realm_auth_json_cut(ngx_pool_t *pool, const ngx_str_t *text, struct gate_text name,
+static ngx_uint_t has_member(const json_t *root, struct gate_names names)
+{
+    for (size_t i = 0; i < names.n; i++) {
+        if (json_object_getn(root, names.list[i].data, names.list[i].size) != NULL)
+            return 1;
+    }
+    return 0;
+}
+
+ngx_int_t realm_auth_json_cut(ngx_pool_t *pool, const ngx_str_t *text, struct gate_names names,
                               ngx_str_t *ret)
 {
     json_t *root = parse(text->data, text->len, 0);
-    ngx_uint_t has = json_object_getn(root, name.data, name.size) != NULL;
+    ngx_uint_t is_json = root != NULL;
+    ngx_uint_t has = has_member(root, names);
     u_char *out;
 
     json_decref(root);
     *ret = *text;
+    if (!is_json)
+        return NGX_DECLINED;
     if (!has)
         return NGX_OK;
     out = ngx_pnalloc(pool, text->len);
     if (out == NULL)
         return NGX_ERROR;
     ret->data = out;
-    ret->len = (size_t)(cut(skip_space(text->data), name, out) - out);
+    ret->len = (size_t)(cut(skip_space(text->data), names, out) - out);
     return NGX_OK;
 }

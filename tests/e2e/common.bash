@@ -1,6 +1,7 @@
 # common.bash - real programs on random ports and in temporary folders, for the .bats files.
 #
-# Each test gets $DIR, which goes away with it. Started programs are stopped by teardown().
+# Each test gets $DIR, which goes away with it. Started programs are stopped by teardown(), which also searches their logs,
+# at level debug, and what they keep on disk for every secret that was made.
 
 : "${BUILD:?set BUILD to the build directory, as tests/run does}"
 
@@ -15,17 +16,49 @@ setup() {
   chmod 755 "$DIR"
   PIDS=()
   (umask 077 && printf '%s\n' "$ADMIN_TOKEN" >"$DIR/admin.token")
+  cp "$DIR/admin.token" "$DIR/secrets"
 }
 
 teardown() { stop_all; }
 
+# Fails when a secret stands where it must not.
 stop_all() {
-  local pid
+  local pid told=0
   for pid in "${PIDS[@]}"; do
     kill -KILL "$pid" 2>/dev/null || true
     wait "$pid" 2>/dev/null || true
   done
+  secrets_are_kept || told=1
   rm -rf "$DIR"
+  return $told
+}
+
+# ---- secrets ----
+
+# remember FILE...: the secrets and tokens in these JSON texts are searched for at the end. Very short ones stand anywhere.
+remember() {
+  local file
+  for file; do
+    if grep -qE '"(secret|token)"' "$file" 2>/dev/null; then
+      jq -r '.. | objects | (.secret?, .token?) | strings | select(length >= 8 and (contains("\n") | not))' \
+        "$file" 2>/dev/null >>"$DIR/secrets"
+    fi
+  done
+  return 0
+}
+
+# Logs and stores: what programs write, not what tests do. A test names what may hold secrets, and why, in TELLS_SECRETS: a
+# regular expression for FILE:LINE.
+TELLS_SECRETS='^$'
+secrets_are_kept() {
+  local found
+  [ -d "$DIR" ] || return 0
+  found=$(find "$DIR" -type f \( -name '*.err' -o -name '*.log' -o -name '*.out' -o -path '*/control*/*' -o -path '*/g-*/*' \
+    -o -name status -o -name current \) -print0 | sort -uz | xargs -0r grep -aHF -f "$DIR/secrets" -- | grep -avE "$TELLS_SECRETS" | cut -c 1-400)
+  [ -z "$found" ] && return
+  echo "secrets stand in:" >&2
+  head -n 20 <<<"${found//"$DIR/"/}" >&2
+  return 1
 }
 
 # Tries a condition until it holds; fails, saying which, after 30 s.
@@ -45,7 +78,7 @@ start_control() {
   local log="$DIR/control.out"
   : >"$log"
   "$BUILD/bin/realm-control" --listen "127.0.0.1:${PORT:-0}" --data-dir "$DIR/control" \
-    --admin-token-file "$DIR/admin.token" --heartbeat-ms 500 "$@" >"$log" 2>>"$DIR/control.err" 3>&- &
+    --admin-token-file "$DIR/admin.token" --heartbeat-ms 500 --log-level debug "$@" >"$log" 2>>"$DIR/control.err" 3>&- &
   CONTROL_PID=$!
   PIDS+=("$CONTROL_PID")
   until_true control_listens "$log" || { cat "$DIR/control.err" >&2; return 1; }
@@ -59,10 +92,15 @@ control_listens() {
 
 # api METHOD PATH [BODY]: prints the answer's body, sets nothing; fails unless the status is 2xx.
 api() {
-  local method=$1 path=$2 body=(-H 'Content-Type: application/json')
+  local method=$1 path=$2 body=(-H 'Content-Type: application/json') answer="$DIR/api.$BASHPID" rc=0
   [ $# -lt 3 ] || body+=(--data-binary "$3")
   curl -sS --fail-with-body --globoff -X "$method" -H "Authorization: Bearer ${TOKEN:-$ADMIN_TOKEN}" \
-    "${body[@]}" "$URL$path"
+    -o "$answer" "${body[@]}" "$URL$path" || rc=$?
+  [ ! -f "$answer" ] || cat "$answer"
+  [ $# -lt 3 ] || printf '%s' "$3" >"$answer.request"
+  remember "$answer" "$answer.request"
+  rm -f "$answer" "$answer.request"
+  return $rc
 }
 
 # api_status METHOD PATH [BODY]: prints the status alone; the body is in $DIR/body.
@@ -70,7 +108,8 @@ api_status() {
   local method=$1 path=$2 body=(-H 'Content-Type: application/json')
   [ $# -lt 3 ] || body+=(--data-binary "$3")
   curl -sS --globoff -o "$DIR/body" -w '%{http_code}' -X "$method" \
-    -H "Authorization: Bearer ${TOKEN:-$ADMIN_TOKEN}" "${body[@]}" "$URL$path"
+    -H "Authorization: Bearer ${TOKEN:-$ADMIN_TOKEN}" "${body[@]}" "$URL$path" || return
+  remember "$DIR/body"
 }
 
 # data_plane_token CP: prints the secret of a new data-plane token.
@@ -96,7 +135,7 @@ sources:
   - region: us
     urls: [$(IFS=,; echo "$*")]
     token_file: $DIR/$name.token
-log: {level: info, format: text}
+log: {level: debug, format: text}
 YAML
 }
 

@@ -9,15 +9,15 @@ NGINX_LOG='$status|$realm_auth_status|$realm_consumer_id|$realm_consumer_usernam
 
 # Workers outlive a master that is killed: masters are asked to go first.
 teardown() {
-  local pid complaints
+  local pid complaints told=0
   for pid in $(cat "$DIR"/nginx.pid* "$DIR"/*/nginx.pid 2>/dev/null); do
     kill -TERM "$pid" 2>/dev/null || continue
     until_true gone "$pid"
   done
   complaints=$(cat "$DIR"/sanitizer.* "$DIR"/*/sanitizer.* 2>/dev/null)
-  stop_all
+  stop_all || told=1
   echo "$complaints"
-  [ -z "$complaints" ]
+  [ -z "$complaints" ] && [ $told = 0 ]
 }
 
 gone() { ! kill -0 "$1" 2>/dev/null; }
@@ -42,7 +42,7 @@ env LD_PRELOAD;
 env ASAN_OPTIONS;
 worker_processes ${NGINX_WORKERS:-1};
 pid $DIR/nginx.pid;
-error_log $DIR/error.log info;
+error_log $DIR/error.log debug;
 events { worker_connections 256; }
 http {
     access_log off;
@@ -97,9 +97,12 @@ start_nginx() {
     grep -q 'Address already in use' "$DIR/nginx.err" || break
     : >"$DIR/nginx.err"
   done
-  cat "$DIR/nginx.err" "$DIR/error.log" >&2
+  cat "$DIR/nginx.err" >&2
+  complaints_of_nginx >&2
   return 1
 }
+
+complaints_of_nginx() { grep -av '\[debug\]' "$DIR/error.log" | cut -c 1-300 | tail -n 20; }
 
 # The pid file is written when the sockets are open.
 nginx_listens() { [ -s "$DIR/nginx.pid" ] || ! kill -0 "$NGINX_PID" 2>/dev/null; }
@@ -111,7 +114,7 @@ get() {
   local path=${!#}
   REQUESTS=$((REQUESTS + 1))
   status=$(curl -sS -A "test-$REQUESTS" -o "$DIR/answer" -D "$DIR/headers" -w '%{http_code}' "${@:1:$#-1}" "$WEB$path") ||
-    { tail -n 20 "$DIR/error.log" >&2; return 1; }
+    { complaints_of_nginx >&2; return 1; }
 }
 
 # expect CODE [CURL_OPTION...] PATH
@@ -121,7 +124,8 @@ expect() {
   get "$@"
   [ "$status" = "$code" ] && return
   echo "expected $code, got $status for $*" >&2
-  cut -c 1-300 "$DIR/answer" "$DIR/error.log" >&2
+  cut -c 1-300 "$DIR/answer" >&2
+  complaints_of_nginx >&2
   return 1
 }
 

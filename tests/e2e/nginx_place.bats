@@ -58,6 +58,7 @@ load nginx_common
 }
 
 @test "subrequests: auth_request, include and mirror see their own consumer" {
+  TELLS_SECRETS='mirror.log:' # written by what is behind the mirror, of a location that hides nothing
   start_people
   start_echo
   mirror=$(free_port)
@@ -94,6 +95,51 @@ load nginx_common
   expect 200 -H "apikey: $SECRET" -H 'X-Consumer-Username: root' /mirrored/x
   until_true test -s "$DIR/mirror.log"
   [ "$(cat "$DIR/mirror.log")" = "Alice|$SECRET" ]
+}
+
+@test "a cache gives one consumer's answer to another, unless its key names the consumer" {
+  start_people
+  start_echo
+  bob=$(make_consumer "$PROD" Bob)
+  second=$(make_key "$PROD" "$bob")
+  common="realm_auth on; realm_auth_hide_credentials on; realm_auth_identity realm:us:$PROD; proxy_cache answers;
+    proxy_cache_valid 200 1h; proxy_pass http://$UPSTREAM;"
+  start_nginx "location / { return 204; }
+    location /shared/ { $common }
+    location /own/ { $common proxy_cache_key \$scheme\$proxy_host\$request_uri|\$realm_consumer_id; }" \
+    "proxy_cache_path $DIR/cache keys_zone=answers:1m;"
+  expect 200 -H "apikey: $SECRET" /shared/x
+  expect 200 "/shared/x?apikey=$second"
+  upstream_saw 'X-Consumer-Username: Alice' # the trap
+  expect 200 "/own/x?apikey=$SECRET"
+  expect 200 "/own/x?apikey=$second"
+  upstream_saw 'X-Consumer-Username: Bob'
+  expect 200 -H "apikey: $SECRET" /own/x
+  upstream_saw 'X-Consumer-Username: Alice'
+  expect 401 /own/x
+  api DELETE "/v1/realms/$PROD/consumers/$ALICE?force=true&wait=applied"
+  expect 401 -H "apikey: $SECRET" /own/x
+  ! grep -raF -e "$SECRET" -e "$second" "$DIR/cache" >&2
+}
+
+@test "hiding in the location of auth_request alone leaves the key in the request that asked" {
+  start_people
+  start_echo
+  check="internal; realm_auth on; realm_auth_hide_credentials on; realm_auth_identity realm:us:$PROD; proxy_pass http://$UPSTREAM;"
+  start_nginx "location / { return 204; }
+    location = /check { $check }
+    location /trap/ { auth_request /check; proxy_pass http://$UPSTREAM; }
+    location /right/ {
+      realm_auth on; realm_auth_hide_credentials on; realm_auth_identity realm:us:$PROD;
+      auth_request /check; proxy_pass http://$UPSTREAM;
+    }"
+  expect 200 -H "apikey: $SECRET" /trap/x
+  upstream_saw "apikey: $SECRET" # the trap: the subrequest's headers are its own
+  upstream_did_not_see '^X-Consumer'
+  expect 401 "/trap/x?apikey=$SECRET" # and so is its query: none
+  expect 200 "/right/x?apikey=$SECRET"
+  upstream_did_not_see '[?&]apikey'
+  upstream_saw 'X-Consumer-Username: Alice'
 }
 
 @test "HTTP/2: header, query and body, and a body without a length" {
