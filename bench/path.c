@@ -1,15 +1,14 @@
 /* path.c - what the whole path costs, measured from outside on running programs.
  *
- *   path propagation URL TOKEN_FILE REALM CONSUMER STORE_DIR COUNT
- *       From the REST answer of a key's creation (and deletion) to the first lookup that sees it,
- * against a raw 4 KiB write and fdatasync in STORE_DIR's file system, interleaved with it. path
- * start STORE_DIR REALM KEY_FILE PROGRAM ARGUMENT... From starting the agent on an empty store to
- * the first lookup that finds the key, against bare LMDB appending as many 200-byte records in key
- * order.
+ *     path propagation URL TOKEN_FILE REALM CONSUMER STORE_DIR COUNT
  *
- * Lookups go through the public library, in a loop that gives its core away after each: the two
- * cores of the machine are also the server's and the agent's, and a reader that kept one would
- * measure the scheduler.
+ * From the REST answer of a key's creation (and deletion) to the first lookup that sees it, against
+ * a raw 4 KiB write and fdatasync in STORE_DIR's file system, interleaved with it.
+ *
+ *     path start STORE_DIR REALM KEY_FILE PROGRAM ARGUMENT...
+ *
+ * From starting the agent on an empty store to the first lookup that finds the key, against bare
+ * LMDB appending as many 200-byte records in key order.
  */
 #include <fcntl.h>
 #include <sched.h>
@@ -31,89 +30,27 @@
 #include <lmdb.h>
 #include <realmstore.h>
 
+#include "bench/lib/probe.h"
 #include "tests/lib/rest.h"
 
-enum { SYNC_BYTES = 4096, RECORD_BYTES = 200, PATH_SIZE = 512, PATIENCE_S = 600 };
-
-static double now_us(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
-}
-
-static void die(const char *what)
-{
-    (void)fprintf(stderr, "bench: %s\n", what);
-    exit(1);
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a;
-    double y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
-static double percentile(double *values, size_t count, double share)
-{
-    qsort(values, count, sizeof(*values), by_value);
-    return values[(size_t)((double)(count - 1) * share)];
-}
-
-/* ---- propagation ---- */
-
-/* Looks until the answer is `wanted`; the microseconds since `start`. */
-static double until_lookup(rs_store *store, const rs_source *source, const char *key, int wanted,
-                           double start)
-{
-    for (;;) {
-        rs_snapshot *snapshot;
-        rs_consumer consumer;
-        int rc = rs_begin(store, &snapshot);
-
-        if (rc == 0) {
-            rc = rs_lookup(snapshot, source, 1, key, strlen(key), &consumer);
-            rs_end(snapshot);
-        }
-        if (rc == wanted)
-            return now_us() - start;
-        if (rc < 0 && rc != RS_E_NOT_READY)
-            die(rs_strerror(rc));
-        if (now_us() - start > PATIENCE_S * 1e6)
-            die("the change never became visible");
-        (void)sched_yield(); /* cannot fail */
-    }
-}
+enum { SYNC_BYTES = 4096, RECORD_BYTES = 200, PATH_SIZE = 512 };
 
 static double sync_once(int fd)
 {
     char page[SYNC_BYTES];
-    double start = now_us();
+    double start = probe_now_us();
 
     memset(page, (int)start & 0xff, sizeof(page));
     if (pwrite(fd, page, sizeof(page), 0) != (ssize_t)sizeof(page) || fdatasync(fd) != 0)
-        die("cannot write the comparison file");
-    return now_us() - start;
-}
-
-static void read_line(const char *path, char *line, size_t size)
-{
-    FILE *file = fopen(path, "re");
-
-    if (file == NULL || fgets(line, (int)size, file) == NULL)
-        die("cannot read a token or key file");
-    line[strcspn(line, "\n")] = 0;
-    (void)fclose(file);
+        probe_die("cannot write the comparison file");
+    return probe_now_us() - start;
 }
 
 static void print_propagation(const char *name, double *values, double *syncs, size_t count)
 {
-    double sync_p50 = percentile(syncs, count, 0.5);
-    double p50 = percentile(values, count, 0.5);
-    double p99 = percentile(values, count, 0.99);
+    double sync_p50 = probe_percentile(syncs, count, 0.5);
+    double p50 = probe_percentile(values, count, 0.5);
+    double p99 = probe_percentile(values, count, 0.99);
 
     (void)printf("%s_p50_per_fdatasync_p50 %.2f (%.0f us / %.0f us)\n", name, p50 / sync_p50, p50,
                  sync_p50);
@@ -131,39 +68,33 @@ static int propagation(char **args)
     char text[128];
     char path[PATH_SIZE];
     struct rest_client *client;
+    struct probe probe;
     rs_source source;
     rs_store *store;
     int fd;
 
     if (created == NULL || deleted == NULL || syncs == NULL || count == 0)
-        die("no memory for the samples");
-    read_line(args[1], token, sizeof(token));
+        probe_die("no memory for the samples");
+    probe_read_line(args[1], token, sizeof(token));
     client = rest_create(args[0], token);
     (void)snprintf(text, sizeof(text), "realm:%s", args[2]);
     if (rs_open(&store, args[4], NULL) != 0 || rs_source_parse(text, &source) != 0)
-        die("cannot open the store");
+        probe_die("cannot open the store");
     (void)snprintf(path, sizeof(path), "%s.sync", args[4]);
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
-        die("cannot make the comparison file");
+        probe_die("cannot make the comparison file");
     (void)unlink(path);
     (void)sync_once(fd); /* allocates the block */
+    probe = (struct probe){
+        .client = client, .store = store, .source = source, .realm = args[2], .consumer = args[3]};
     for (size_t i = 0; i < count; i++) {
-        json_t *key = NULL;
-        const char *secret;
+        struct probe_times times;
 
         syncs[i] = sync_once(fd);
-        (void)snprintf(path, sizeof(path), "/v1/realms/%s/consumers/%s/keys", args[2], args[3]);
-        if (rest_call(client, "POST", path, json_pack("{s:s}", "type", "new"), &key) != 201)
-            die("cannot create a key");
-        secret = json_string_value(json_object_get(key, "secret"));
-        created[i] = until_lookup(store, &source, secret, RS_FOUND, now_us());
-        (void)snprintf(path, sizeof(path), "/v1/realms/%s/consumers/%s/keys/%s", args[2], args[3],
-                       json_string_value(json_object_get(key, "id")));
-        if (rest_call(client, "DELETE", path, NULL, NULL) != 204)
-            die("cannot delete a key");
-        deleted[i] = until_lookup(store, &source, secret, RS_NOT_FOUND, now_us());
-        json_decref(key);
+        times = probe_change(&probe);
+        created[i] = times.created_us;
+        deleted[i] = times.deleted_us;
     }
     print_propagation("created_key_visible", created, syncs, count);
     print_propagation("deleted_key_refused", deleted, syncs, count);
@@ -183,7 +114,7 @@ static double append_bare(const char *dir, uint64_t records)
 {
     unsigned char key[32] = {0};
     unsigned char value[RECORD_BYTES] = {0};
-    double start = now_us();
+    double start = probe_now_us();
     MDB_env *env;
     MDB_txn *txn;
     MDB_dbi dbi;
@@ -191,7 +122,7 @@ static double append_bare(const char *dir, uint64_t records)
     if (mkdir(dir, 0700) != 0 || mdb_env_create(&env) != 0 ||
         mdb_env_set_mapsize(env, (size_t)4 << 30) != 0 || mdb_env_open(env, dir, 0, 0600) != 0 ||
         mdb_txn_begin(env, NULL, 0, &txn) != 0 || mdb_dbi_open(txn, NULL, 0, &dbi) != 0)
-        die("cannot make the comparison store");
+        probe_die("cannot make the comparison store");
     for (uint64_t i = 0; i < records; i++) {
         MDB_val k = {sizeof(key), key};
         MDB_val v = {sizeof(value), value};
@@ -199,12 +130,12 @@ static double append_bare(const char *dir, uint64_t records)
         for (int b = 0; b < 8; b++)
             key[b] = (unsigned char)(i >> (56 - 8 * b));
         if (mdb_put(txn, dbi, &k, &v, MDB_APPEND) != 0)
-            die("cannot append to the comparison store");
+            probe_die("cannot append to the comparison store");
     }
     if (mdb_txn_commit(txn) != 0)
-        die("cannot commit the comparison store");
+        probe_die("cannot commit the comparison store");
     mdb_env_close(env);
-    return now_us() - start;
+    return probe_now_us() - start;
 }
 
 /* ---- the agent's own memory ---- */
@@ -216,31 +147,13 @@ struct memory_watch {
     unsigned long max_kib;
 };
 
-static unsigned long anonymous_kib(pid_t pid)
-{
-    unsigned long kib = 0;
-    char path[64];
-    char line[128];
-    FILE *file;
-
-    (void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-    file = fopen(path, "re");
-    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
-        if (sscanf(line, "RssAnon: %lu kB", &kib) == 1)
-            break;
-    }
-    if (file != NULL)
-        (void)fclose(file);
-    return kib;
-}
-
 static void *watch_memory(void *context)
 {
     const struct timespec pause = {0, 20000000};
     struct memory_watch *watch = context;
 
     while (!atomic_load(&watch->stop)) {
-        const unsigned long kib = anonymous_kib(watch->pid);
+        const unsigned long kib = probe_anonymous_kib(watch->pid);
 
         if (kib > watch->max_kib)
             watch->max_kib = kib;
@@ -256,8 +169,8 @@ static rs_store *open_when_made(const char *dir, double start)
     rs_store *store;
 
     while (rs_open(&store, dir, NULL) != 0) {
-        if (now_us() - start > PATIENCE_S * 1e6)
-            die("the agent made no store");
+        if (probe_now_us() - start > PROBE_PATIENCE_S * 1e6)
+            probe_die("the agent made no store");
         (void)nanosleep(&pause, NULL);
     }
     return store;
@@ -269,7 +182,7 @@ static uint64_t consumers_of(rs_store *store)
     uint64_t consumers = 0;
 
     if (rs_status(store, &info) != 0)
-        die("cannot read the status");
+        probe_die("cannot read the status");
     for (size_t i = 0; i < info.n_sources; i++)
         consumers += info.sources[i].consumers;
     return consumers;
@@ -295,23 +208,23 @@ static int start_agent(char **args)
     struct rusage usage = {.ru_maxrss = 0};
     pid_t pid;
 
-    read_line(args[2], key, sizeof(key));
+    probe_read_line(args[2], key, sizeof(key));
     (void)snprintf(text, sizeof(text), "realm:%s", args[1]);
     if (rs_source_parse(text, &source) != 0)
-        die("not a realm id");
-    start = now_us();
+        probe_die("not a realm id");
+    start = probe_now_us();
     pid = fork();
     if (pid < 0)
-        die("cannot fork");
+        probe_die("cannot fork");
     if (pid == 0) {
         (void)execv(args[3], args + 3);
         _exit(127);
     }
     watch.pid = pid;
     if (pthread_create(&watch.thread, NULL, watch_memory, &watch) != 0)
-        die("cannot start a thread");
+        probe_die("cannot start a thread");
     store = open_when_made(args[0], start);
-    ready = until_lookup(store, &source, key, RS_FOUND, start);
+    ready = probe_until_lookup(store, &source, key, RS_FOUND, start);
     atomic_store(&watch.stop, true);
     (void)pthread_join(watch.thread, NULL);
     consumers = consumers_of(store);
