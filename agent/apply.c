@@ -34,7 +34,8 @@ struct apply {
     struct apply_guard guard;
 
     /* As of the last job that finished. */
-    struct model_cursor cursor;
+    struct model_cursor visible;
+    struct model_cursor durable;
     struct source_counts counts;
     struct source_key_check key_check;
 };
@@ -153,7 +154,8 @@ static void on_done(void *context)
     destroy_items(job->items);
     job->items = NULL;
     apply->running = false;
-    apply->cursor = job->result.cursor;
+    apply->visible = job->result.visible;
+    apply->durable = job->result.durable;
     apply->counts = job->result.counts;
     apply->key_check = job->result.key_check;
     if (job->kind == APPLY_READERS)
@@ -189,7 +191,8 @@ int apply_create(uv_loop_t *loop, struct source *source, const struct apply_even
     apply->last = &apply->first;
     apply->guard.percent = APPLY_GUARD_OFF;
     apply->job.source = source;
-    apply->cursor = source_cursor(source);
+    apply->visible = source_visible(source);
+    apply->durable = source_durable(source);
     apply->counts = source_counts(source);
     apply->key_check = source_key_check(source);
     rc = writer_create(loop, &calls, &apply->writer, err);
@@ -370,9 +373,14 @@ size_t apply_queued_bytes(const struct apply *apply)
     return apply->queued_bytes;
 }
 
-struct model_cursor apply_cursor(const struct apply *apply)
+struct model_cursor apply_visible(const struct apply *apply)
 {
-    return apply->cursor;
+    return apply->visible;
+}
+
+struct model_cursor apply_durable(const struct apply *apply)
+{
+    return apply->durable;
 }
 
 struct source_counts apply_counts(const struct apply *apply)

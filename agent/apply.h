@@ -48,9 +48,10 @@ struct apply_compared {
     struct source_difference differences[APPLY_DIFFERENCES_MAX]; /* the first of them */
 };
 
-/* What became durable and visible. */
+/* What became of the store; for applied() and loaded() the two cursors are one (store/source.h). */
 struct apply_result {
-    struct model_cursor cursor;
+    struct model_cursor visible;
+    struct model_cursor durable;
     struct source_counts counts;
     struct source_key_check key_check;
     int64_t time_ms;               /* source's wall time of its commit */
@@ -113,8 +114,9 @@ bool apply_full(const struct apply *apply);
 /* Nothing waits and nothing runs. */
 bool apply_idle(const struct apply *apply);
 size_t apply_queued_bytes(const struct apply *apply);
-/* What is durable, as of the last job that finished. */
-struct model_cursor apply_cursor(const struct apply *apply);
+/* As of the last job that finished. */
+struct model_cursor apply_visible(const struct apply *apply);
+struct model_cursor apply_durable(const struct apply *apply);
 struct source_counts apply_counts(const struct apply *apply);
 bool apply_has_digest_key(const struct apply *apply, const uint8_t digest_key[DIGEST_KEY_BYTES]);
 

@@ -193,7 +193,7 @@ static void run_load_chunk(struct apply_job *job)
  * has counted. In another history, or backward, nothing explains it. */
 static bool is_explained(const struct apply_job *job)
 {
-    const struct model_cursor now = source_cursor(job->source);
+    const struct model_cursor now = source_visible(job->source);
     const struct model_cursor *next = &job->header.cursor;
 
     if (uuid_is_nil(&now.epoch) || job->guard.percent >= APPLY_GUARD_OFF ||
@@ -268,14 +268,17 @@ void apply_job_run(struct apply_job *job)
         run_load_abort(job);
         break;
     case APPLY_READERS:
+        (void)source_settle(job->source, NULL); /* a disk may be well again; the cursors tell */
         run_upkeep(job);
         break;
     case APPLY_WALK:
+        (void)source_settle(job->source, NULL); /* as above */
         (void)source_walk(job->source, &job->walked, &job->err);
         break;
     }
     job->result.duration_us = (uv_hrtime() - start_ns) / 1000;
-    job->result.cursor = source_cursor(job->source);
+    job->result.visible = source_visible(job->source);
+    job->result.durable = source_durable(job->source);
     job->result.counts = source_counts(job->source);
     job->result.key_check = source_key_check(job->source);
 }

@@ -23,7 +23,7 @@ static void publish(struct replica *replica)
     struct source_metrics *metrics = &replica->metrics;
 
     metrics->queue_bytes = apply_queued_bytes(replica->apply);
-    metrics->cursor = apply_cursor(replica->apply);
+    metrics->cursor = apply_visible(replica->apply);
     metrics->counts = apply_counts(replica->apply);
     metrics->complete = !uuid_is_nil(&metrics->cursor.epoch);
     board_publish(replica->options.board, metrics);
@@ -31,9 +31,9 @@ static void publish(struct replica *replica)
 
 static void set_state(struct replica *replica, enum source_state state)
 {
-    struct model_cursor cursor = apply_cursor(replica->apply);
+    struct model_cursor visible = apply_visible(replica->apply);
 
-    if (uuid_is_nil(&cursor.epoch) && state != SOURCE_STOPPED)
+    if (uuid_is_nil(&visible.epoch) && state != SOURCE_STOPPED)
         state = SOURCE_EMPTY;
     if (state == replica->metrics.state)
         return;
@@ -68,15 +68,22 @@ static void tell_visible(const struct replica *replica, const struct model_curso
  * it named and that had nothing for us. */
 static void note_current(struct replica *replica)
 {
-    struct model_cursor cursor = apply_cursor(replica->apply);
+    struct model_cursor visible = apply_visible(replica->apply);
 
     if (!replica->caught_up || !apply_idle(replica->apply))
         return;
     heard(replica);
     note_room(replica, true); /* not sooner: a small part of what has come may find room */
     set_state(replica, SOURCE_LIVE);
-    cursor.version = replica->metrics.source_version;
-    tell_visible(replica, &cursor);
+    visible.version = replica->metrics.source_version;
+    tell_visible(replica, &visible);
+}
+
+/* Tells the control plane what is durable here, and of it what is verified. */
+static void acknowledge(struct replica *replica)
+{
+    replica->acknowledged = apply_durable(replica->apply);
+    session_ack(replica->session, &replica->acknowledged, replica->metrics.verified);
 }
 
 /* ---- comparing with the source ---- */
@@ -116,11 +123,9 @@ static void check_answered(struct replica *replica)
  * plane hears it at once, or when it is connected again. */
 static void doubt(struct replica *replica)
 {
-    struct model_cursor cursor = apply_cursor(replica->apply);
-
     replica->whole_compared = false;
     replica->metrics.verified = 0;
-    session_ack(replica->session, &cursor, 0);
+    acknowledge(replica);
 }
 
 /* Once all scopes were compared and equal, comparing those that a transaction touches keeps it so:
@@ -136,8 +141,8 @@ static void note_verified(struct replica *replica, const struct apply_result *re
     replica->whole_compared |= compared->answered == FEED_WISH_DIGESTS;
     if (!replica->whole_compared)
         return;
-    replica->metrics.verified = result->cursor.version;
-    source_verified(replica->source, result->cursor.version);
+    replica->metrics.verified = result->visible.version;
+    source_verified(replica->source, result->visible.version);
 }
 
 static void note_compared(struct replica *replica, const struct apply_compared *compared)
@@ -190,7 +195,7 @@ static void on_wish(void *context, struct feed_wish *ret)
     replica->first_awaited = ret->kind != FEED_WISH_NONE;
 }
 
-static bool on_cursor(void *context, struct model_cursor *ret)
+static bool on_durable(void *context, struct model_cursor *ret)
 {
     struct replica *replica = context;
 
@@ -198,7 +203,7 @@ static bool on_cursor(void *context, struct model_cursor *ret)
         return false;
     integrity_connected_without(&replica->integrity); /* on_wish() may follow */
     replica->first_awaited = replica->unanswered = false;
-    *ret = apply_cursor(replica->apply);
+    *ret = replica->acknowledged = apply_durable(replica->apply);
     return true;
 }
 
@@ -222,7 +227,7 @@ static void accept_epoch(struct replica *replica, const struct uuid *epoch, cons
 static bool on_hello(void *context, const struct session_hello *hello)
 {
     struct replica *replica = context;
-    struct model_cursor cursor = apply_cursor(replica->apply);
+    struct model_cursor durable = apply_durable(replica->apply);
 
     replica->caught_up = false;
     replica->answer_by_ms =
@@ -234,7 +239,7 @@ static bool on_hello(void *context, const struct session_hello *hello)
         accept_epoch(replica, &hello->epoch, "the control plane's operator");
     set_state(replica, SOURCE_SYNCING);
     publish(replica);
-    return !uuid_equal(&cursor.epoch, &hello->epoch) ||
+    return !uuid_equal(&durable.epoch, &hello->epoch) ||
            apply_has_digest_key(replica->apply, hello->digest_key);
 }
 
@@ -361,9 +366,9 @@ static void on_applied(void *context, const struct apply_result *result)
     histogram_add(&metrics->propagation, seconds_since(result->oldest_time_ms));
     if (clock_boot_ms() - result->received_ms <= REPLICA_FRESH_MS)
         heard(replica);
-    tell_visible(replica, &result->cursor);
+    tell_visible(replica, &result->visible);
     note_verified(replica, result);
-    session_ack(replica->session, &result->cursor, replica->metrics.verified);
+    acknowledge(replica);
     note_current(replica);
     publish(replica);
     note_compared(replica, &result->compared);
@@ -385,7 +390,7 @@ static void on_loaded(void *context, const struct apply_result *result)
     metrics->commit_time_ms = result->time_ms;
     histogram_add(&metrics->commit_duration, (double)result->duration_us / 1e6);
     set_state(replica, SOURCE_SYNCING);
-    tell_visible(replica, &result->cursor);
+    tell_visible(replica, &result->visible);
     integrity_loaded(&replica->integrity);
     publish(replica);
     replica_log_loaded(replica, result);
@@ -403,8 +408,10 @@ static void on_apply_failed(void *context, const struct error *err, bool loading
 {
     struct replica *replica = context;
     struct error told = *err;
+    struct model_cursor visible = apply_visible(replica->apply);
 
     replica->metrics.apply_failures++;
+    tell_visible(replica, &visible); /* it may be a sync alone that failed */
     if (err->code == E_NO_SPACE)
         note_room(replica, false); /* the session tells it as its trouble */
     (void)error_context(&told, "store");
@@ -452,6 +459,10 @@ static void on_upkeep(void *context, const struct source_upkeep *upkeep, const s
 static void on_moved(void *context)
 {
     struct replica *replica = context;
+    struct model_cursor durable = apply_durable(replica->apply);
+
+    if (!model_cursor_equal(&durable, &replica->acknowledged))
+        acknowledge(replica); /* a sync that had failed was made good */
 
     /* A heartbeat may have met a slice of the walk, and not an idle queue. */
     if (clock_boot_ms() - replica->heartbeat_ms <= REPLICA_FRESH_MS)
@@ -490,7 +501,7 @@ static int create_session(struct replica *replica, struct error *err)
         .limits = session_limits_default,
     };
     struct session_sink sink = {
-        .cursor = on_cursor,
+        .durable = on_durable,
         .wish = on_wish,
         .full = on_full,
         .hello = on_hello,
@@ -569,7 +580,7 @@ static void close_parts(struct replica *replica)
 int replica_create(const struct replica_options *options, struct replica **ret, struct error *err)
 {
     struct replica *replica = calloc(1, sizeof(*replica));
-    struct model_cursor durable;
+    struct model_cursor visible;
 
     if (replica == NULL)
         return error_set(err, E_NO_MEMORY, NULL);
@@ -588,8 +599,8 @@ int replica_create(const struct replica_options *options, struct replica **ret, 
                    replica->config.region);
     replica->metrics.state = SOURCE_STOPPED; /* so that the first state is told */
     set_state(replica, SOURCE_DISCONNECTED);
-    durable = apply_cursor(replica->apply);
-    tell_visible(replica, &durable);
+    visible = apply_visible(replica->apply);
+    tell_visible(replica, &visible);
     (void)integrity_compare_all(&replica->integrity); /* asked for with the first connection */
     publish(replica);
     session_start(replica->session);

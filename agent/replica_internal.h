@@ -19,7 +19,8 @@ struct replica {
     struct session *session;        /* owned */
     struct source_metrics metrics;
     struct integrity integrity;
-    int64_t compared_ms;  /* boot time of the last comparison of everything */
+    struct model_cursor acknowledged; /* what the control plane was told is durable here */
+    int64_t compared_ms;              /* boot time of the last comparison of everything */
     bool first_awaited;   /* no transaction has come on this connection, which wished for one */
     bool unanswered;      /* the connection did not answer its wish; acted on by the next step */
     int64_t answer_by_ms; /* boot time: a heartbeat after it says that no answer comes */

@@ -11,7 +11,7 @@
 
 void replica_log_opened(const struct replica *replica, const struct error *discarded)
 {
-    struct model_cursor cursor = source_cursor(replica->source);
+    struct model_cursor cursor = source_visible(replica->source);
     struct source_counts counts = source_counts(replica->source);
     char epoch[UUID_TEXT_SIZE];
 
@@ -36,7 +36,7 @@ void replica_log_opened(const struct replica *replica, const struct error *disca
 
 void replica_log_connected(struct replica *replica, const struct session_hello *hello)
 {
-    struct model_cursor cursor = apply_cursor(replica->apply);
+    struct model_cursor cursor = apply_durable(replica->apply);
     bool news = replica->trouble_pace.written_ms > replica->connected_pace.written_ms;
     char text[LOG_LEFT_OUT_SIZE];
     unsigned left_out;
@@ -106,7 +106,7 @@ void replica_log_loaded(const struct replica *replica, const struct apply_result
     SAY(replica, LOG_LEVEL_INFO, NULL,
         "snapshot of version %" PRIu64 " published: %" PRIu64 " realms, %" PRIu64
         " consumers, %" PRIu64 " keys%s",
-        result->cursor.version, result->counts.realms, result->counts.consumers,
+        result->visible.version, result->counts.realms, result->counts.consumers,
         result->counts.keys, fallback_text(result->fallback));
 }
 

@@ -70,5 +70,9 @@ struct model_cursor {
     struct uuid epoch;
     uint64_t version;
 };
+static inline bool model_cursor_equal(const struct model_cursor *a, const struct model_cursor *b)
+{
+    return a->version == b->version && uuid_equal(&a->epoch, &b->epoch);
+}
 
 #endif

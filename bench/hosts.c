@@ -28,7 +28,7 @@ static size_t n_following;
 
 /* ---- the sink: everything is taken, and visible at once ---- */
 
-static bool on_cursor(void *context, struct model_cursor *ret)
+static bool on_durable(void *context, struct model_cursor *ret)
 {
     *ret = ((struct host *)context)->cursor;
     return true;
@@ -136,7 +136,7 @@ static void on_paused(void *context)
 
 static void start(struct host *host, const struct session_options *options)
 {
-    const struct session_sink sink = {.cursor = on_cursor,
+    const struct session_sink sink = {.durable = on_durable,
                                       .full = on_full,
                                       .hello = on_hello,
                                       .transaction = on_transaction,

@@ -226,9 +226,20 @@ int env_create(const char *dir, size_t map_bytes, gid_t gid, struct env *ret, st
 int env_open_writer(const char *dir, size_t map_bytes, gid_t gid, struct env *ret,
                     struct error *err)
 {
+    struct env env;
     int rc = env_check_file(dir, err);
 
-    return rc != 0 ? rc : open_for_writing(dir, map_bytes, gid, MDB_NOMETASYNC, 0, ret, err);
+    if (rc == 0)
+        rc = open_for_writing(dir, map_bytes, gid, MDB_NOMETASYNC, 0, &env, err);
+    if (rc != 0)
+        return rc;
+    rc = env_settle(&env, err);
+    if (rc != 0) {
+        env_close(&env);
+        return error_context(err, "%s", dir);
+    }
+    *ret = env;
+    return 0;
 }
 
 static int open_for_reading(const char *dir, unsigned flags, struct env *ret, uint64_t *ret_txn_id,
@@ -300,24 +311,6 @@ bool env_has_own_slots(const struct env *env)
 
     (void)mdb_reader_list(env->mdb, note_own_slot, &found); /* fails for NULL only */
     return found;
-}
-
-int env_make_durable(struct env *env, struct error *err)
-{
-    int rc = mdb_env_set_flags(env->mdb, MDB_NOSYNC, 0);
-
-    if (rc == 0)
-        rc = mdb_env_set_flags(env->mdb, MDB_NOMETASYNC, 1);
-    if (rc == 0)
-        rc = mdb_env_sync(env->mdb, 1);
-    return rc == 0 ? 0 : env_error(err, rc, "sync the new generation");
-}
-
-int env_sync(struct env *env, struct error *err)
-{
-    int rc = mdb_env_sync(env->mdb, 1);
-
-    return rc == 0 ? 0 : env_error(err, rc, "sync the commit");
 }
 
 int env_cover_file(struct env *env, struct error *err)

@@ -19,6 +19,7 @@
 
 #include "base/error.h"
 #include "store/layout.h"
+#include "store/lmdb_format.h"
 
 enum { ENV_MAX_READERS = 4096 };
 
@@ -27,6 +28,11 @@ struct env {
     MDB_dbi tables[TABLES];
     const unsigned char *map; /* of readers: where page 0 is, as long as the map does not move */
     size_t page_bytes;
+
+    /* Of the writer: the newest meta page as it was when its sync failed (env_sync.c). */
+    bool head_lost;
+    off_t head_at;
+    unsigned char head[META_BYTES];
 };
 
 /* The table's name in the file; NULL for the unnamed one. */
@@ -38,7 +44,8 @@ const char *env_table_name(enum table table);
 int env_create(const char *dir, size_t map_bytes, gid_t gid, struct env *ret, struct error *err);
 /* Opens an existing one for writing. A commit syncs its pages before its meta page is written, and
  * env_sync() the meta page: whatever a power loss leaves is that commit or the one before, whole
- * (lmdb.h, MDB_NOMETASYNC), and readers need not wait for the second sync. */
+ * (lmdb.h, MDB_NOMETASYNC), and readers need not wait for the second sync. What it finds is durable
+ * when it returns: a former agent may have left a commit whose last sync failed. */
 int env_open_writer(const char *dir, size_t map_bytes, gid_t gid, struct env *ret,
                     struct error *err);
 /* Opens an existing one for reading through slots. E_NOT_FOUND: it is gone (the agent removed it).
@@ -56,8 +63,11 @@ bool env_has_own_slots(const struct env *env);
 
 /* Syncs what was written and makes later commits like those of env_open_writer(). */
 int env_make_durable(struct env *env, struct error *err);
-/* Makes the last commit durable. */
+/* Makes the last commit durable. After a failure the next call writes the meta page again first:
+ * the kernel has marked it clean, and would sync nothing. */
 int env_sync(struct env *env, struct error *err);
+/* The same, whoever made the commit, and whatever became of its sync. */
+int env_settle(struct env *env, struct error *err);
 /* Extends data.mdb to the last page its meta page names. LMDB leaves it shorter when the last pages
  * of a commit were taken and dropped again, which env_check_file() could not tell from a
  * truncation. */

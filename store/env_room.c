@@ -10,7 +10,7 @@
 #include "store/files.h"
 
 /* LMDB's own two tables: of free pages, and of the names of ours. */
-enum { DBI_FREE = 0, DBI_MAIN = 1, META_PAGES = 2 };
+enum { DBI_FREE = 0, DBI_MAIN = 1 };
 
 /* The figures that need no transaction; gives the page size. */
 static uint64_t measure_file(const struct env *env, struct env_room *ret)

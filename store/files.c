@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -186,6 +187,16 @@ int files_sync_dir(const char *path, struct error *err)
         rc = error_set_errno(err, errno, "cannot sync directory %s", path);
     (void)close(fd); /* the sync has told what there is to tell */
     return rc;
+}
+
+int files_sync_parent(const char *path, struct error *err)
+{
+    char copy[PATH_MAX];
+
+    if (strlen(path) >= sizeof(copy))
+        return error_set(err, E_INVALID, "path %.64s... is too long", path);
+    memcpy(copy, path, strlen(path) + 1);
+    return files_sync_dir(dirname(copy), err);
 }
 
 uint64_t files_free_bytes(const char *path)

@@ -35,6 +35,8 @@ int files_write(const char *dir, const char *name, const void *bytes, size_t siz
 int files_read(const char *dir, const char *name, void *bytes, size_t max, size_t *ret_size,
                struct error *err);
 int files_sync_dir(const char *path, struct error *err);
+/* The directory that holds `path`: makes durable that it is there. */
+int files_sync_parent(const char *path, struct error *err);
 /* Bytes that this user may still write on the file system of `path`; UINT64_MAX when it cannot be
  * told, so that nothing is given up for a shortage that nobody saw. */
 uint64_t files_free_bytes(const char *path);

@@ -134,6 +134,11 @@ static bool may_be_named(const struct source *source, uint32_t number)
     return read_current(source, &serving, &previous, NULL) != 0 || serving == number;
 }
 
+int keep_write_again(const struct source *source, struct error *err)
+{
+    return write_current(source, source->live.number, source->previous, err);
+}
+
 int keep_switch(struct source *source, struct generation *next, uint32_t previous,
                 struct error *err)
 {
@@ -149,6 +154,9 @@ int keep_switch(struct source *source, struct generation *next, uint32_t previou
     walk_reset(&source->walk);
     OPENSSL_cleanse(next->digest_key, DIGEST_KEY_BYTES);
     source->previous = previous;
+    source->unsettled = source->current_unsynced = rc != 0;
+    if (rc == 0)
+        source->durable = source->live.meta.cursor;
     store_publish(source->store, source->slot, source->region, &source->live);
     retention_start(source);
     /* `current` and the page go to disk before the files they named go. No failure harms: what is

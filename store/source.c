@@ -47,14 +47,18 @@ static int open_current(struct source *source, struct error *discarded, struct e
 
     if (rc == 0)
         rc = keep_remove_others(source, number, err);
+    if (rc == 0) /* a former agent may have failed to sync the name in it */
+        rc = files_sync_dir(source->dir, err);
     if (rc != 0 || number == 0)
         return rc;
     rc = generation_open_writer(source->dir, number, store->map_bytes, store->gid, &source->live,
                                 &reason);
     if (rc == 0)
         rc = source_check_owner(source, &source->live, &reason);
-    if (rc == 0)
+    if (rc == 0) {
+        source->durable = source->live.meta.cursor;
         return 0;
+    }
     generation_close(&source->live);
     if (!is_discardable(rc)) {
         *err = reason;
@@ -132,12 +136,6 @@ void source_close(struct source *source)
 const char *source_region(const struct source *source)
 {
     return source->region;
-}
-
-struct model_cursor source_cursor(const struct source *source)
-{
-    return source->live.number != 0 ? source->live.meta.cursor
-                                    : (struct model_cursor){.version = 0};
 }
 
 struct source_key_check source_key_check(const struct source *source)

@@ -70,8 +70,14 @@ int source_open(struct store *store, const char *region, struct source **ret,
 void source_close(struct source *source); /* NULL allowed; aborts what is open */
 
 const char *source_region(const struct source *source);
-/* The cursor that is durable in the serving generation; nil epoch: none. */
-struct model_cursor source_cursor(const struct source *source);
+/* Two cursors, each with a nil epoch when there is none. Visible: what lookups answer from.
+ * Durable: what a power loss leaves at least. They differ after a sync failed, until
+ * source_settle() makes them one; only the durable one may be told to the control plane. */
+struct model_cursor source_visible(const struct source *source);
+struct model_cursor source_durable(const struct source *source);
+/* Makes durable what is visible; nothing to do for a source that is. On failure it is not, and may
+ * be tried again: what failed to reach the disk is written again. */
+int source_settle(struct source *source, struct error *err);
 
 /* By what the serving generation's digest key is recognised; all zero: nothing serves. */
 enum { SOURCE_KEY_CHECK_BYTES = 16 };
@@ -109,8 +115,8 @@ int source_delete_key(struct source *source, uint32_t scope, const struct uuid *
                       const struct uuid *key_id, struct error *err);
 /* Makes the changes, the cursor and the commit time visible to readers in one step, and then
  * durable: revocations do not wait for the second sync. The transaction is over either way. On
- * failure nothing of it is visible, but when that last sync fails: then it is, source_cursor() says
- * so, a power loss may take it back, and source_begin() tries to sync it before anything else. */
+ * failure nothing of it is visible, but when that last sync fails: then it is, source_visible()
+ * says so, a power loss may take it back, and source_begin() settles it before anything else. */
 int source_commit(struct source *source, const struct model_cursor *cursor, int64_t time_ms,
                   struct error *err);
 void source_abort(struct source *source); /* no transaction open: no effect */
@@ -183,7 +189,9 @@ struct source_loss {
 };
 int source_load_loss(struct source *source, struct source_loss *ret, struct error *err);
 /* Verifies the counts, syncs, switches `current` and the status page to the new generation. The
- * former one is kept for source_rollback(), room permitting, and the one before it removed. */
+ * former one is kept for source_rollback(), room permitting, and the one before it removed. On
+ * failure the former one serves, but when the switch alone could not be synced: as for a commit,
+ * the new one is visible then and not durable. */
 int source_load_publish(struct source *source, const struct model_cursor *cursor, int64_t time_ms,
                         const struct source_counts *expected, struct error *err);
 /* What became of the former generation when the last load was begun or published. */
@@ -198,7 +206,8 @@ void source_load_abort(struct source *source); /* removes the unfinished generat
 
 /* Lets the previous generation serve again, at its own cursor, from which the feed goes on; the
  * present one becomes the previous one, so that a second call goes forward again. E_NOT_FOUND:
- * there is none. On failure the present one goes on serving. */
+ * there is none. On failure the present one goes on serving. Visible when it returns;
+ * source_settle() tells whether it is durable. */
 int source_rollback(struct source *source, struct error *err);
 
 /* ---- room ---- */

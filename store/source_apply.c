@@ -21,14 +21,6 @@ static int begin_txn(struct source *source)
     return mdb_txn_begin(source->live.env.mdb, NULL, 0, &source->tables.txn);
 }
 
-static int sync_commit(struct source *source, struct error *err)
-{
-    int rc = env_sync(&source->live.env, err);
-
-    source->unsynced = rc != 0;
-    return rc;
-}
-
 int source_begin(struct source *source, struct error *err)
 {
     int rc;
@@ -36,7 +28,8 @@ int source_begin(struct source *source, struct error *err)
     assert(source->tables.txn == NULL);
     if (source->live.number == 0)
         return error_set(err, E_NOT_READY, NULL);
-    if (source->unsynced && (rc = sync_commit(source, err)) != 0)
+    rc = source_settle(source, err);
+    if (rc != 0)
         return rc; /* the pages of the version that a power loss would leave must stay */
     rc = begin_txn(source);
     if (rc == MDB_PANIC) {
@@ -87,7 +80,7 @@ int source_commit(struct source *source, const struct model_cursor *cursor, int6
     /* The commit stands whatever this gives; at worst a reader refuses to open the file until the
      * next one. */
     (void)env_cover_file(&source->live.env, NULL);
-    return sync_commit(source, err);
+    return source_sync(source, err);
 }
 
 /* ---- digests ---- */

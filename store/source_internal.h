@@ -42,14 +42,16 @@ struct source {
     char dir[PATH_MAX];
     uint32_t last_number; /* the newest generation number ever given out */
 
-    struct generation live;     /* number 0: nothing serves */
-    struct retention retention; /* of `live` */
-    struct tables tables;       /* the open live transaction */
-    struct layout_meta pending; /* live.meta as it will be after it */
-    bool unsynced;              /* the last commit is visible, but its last sync failed */
-    struct index index;         /* of that transaction */
-    struct buffer record;       /* scratch */
-    struct buffer consumer;     /* scratch */
+    struct generation live;      /* number 0: nothing serves */
+    struct retention retention;  /* of `live` */
+    struct tables tables;        /* the open live transaction */
+    struct layout_meta pending;  /* live.meta as it will be after it */
+    struct model_cursor durable; /* what a power loss leaves at least */
+    bool unsettled;              /* `live` is visible, but a sync that was to keep it failed */
+    bool current_unsynced;       /* of `current`, that is */
+    struct index index;          /* of that transaction */
+    struct buffer record;        /* scratch */
+    struct buffer consumer;      /* scratch */
 
     struct walk walk; /* over the live generation */
 
@@ -65,6 +67,11 @@ struct source {
 /* E_EXISTS_ELSEWHERE, E_CORRUPT: the generation is of another control plane, or region. */
 int source_check_owner(const struct source *source, const struct generation *generation,
                        struct error *err);
+
+/* ---- source_settle.c ---- */
+
+/* `live` has become visible: makes it durable. */
+int source_sync(struct source *source, struct error *err);
 
 /* ---- source_reopen.c ---- */
 
@@ -86,9 +93,12 @@ int source_recount(struct source *source, struct error *err);
 int keep_read(struct source *source, uint32_t *ret_serving, struct error *err);
 /* Makes the finished generation *next the serving one and `previous` (0: none) the kept one, for
  * the agent and for readers; every other goes. Takes *next over. On failure it is closed, nothing
- * on disk names it, and the former one goes on serving. */
+ * on disk names it, and the former one goes on serving. With 0 it serves; source_settle() tells
+ * whether it is durable. */
 int keep_switch(struct source *source, struct generation *next, uint32_t previous,
                 struct error *err);
+/* Writes `current` once more as it is. */
+int keep_write_again(const struct source *source, struct error *err);
 /* Removes one generation; one that is gone is no error. */
 int keep_remove(const struct source *source, uint32_t number, struct error *err);
 /* Removes all but `serving` and source->previous, and notes the highest number seen. */

@@ -223,5 +223,5 @@ int source_load_publish(struct source *source, const struct model_cursor *cursor
         rc = hand_over(source, err);
     if (rc != 0)
         source_load_abort(source);
-    return rc;
+    return rc == 0 ? source_settle(source, err) : rc;
 }

@@ -18,6 +18,8 @@ int source_reopen(struct source *source, struct error *err)
                                 err);
     if (rc != 0)
         return rc;
+    source->durable = source->live.meta.cursor;
+    source->unsettled = source->current_unsynced = false;
     walk_again(&source->walk);
     store_publish(source->store, source->slot, source->region, &source->live);
     /* What was kept for readers without slots went with the environment, as in a restart. */

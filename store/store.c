@@ -73,12 +73,21 @@ static void mark_slots(struct store *store, enum source_state state)
     }
 }
 
+/* The directory's own name. An agent may be kept out of the parent (the package makes the
+ * directory, and systemd): then whoever made it answers for it. */
+static void sync_own_name(const struct store *store)
+{
+    (void)files_sync_parent(store->dir, NULL);
+}
+
 static int prepare(struct store *store, const struct store_options *options, struct error *err)
 {
     int rc = find_group(options->reader_group, &store->gid, err);
 
     if (rc == 0)
         rc = files_take_dir(store->dir, store->gid, err);
+    if (rc == 0)
+        sync_own_name(store);
     if (rc == 0)
         rc = take_lock(store, err);
     if (rc == 0)

@@ -62,9 +62,10 @@ struct session_failure {
 };
 
 struct session_sink {
-    /* The durable cursor, to connect with (nil epoch: none). False: something handed over is not
-     * durable yet; session_resume() follows when it is. */
-    bool (*cursor)(void *context, struct model_cursor *ret);
+    /* The durable cursor, to connect with (nil epoch: none). The control plane counts what it is
+     * told here as applied. False: something handed over is still being made durable;
+     * session_resume() follows when it is. */
+    bool (*durable)(void *context, struct model_cursor *ret);
     /* What to ask of the first transaction of the connection that begins; FEED_WISH_NONE: nothing.
      * Not called for one that begins without a cursor. May be NULL. */
     void (*wish)(void *context, struct feed_wish *ret);
@@ -108,10 +109,11 @@ int session_create(const struct session_options *options, const struct session_s
 void session_start(struct session *session);
 /* The sink has room again, or has made durable what it had. */
 void session_resume(struct session *session);
-/* `cursor` is visible to lookups, and up to `verified` (0: not known) all of it was compared with
- * the source and equal: tells the control plane, newest only, one call at a time; at once when
- * somebody waits for it or the last call was a while ago, else when it was. */
-void session_ack(struct session *session, const struct model_cursor *cursor, uint64_t verified);
+/* `durable` is visible to lookups and stays so, and up to `verified` (0: not known) all of it was
+ * compared with the source and equal: acknowledges it to the control plane, newest only, one call
+ * at a time; at once when somebody waits for it or the last call was a while ago, else when it was.
+ */
+void session_ack(struct session *session, const struct model_cursor *durable, uint64_t verified);
 /* The sink could not use what it was given and has dropped all that was handed over: back off, then
  * go on from the durable cursor, or with a snapshot unless `resync` is SESSION_RESYNC_NONE. */
 void session_reject(struct session *session, const struct error *err, enum session_resync resync);

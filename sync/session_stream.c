@@ -13,11 +13,6 @@
 /* Three names and a number; a host name of 255 bytes may be escaped. */
 enum { ACK_BODY_MAX_BYTES = 4 * 1024 };
 
-static bool same_cursor(const struct model_cursor *a, const struct model_cursor *b)
-{
-    return a->version == b->version && uuid_equal(&a->epoch, &b->epoch);
-}
-
 /* ---- events of the reader ---- */
 
 static bool on_hello(void *context, const struct feed_line *line)
@@ -83,7 +78,7 @@ static void note_gap(struct session *session)
 {
     struct model_cursor here = feed_reader_cursor(session->feed);
 
-    if (session->gap_seen && same_cursor(&session->gap_cursor, &here))
+    if (session->gap_seen && model_cursor_equal(&session->gap_cursor, &here))
         session->resync_wanted = SESSION_RESYNC_GAP;
     session->gap_seen = true;
     session->gap_cursor = here;
@@ -172,7 +167,7 @@ void session_connect(struct session *session)
 {
     struct error err = ERROR_INIT;
 
-    if (!session->sink.cursor(session->sink.context, &session->cursor))
+    if (!session->sink.durable(session->sink.context, &session->cursor))
         return;
     if (session->resync_wanted != SESSION_RESYNC_NONE)
         session->cursor = (struct model_cursor){.version = 0};
@@ -251,7 +246,7 @@ void session_send_ack(struct session *session)
     struct buffer body;
 
     if (session->state != SESSION_STREAMING || session->ack != NULL ||
-        (same_cursor(&session->ack_wanted.cursor, &session->ack_sent.cursor) &&
+        (model_cursor_equal(&session->ack_wanted.cursor, &session->ack_sent.cursor) &&
          session->ack_wanted.verified == session->ack_sent.verified) ||
         !is_ack_due(session))
         return;
@@ -265,8 +260,8 @@ void session_send_ack(struct session *session)
     buffer_finish(&body);
 }
 
-void session_ack(struct session *session, const struct model_cursor *cursor, uint64_t verified)
+void session_ack(struct session *session, const struct model_cursor *durable, uint64_t verified)
 {
-    session->ack_wanted = (struct session_standing){*cursor, verified};
+    session->ack_wanted = (struct session_standing){*durable, verified};
     session_send_ack(session);
 }

@@ -29,13 +29,20 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/helpers/%.o $(BUILD)/obj/libtestlib.a $(cal
 $(BUILD)/tests/test_gateway_core: $(GATEWAY_CORE_OBJ)
 
 # These watch their own system calls and LMDB's.
-$(BUILD)/tests/test_power_loss $(BUILD)/tests/test_agent_kill $(BUILD)/tests/test_soak: $(BUILD)/obj/tests/interpose/write_log.o
+$(BUILD)/tests/test_power_loss $(BUILD)/tests/test_repo_power $(BUILD)/tests/test_agent_kill $(BUILD)/tests/test_soak: $(BUILD)/obj/tests/interpose/write_log.o
+
+# For LD_PRELOAD: faults in a real program.
+PRELOAD_LIB := $(BUILD)/tests/bad_head.so
+$(PRELOAD_LIB): $(BUILD)/tests/%.so: tests/interpose/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call SAY,CC,$<)
+	$(Q)$(CC) $(ALL_CPPFLAGS) $(filter-out -fsanitize% -fno-sanitize%,$(ALL_CFLAGS)) -shared -o $@ $<
 
 # This one stands in front of the repository, to hold a transaction where it likes.
 $(BUILD)/tests/test_feed_queue: ALL_LDFLAGS += -Wl,--wrap=repo_transaction
 
 .PHONY: unit-tests
-unit-tests: $(UNIT_BIN) $(HELPER_BIN)
+unit-tests: $(UNIT_BIN) $(HELPER_BIN) $(PRELOAD_LIB)
 
 TEST_JOBS ?= 3
 T ?=
@@ -60,10 +67,11 @@ states: $(BUILD)/tests/print_states
 
 # What `make test` takes samples of: lives of a store with random faults under readers, for SOAK_SECONDS; every bit that
 # may flip; every write at which power or the process may be lost.
-soak: $(BUILD)/tests/test_soak $(BUILD)/tests/test_damage $(BUILD)/tests/test_power_loss
+soak: $(BUILD)/tests/test_soak $(BUILD)/tests/test_damage $(BUILD)/tests/test_power_loss $(BUILD)/tests/test_repo_power
 	REALMSTORE_SOAK=1 $(BUILD)/tests/test_soak
 	REALMSTORE_SOAK=1 $(BUILD)/tests/test_damage
 	REALMSTORE_SOAK=1 $(BUILD)/tests/test_power_loss
+	REALMSTORE_SOAK=1 $(BUILD)/tests/test_repo_power
 
 # The sanitizers' own allocator and maps need address space that RLIMIT_AS tests cannot give.
 asan:

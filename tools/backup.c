@@ -177,6 +177,8 @@ static int write_backup(const char *dir, const struct tool_sources *sources, str
     if (rc != 0)
         return rc;
     rc = copy_sources(dir, sources, err);
+    if (rc == 0)
+        rc = files_sync_parent(dir, err);
     if (rc != 0)
         (void)files_remove_tree(dir, NULL); /* ours, made just now; the first failure is told */
     return rc;

@@ -48,7 +48,7 @@ static int read_status(const char *dir, struct status_info *ret, struct store_op
 
 static int print_answer(const struct tool *tool, const struct source *source)
 {
-    struct model_cursor cursor = source_cursor(source);
+    struct model_cursor cursor = source_visible(source);
 
     if (tool->json)
         return tool_print_json(json_pack("{ss, sI}", "region", source_region(source), "version",
@@ -69,6 +69,8 @@ static int rollback_source(const struct tool *tool, struct store *store, const c
     if (discarded.code != 0)
         (void)tool_fail("the serving copy was removed: %s", discarded.message); /* all the more */
     rc = source_rollback(source, &err);
+    if (rc == 0 && source_settle(source, &err) != 0)
+        rc = error_context(&err, "it is done, but a power loss may take it back");
     if (rc == 0)
         rc = print_answer(tool, source) == 0 ? TOOL_YES : TOOL_UNKNOWN;
     else {

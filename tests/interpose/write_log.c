@@ -31,6 +31,10 @@ static uint64_t count;
 static uint64_t kill_at;
 static uint64_t fail_at;
 static int fail_errno;
+static uint64_t syncs;
+static uint64_t fail_syncs_from;
+static uint64_t fail_syncs_n;
+static int fail_syncs_errno;
 
 /* ---- the log ---- */
 
@@ -92,6 +96,20 @@ static bool step(void)
     return !fails;
 }
 
+/* The same for the sync that follows. */
+static bool sync_fails(void)
+{
+    bool fails;
+
+    (void)pthread_mutex_lock(&mutex);
+    syncs++;
+    fails = syncs >= fail_syncs_from && syncs < fail_syncs_from + fail_syncs_n;
+    (void)pthread_mutex_unlock(&mutex);
+    if (fails)
+        errno = fail_syncs_errno;
+    return fails;
+}
+
 void write_log_start(const char *dir, int log_fd)
 {
     (void)snprintf(watched, sizeof(watched), "%s", dir);
@@ -107,6 +125,18 @@ void write_log_fail_at(uint64_t k, int errnum)
 {
     fail_at = k;
     fail_errno = errnum;
+}
+
+void write_log_fail_syncs(uint64_t from, uint64_t n, int errnum)
+{
+    fail_syncs_from = from;
+    fail_syncs_n = n;
+    fail_syncs_errno = errnum;
+}
+
+uint64_t write_log_syncs(void)
+{
+    return syncs;
 }
 
 void write_log_note(uint64_t value)
@@ -145,13 +175,27 @@ REPLACE int open(const char *path, int flags, ...)
     return fd;
 }
 
-static void log_write(int fd, const char *path, off_t offset, const void *bytes, ssize_t written)
+static void log_part(const char *path, uint32_t flags, off_t offset, const void *bytes,
+                     ssize_t written)
+{
+    if (written > 0)
+        append(WRITE_LOG_WRITE, flags, path, (uint64_t)offset, bytes, (size_t)written);
+}
+
+/* Gives what the caller is told of the write. */
+static ssize_t log_write(int fd, const char *path, off_t offset, const void *bytes, ssize_t written)
 {
     bool durable = (fcntl(fd, F_GETFL) & O_DSYNC) != 0;
+    bool fails = durable && sync_fails();
 
-    if (written > 0)
-        append(WRITE_LOG_WRITE, durable ? WRITE_LOG_DURABLE : 0, path, (uint64_t)offset, bytes,
-               (size_t)written);
+    log_part(path,
+             fails     ? WRITE_LOG_FAILED
+             : durable ? WRITE_LOG_DURABLE
+                       : 0,
+             offset, bytes, written);
+    if (fails)
+        errno = fail_syncs_errno;
+    return fails ? -1 : written;
 }
 
 REPLACE ssize_t pwrite(int fd, const void *bytes, size_t size, off_t offset)
@@ -163,9 +207,7 @@ REPLACE ssize_t pwrite(int fd, const void *bytes, size_t size, off_t offset)
     if (ours && !step())
         return -1;
     written = syscall(SYS_pwrite64, fd, bytes, size, offset);
-    if (ours)
-        log_write(fd, path, offset, bytes, written);
-    return written;
+    return ours ? log_write(fd, path, offset, bytes, written) : written;
 }
 
 REPLACE ssize_t write(int fd, const void *bytes, size_t size)
@@ -178,12 +220,11 @@ REPLACE ssize_t write(int fd, const void *bytes, size_t size)
     if (ours && !step())
         return -1;
     written = syscall(SYS_write, fd, bytes, size);
-    if (ours)
-        log_write(fd, path, offset, bytes, written);
-    return written;
+    return ours ? log_write(fd, path, offset, bytes, written) : written;
 }
 
-/* One entry for each part: a disk may keep one and lose the next. */
+/* One entry for each part: a disk may keep one and lose the next. LMDB's synchronous writes have
+ * one part, by pwrite(). */
 REPLACE ssize_t writev(int fd, const struct iovec *parts, int n)
 {
     char path[PATH_MAX];
@@ -199,7 +240,7 @@ REPLACE ssize_t writev(int fd, const struct iovec *parts, int n)
     for (int i = 0; i < n && left > 0; i++) {
         ssize_t part = (size_t)left < parts[i].iov_len ? left : (ssize_t)parts[i].iov_len;
 
-        log_write(fd, path, offset, parts[i].iov_base, part);
+        log_part(path, 0, offset, parts[i].iov_base, part);
         offset += part;
         left -= part;
     }
@@ -230,6 +271,11 @@ static int sync_fd(int fd, long call)
 
     if (ours && !step())
         return -1;
+    if (ours && sync_fails()) {
+        append(WRITE_LOG_SYNC, WRITE_LOG_FAILED, path, 0, NULL, 0);
+        errno = fail_syncs_errno;
+        return -1;
+    }
     rc = (int)syscall(call, fd);
     if (ours && rc == 0)
         append(WRITE_LOG_SYNC, 0, path, 0, NULL, 0);

@@ -28,7 +28,11 @@ enum write_log_op {
     WRITE_LOG_NOTE      /* offset: what write_log_note() was given */
 };
 
-enum { WRITE_LOG_DURABLE = 1 };
+enum {
+    WRITE_LOG_DURABLE = 1,
+    WRITE_LOG_FAILED = 2 /* a sync, or the sync of a synchronous write: what was not durable yet is
+                            marked clean all the same, as Linux does */
+};
 
 /* In the log file; the path (without a NUL) and the data follow. */
 struct write_log_entry {
@@ -45,6 +49,11 @@ void write_log_start(const char *dir, int log_fd);
 void write_log_kill_at(uint64_t k);
 /* Call number `k` does nothing but fail with this errno value. */
 void write_log_fail_at(uint64_t k, int errnum);
+/* Of all syncs (of files and directories, and synchronous writes), counted from 1, number `from`
+ * and the `n` - 1 behind it fail; what they were to sync stays in the file, as far as this process
+ * can see, and is never written by a later sync. */
+void write_log_fail_syncs(uint64_t from, uint64_t n, int errnum);
+uint64_t write_log_syncs(void); /* how many there were */
 /* Puts a note of the program into the log, which is not counted. */
 void write_log_note(uint64_t value);
 uint64_t write_log_count(void);

@@ -19,12 +19,13 @@
 
 #include "tests/lib/random.h"
 
-enum { SECTOR_BYTES = 512, NAMES_MAX = 512, FILES_MAX = 1024 };
+enum { SECTOR_BYTES = 512, PAGE_BYTES = 4096, NAMES_MAX = 512, FILES_MAX = 1024 };
 
-/* A write or truncation that no sync has covered. */
+/* A write within one page, or a truncation, that no sync has covered. */
 struct pending {
     struct pending *next;
     bool truncates;
+    bool forgotten; /* by a sync that failed */
     uint64_t offset;
     size_t size;
     unsigned char data[];
@@ -149,11 +150,49 @@ static void drop_pending(struct file *file)
     file->last = &file->first;
 }
 
-static void sync_file(struct file *file)
+/* It is in one of the pages of [from, to). */
+static bool is_within(const struct pending *pending, uint64_t from, uint64_t to)
 {
-    for (const struct pending *pending = file->first; pending != NULL; pending = pending->next)
+    uint64_t page = pending->offset / PAGE_BYTES;
+
+    return !pending->truncates && page >= from / PAGE_BYTES && page <= (to - 1) / PAGE_BYTES;
+}
+
+/* The pages of [from, to); `size_too`: and the size. What was forgotten stays as it is, on its way
+ * for ever. */
+static void sync_range(struct file *file, uint64_t from, uint64_t to, bool size_too)
+{
+    struct pending **at = &file->first;
+
+    while (*at != NULL) {
+        struct pending *pending = *at;
+        bool covered = pending->truncates ? size_too : is_within(pending, from, to);
+
+        if (pending->forgotten || !covered) {
+            at = &pending->next;
+            continue;
+        }
         apply_pending(pending, &file->bytes, &file->size);
-    drop_pending(file);
+        *at = pending->next;
+        free(pending);
+    }
+    file->last = at;
+}
+
+/* A size is the file system's matter, not a page's. */
+static void forget_range(struct file *file, uint64_t from, uint64_t to)
+{
+    for (struct pending *pending = file->first; pending != NULL; pending = pending->next)
+        pending->forgotten |= is_within(pending, from, to);
+}
+
+/* A page that is written to is dirty as a whole. */
+static void remember_page(struct file *file, uint64_t page)
+{
+    for (struct pending *pending = file->first; pending != NULL; pending = pending->next) {
+        if (!pending->truncates && pending->offset / PAGE_BYTES == page)
+            pending->forgotten = false;
+    }
 }
 
 static void add_pending(struct file *file, bool truncates, uint64_t offset, const void *data,
@@ -167,6 +206,20 @@ static void add_pending(struct file *file, bool truncates, uint64_t offset, cons
         memcpy(pending->data, data, size);
     *file->last = pending;
     file->last = &pending->next;
+}
+
+static void add_write(struct file *file, uint64_t offset, const unsigned char *data, size_t size)
+{
+    while (size > 0) {
+        size_t room = PAGE_BYTES - offset % PAGE_BYTES;
+        size_t part = size < room ? size : room;
+
+        remember_page(file, offset / PAGE_BYTES);
+        add_pending(file, false, offset, data, part);
+        offset += part;
+        data += part;
+        size -= part;
+    }
 }
 
 /* ---- names ---- */
@@ -294,10 +347,12 @@ void crash_disk_begin(struct crash_disk *disk, const struct write_log_entry *ent
         change_name(disk, name, add_file(disk, entry->op == WRITE_LOG_MKDIR));
         break;
     case WRITE_LOG_WRITE:
+        assert_true(file >= 0);
+        add_write(&disk->files[file], entry->offset, data, entry->data_size);
+        break;
     case WRITE_LOG_TRUNCATE:
         assert_true(file >= 0);
-        add_pending(&disk->files[file], entry->op == WRITE_LOG_TRUNCATE, entry->offset, data,
-                    entry->data_size);
+        add_pending(&disk->files[file], true, entry->offset, NULL, 0);
         break;
     case WRITE_LOG_RENAME:
         begin_rename(disk, name, data, entry->data_size);
@@ -311,31 +366,25 @@ void crash_disk_begin(struct crash_disk *disk, const struct write_log_entry *ent
     }
 }
 
-/* A synchronous write covers itself alone. */
-static void sync_last(struct file *file)
-{
-    struct pending **at = &file->first;
-
-    while ((*at)->next != NULL)
-        at = &(*at)->next;
-    apply_pending(*at, &file->bytes, &file->size);
-    free(*at);
-    *at = NULL;
-    file->last = at;
-}
-
 void crash_disk_end(struct crash_disk *disk, const struct write_log_entry *entry, const char *path)
 {
     const char *name = entry->op != WRITE_LOG_NOTE ? below(disk, path) : "";
-    int file = file_of(disk, name);
+    const int file = file_of(disk, name);
+    const bool failed = (entry->flags & WRITE_LOG_FAILED) != 0;
+    const bool is_file = file >= 0 && !disk->files[file].is_dir;
+    const uint64_t end = entry->offset + entry->data_size;
 
-    if (entry->op == WRITE_LOG_WRITE && (entry->flags & WRITE_LOG_DURABLE) != 0)
-        sync_last(&disk->files[file]);
+    if (entry->op == WRITE_LOG_WRITE && failed)
+        forget_range(&disk->files[file], entry->offset, end);
+    else if (entry->op == WRITE_LOG_WRITE && (entry->flags & WRITE_LOG_DURABLE) != 0)
+        sync_range(&disk->files[file], entry->offset, end, false);
     if (entry->op != WRITE_LOG_SYNC)
         return;
-    if (file >= 0 && !disk->files[file].is_dir)
-        sync_file(&disk->files[file]);
-    else
+    if (is_file && failed)
+        forget_range(&disk->files[file], 0, UINT64_MAX);
+    else if (is_file)
+        sync_range(&disk->files[file], 0, UINT64_MAX, true);
+    else if (!failed)
         sync_names(disk, name);
 }
 

@@ -7,6 +7,9 @@
  * that their directory's sync does not cover are kept up to a random point, in order, each
  * directory by itself; a file's own sync does not make its name durable.
  *
+ * A sync that failed has forgotten the file's pages: no later sync writes one of them, until it is
+ * written to again. The disk may have any of them all the same.
+ *
  * Every function asserts success (cmocka).
  */
 #ifndef RS_TESTS_CRASH_DISK_H

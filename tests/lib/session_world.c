@@ -202,7 +202,7 @@ static void respond(void *context, const struct fake_request *request, struct fa
 
 /* ---- the sink ---- */
 
-static bool sink_cursor(void *context, struct model_cursor *ret)
+static bool sink_durable(void *context, struct model_cursor *ret)
 {
     struct session_world *world = context;
 
@@ -389,7 +389,7 @@ static void on_http_closed(void *context)
 void session_world_start(struct session_world *world, feed_script script, uint64_t version)
 {
     struct error err = ERROR_INIT;
-    struct session_sink sink = {.cursor = sink_cursor,
+    struct session_sink sink = {.durable = sink_durable,
                                 .wish = sink_wish,
                                 .full = sink_full,
                                 .hello = sink_hello,

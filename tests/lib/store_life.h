@@ -3,9 +3,10 @@
  * What it does is told in memory that outlives it, and noted in the write log: the version that was
  * last made durable and the one that is being made. Contents tell their version: after a load one
  * consumer for each of some number beside alice, after a commit consumer 2's name. Whatever fails
- * is tried once more, since a test makes one call in all fail; or the writer ends there.
+ * is tried once more, where a test makes one call in all fail, or more often; or the writer ends
+ * there.
  *
- * The functions of the writer end the process when a second attempt fails; the others assert
+ * The functions of the writer end the process when the last attempt fails; the others assert
  * success (cmocka).
  */
 #ifndef RS_TESTS_STORE_LIFE_H
@@ -25,6 +26,7 @@ struct life_versions life_unpack(uint64_t packed);
 struct life_told {
     _Atomic uint64_t versions; /* life_unpack() */
     _Atomic uint64_t writes;   /* life_end() */
+    _Atomic uint64_t syncs;    /* the same */
 };
 
 struct life {
@@ -32,6 +34,8 @@ struct life {
     struct life_told *told; /* shared with children */
     uint64_t previous;      /* version of the generation to roll back to; 0: not known */
     bool gives_up;          /* at the first failure, with exit code 0 */
+    unsigned attempts;      /* at what fails; 0: two */
+    bool reopens;           /* after a sync that failed: as another agent would */
 };
 
 /* In memory where there is some: the syncs of thousands of openings cost nothing there. */

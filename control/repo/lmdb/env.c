@@ -7,10 +7,16 @@
  *
  * Failure modes: a second process is refused (E_LOCKED), a file of another format is refused
  * (E_FORMAT) and left as it is.
+ *
+ * A commit whose sync fails is no commit, and LMDB's next one writes every page that it refers to
+ * anew or finds it synced by one that succeeded. That holds from the first one on, because the file
+ * itself and its name are made durable before.
  */
 #include "control/repo/lmdb/repo_lmdb.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,11 +41,41 @@ static const char *const table_names[TABLES] = {
     [TABLE_LOG] = "log",       [TABLE_DIGESTS] = "digests",
 };
 
+/* What was made or removed in it. */
+static int sync_dir(const char *path, struct error *err)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = 0;
+
+    if (fd < 0)
+        return error_set_errno(err, errno, "cannot open the directory %s", path);
+    if (fsync(fd) != 0)
+        rc = error_set_errno(err, errno, "cannot sync the directory %s", path);
+    (void)close(fd); /* the sync has told what there is to tell */
+    return rc;
+}
+
+static int sync_parent(const char *path, struct error *err)
+{
+    char copy[REPO_PATH_MAX];
+
+    if (strlen(path) >= sizeof(copy))
+        return error_set(err, E_INVALID, "the data directory's path is too long");
+    memcpy(copy, path, strlen(path) + 1);
+    return sync_dir(dirname(copy), err);
+}
+
+/* One that was there may have been made by a process that failed to sync its name; where we may not
+ * read the parent, whoever made it answers for that. */
 static int make_dir(const char *path, struct error *err)
 {
-    if (mkdir(path, 0700) == 0 || errno == EEXIST)
-        return 0;
-    return error_set_errno(err, errno, "cannot create the directory %s", path);
+    bool is_new = mkdir(path, 0700) == 0;
+    int rc;
+
+    if (!is_new && errno != EEXIST)
+        return error_set_errno(err, errno, "cannot create the directory %s", path);
+    rc = sync_parent(path, err);
+    return rc == E_PERMISSION && !is_new ? 0 : rc;
 }
 
 static int join_path(char path[REPO_PATH_MAX], const char *dir, const char *name, struct error *err)
@@ -289,11 +325,35 @@ static int env_prepare(struct repo_lmdb *repo, bool new_epoch, struct error *err
     return repo_lmdb_error(mdb_txn_commit(txn.handle), "to commit", err);
 }
 
+/* A new file's first two pages are written by no commit before the second. When they cannot be
+ * synced, the kernel takes them for written all the same; the file goes, it holds nothing yet. */
+static int settle_file(const struct repo_lmdb *repo, const char *path, bool is_new,
+                       struct error *err)
+{
+    char file[REPO_PATH_MAX];
+    int rc = repo_lmdb_error(mdb_env_sync(repo->env, 1), "to sync", err);
+
+    if (rc == 0)
+        rc = sync_dir(path, err);
+    if (rc != 0 && is_new && join_path(file, path, "data.mdb", NULL) == 0)
+        (void)unlink(file); /* else the next start finds it as it is */
+    return rc;
+}
+
+static int remove_marker(const char *dir, const char *marker, struct error *err)
+{
+    if (unlink(marker) != 0)
+        return error_set_errno(err, errno, "cannot remove %s", marker);
+    return sync_dir(dir, err);
+}
+
 int repo_env_open(struct repo_lmdb *repo, const char *dir, struct error *err)
 {
     char marker[REPO_PATH_MAX];
     char path[REPO_PATH_MAX];
+    char file[REPO_PATH_MAX];
     bool new_epoch = false;
+    bool is_new = false;
     int rc = join_path(path, dir, "control.mdb", err);
 
     if (rc == 0)
@@ -301,13 +361,19 @@ int repo_env_open(struct repo_lmdb *repo, const char *dir, struct error *err)
     if (rc == 0)
         rc = make_dir(path, err);
     if (rc == 0)
+        rc = join_path(file, path, "data.mdb", err);
+    if (rc == 0) {
+        is_new = access(file, F_OK) != 0;
         rc = env_open(repo, path, err);
+    }
+    if (rc == 0)
+        rc = settle_file(repo, path, is_new, err);
     if (rc == 0) {
         new_epoch = access(marker, F_OK) == 0;
         rc = env_prepare(repo, new_epoch, err);
     }
-    if (rc == 0 && new_epoch && unlink(marker) != 0)
-        rc = error_set_errno(err, errno, "cannot remove %s", marker);
+    if (rc == 0 && new_epoch)
+        rc = remove_marker(dir, marker, err);
     if (rc == 0)
         digest_key_init(&repo->digest_key, repo->digest_secret);
     return rc;

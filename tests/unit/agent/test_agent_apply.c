@@ -48,8 +48,8 @@ static void on_applied(void *context, const struct apply_result *result)
 
     world->applied++;
     world->transactions += result->transactions;
-    assert_true(result->cursor.version > world->version);
-    world->version = result->cursor.version;
+    assert_true(result->visible.version > world->version);
+    world->version = result->visible.version;
 }
 
 static void on_loaded(void *context, const struct apply_result *result)
@@ -57,7 +57,7 @@ static void on_loaded(void *context, const struct apply_result *result)
     struct world *world = context;
 
     world->loaded++;
-    world->version = result->cursor.version;
+    world->version = result->visible.version;
 }
 
 static void on_failed(void *context, const struct error *err, bool loading)
@@ -263,7 +263,7 @@ static void what_waits_behind_a_commit_becomes_one(void **state)
     run_until_idle(world);
     assert_int_equal(world->applied, 2); /* the first alone, the nine behind it together */
     assert_int_equal(world->transactions, 10);
-    assert_int_equal(apply_cursor(world->apply).version, 11);
+    assert_int_equal(apply_visible(world->apply).version, 11);
 }
 
 static void queue_is_full_by_bytes_and_empties(void **state)
@@ -355,7 +355,7 @@ static void load_with_wrong_counts_fails_and_the_former_copy_stays(void **state)
     run_until_idle(world);
     assert_int_equal(world->failed, 1);
     assert_true(world->failed_loading);
-    assert_int_equal(apply_cursor(world->apply).version, 3);
+    assert_int_equal(apply_visible(world->apply).version, 3);
     push(world, 4, 16);
     run_until_idle(world);
     assert_int_equal(world->version, 4);
@@ -452,7 +452,8 @@ static void unexplained_loss_over_the_limit_is_refused(void **state)
             fail_msg("row %zu", i);
         if (rows[i].refused)
             assert_int_equal(world->code, E_REFUSED);
-        assert_int_equal(apply_cursor(world->apply).version, rows[i].refused ? 100 : after.version);
+        assert_int_equal(apply_visible(world->apply).version,
+                         rows[i].refused ? 100 : after.version);
         assert_int_equal(apply_counts(world->apply).consumers,
                          rows[i].refused ? 110 : rows[i].consumers + rows[i].own);
     }

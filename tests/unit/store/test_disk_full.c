@@ -122,7 +122,7 @@ static void live_changes_stop_at_a_full_disk_and_all_arrive_later(void **state)
         assert_int_equal(try_batch(batch), E_NO_SPACE);
     consumers = source_counts(f.source).consumers;
     assert_int_equal(consumers, 1 + batch * BATCH);
-    assert_int_equal(source_cursor(f.source).version, f.version);
+    assert_int_equal(source_visible(f.source).version, f.version);
     assert_reader_serves();
     small_disk_clear(f.base);
     assert_int_equal(try_batch(batch), 0);
@@ -143,7 +143,7 @@ static void load_stops_at_a_full_disk_and_succeeds_later(void **state)
     reader_process_start(&reader, f.dir, READER_LOOKS_UP);
     for (int i = 0; i < 5; i++) {
         assert_int_equal(fixture_try_load(&f, OTHERS, &err), E_NO_SPACE);
-        assert_int_equal(source_cursor(f.source).version, 1);
+        assert_int_equal(source_visible(f.source).version, 1);
         assert_reader_serves();
     }
     small_disk_clear(f.base);
@@ -200,7 +200,7 @@ static void agent_that_restarts_on_a_full_disk_serves(void **state)
     reader_process_start(&reader, f.dir, READER_LOOKS_UP);
     fixture_close(&f);
     fixture_open(&f);
-    assert_int_equal(source_cursor(f.source).version, f.version);
+    assert_int_equal(source_visible(f.source).version, f.version);
     assert_int_equal(try_batch(batch), E_NO_SPACE);
     assert_reader_serves();
 }

@@ -11,7 +11,8 @@
  *   - every record, reference and count is right, and the contents are those of that version.
  *
  * A child whose k-th write fails with EIO or ENOSPC must report it, and get through by trying
- * again.
+ * again. So must one whose syncs fail; the power is lost under it too, on a disk that has forgotten
+ * what those were to sync.
  *
  * REALMSTORE_SOAK=1 (`make soak`) tries every point with many seeds; otherwise some of them.
  * SEED=n repeats a run.
@@ -39,6 +40,7 @@
 #include "tests/lib/store_life.h"
 
 enum { SAMPLED_CUTS = 400, SAMPLED_KILLS = 200, SOAK_VARIANTS = 400, SAMPLED_VARIANTS = 4 };
+enum { SAMPLED_SYNCS = 20, FAILED_SYNCS_MAX = 3 /* in a row */ };
 
 static struct life life;
 static uint64_t seed;
@@ -85,6 +87,10 @@ struct fate {
     uint64_t fail_at;
     int fail_errno;
     bool gives_up;
+    uint64_t fail_syncs_from;
+    uint64_t fail_syncs_n;
+    unsigned attempts;
+    bool reopens;
 };
 
 /* Gives the child's wait status. */
@@ -102,6 +108,9 @@ static int run_writer(const struct fate *fate)
         write_log_start(life.f.dir, fate->log_fd);
         write_log_kill_at(fate->kill_at);
         write_log_fail_at(fate->fail_at, fate->fail_errno);
+        write_log_fail_syncs(fate->fail_syncs_from, fate->fail_syncs_n, EIO);
+        life.attempts = fate->attempts;
+        life.reopens = fate->reopens;
         write_a_life();
         _exit(0);
     }
@@ -134,6 +143,7 @@ struct replay {
     uint64_t entries;              /* so far */
     uint64_t every;                /* how far cuts stand apart */
     struct life_versions versions; /* at this entry */
+    bool failed;                   /* a sync, and nothing was acknowledged since */
     unsigned variants;
     uint64_t states; /* that were looked at */
 };
@@ -169,37 +179,82 @@ static const unsigned char *replay_entry(struct replay *replay, const unsigned c
     if (entry.op != WRITE_LOG_NOTE && (replay->entries + seed) % replay->every == 0)
         cut(replay);
     crash_disk_end(replay->disk, &entry, path);
-    if (entry.op == WRITE_LOG_NOTE)
+    if (entry.op == WRITE_LOG_SYNC && (entry.flags & WRITE_LOG_FAILED) != 0)
+        replay->failed = true;
+    if (entry.op == WRITE_LOG_NOTE) {
         replay->versions = life_unpack(entry.offset);
+        if (replay->failed && replay->versions.made == replay->versions.next)
+            cut(replay); /* the first thing that was acknowledged since */
+        replay->failed &= replay->versions.made != replay->versions.next;
+    }
     return data + entry.data_size;
+}
+
+/* A logged life under `fate`, cut at about `cuts` places. Gives the number of states. */
+static uint64_t lose_power(struct fate fate, uint64_t cuts, unsigned variants)
+{
+    struct replay replay = {.variants = variants};
+    struct stat log;
+    const unsigned char *bytes;
+    const unsigned char *at;
+    int status;
+
+    fate.log_fd = memfd_create("write-log", MFD_CLOEXEC);
+    assert_true(fate.log_fd >= 0);
+    status = run_writer(&fate);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        fail_msg("syncs %" PRIu64 " (%" PRIu64 "): the writer ended with status %d",
+                 fate.fail_syncs_from, fate.fail_syncs_n, status);
+    assert_int_equal(files_remove_tree(life.f.dir, NULL), 0);
+    assert_int_equal(fstat(fate.log_fd, &log), 0);
+    bytes = mmap(NULL, (size_t)log.st_size, PROT_READ, MAP_PRIVATE, fate.log_fd, 0);
+    assert_ptr_not_equal(bytes, MAP_FAILED);
+    replay.disk = crash_disk_create(life.f.dir);
+    replay.every = life.told->writes / cuts + 1;
+    for (at = bytes; at < bytes + log.st_size;)
+        at = replay_entry(&replay, at);
+    cut(&replay); /* after the last one */
+    crash_disk_destroy(replay.disk);
+    assert_int_equal(munmap((void *)(uintptr_t)bytes, (size_t)log.st_size), 0);
+    assert_int_equal(close(fate.log_fd), 0);
+    return replay.states;
 }
 
 static void power_may_be_lost_at_any_write(void **state)
 {
-    struct replay replay = {.variants = soak ? SOAK_VARIANTS : SAMPLED_VARIANTS};
-    const struct fate logged = {.log_fd = memfd_create("write-log", MFD_CLOEXEC)};
-    struct stat log;
-    const unsigned char *bytes;
-    const unsigned char *at;
+    uint64_t states = lose_power((struct fate){0}, soak ? UINT64_MAX : SAMPLED_CUTS,
+                                 soak ? SOAK_VARIANTS : SAMPLED_VARIANTS);
 
     (void)state;
-    assert_true(logged.log_fd >= 0);
-    assert_int_equal(run_writer(&logged), 0);
+    (void)fprintf(stderr, "%" PRIu64 " states\n", states);
+    assert_true(states > 100);
+}
+
+/* What was acknowledged must be there even though a sync of it failed first, and what the disk was
+ * asked to sync then is forgotten. */
+static void power_may_be_lost_after_syncs_failed(void **state)
+{
+    const struct fate undisturbed = {.log_fd = -1};
+    uint64_t syncs;
+    uint64_t every;
+    uint64_t states = 0;
+
+    (void)state;
+    assert_int_equal(run_writer(&undisturbed), 0);
     assert_int_equal(files_remove_tree(life.f.dir, NULL), 0);
-    assert_int_equal(fstat(logged.log_fd, &log), 0);
-    bytes = mmap(NULL, (size_t)log.st_size, PROT_READ, MAP_PRIVATE, logged.log_fd, 0);
-    assert_ptr_not_equal(bytes, MAP_FAILED);
-    replay.disk = crash_disk_create(life.f.dir);
-    replay.every = soak ? 1 : life.told->writes / SAMPLED_CUTS + 1;
-    for (at = bytes; at < bytes + log.st_size;)
-        at = replay_entry(&replay, at);
-    cut(&replay); /* after the last one */
-    (void)fprintf(stderr, "%" PRIu64 " states of %" PRIu64 " log entries\n", replay.states,
-                  replay.entries);
-    assert_true(replay.states > 100);
-    crash_disk_destroy(replay.disk);
-    assert_int_equal(munmap((void *)(uintptr_t)bytes, (size_t)log.st_size), 0);
-    assert_int_equal(close(logged.log_fd), 0);
+    syncs = life.told->syncs;
+    every = soak ? 1 : syncs / SAMPLED_SYNCS + 1;
+    assert_true(syncs > 30);
+    for (uint64_t k = 1 + seed % every; k <= syncs; k += every) {
+        for (uint64_t n = 1; n <= FAILED_SYNCS_MAX; n++)
+            states +=
+                lose_power((struct fate){.fail_syncs_from = k,
+                                         .fail_syncs_n = n,
+                                         .attempts = FAILED_SYNCS_MAX + 1,
+                                         .reopens = (k + n) % 2 == 0},
+                           soak ? SAMPLED_CUTS : SAMPLED_CUTS / SAMPLED_SYNCS, SAMPLED_VARIANTS);
+    }
+    (void)fprintf(stderr, "%" PRIu64 " states of %" PRIu64 " syncs\n", states, syncs);
 }
 
 /* ---- being killed ---- */
@@ -252,6 +307,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(power_may_be_lost_at_any_write),
+        TEST(power_may_be_lost_after_syncs_failed),
         TEST(writer_may_be_killed_at_any_write),
         TEST(any_write_may_fail_and_the_writer_goes_on),
     };

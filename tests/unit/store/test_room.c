@@ -155,7 +155,7 @@ static void stuck_reader_is_safe_seen_and_cannot_make_the_file_grow(void **state
     assert_int_equal(compactions, 1); /* the copy has no stuck reader */
     assert_true(largest > f.compact_bytes);
     assert_true(now.file_bytes < f.compact_bytes);
-    assert_int_equal(source_cursor(f.source).version, f.version);
+    assert_int_equal(source_visible(f.source).version, f.version);
     assert_int_equal(readers[0].seen->failures, 0); /* the old snapshot stays what it was */
     assert_reader_served(&readers[1]);
     assert_int_equal(readers[1].seen->switches, 2);
@@ -191,7 +191,7 @@ static void compaction_keeps_what_a_rollback_goes_back_to(void **state)
     assert_false(exists("us/g-000002"));
     assert_true(exists("us/g-000003"));
     assert_int_equal(source_rollback(f.source, &err), 0);
-    assert_int_equal(source_cursor(f.source).version, 1);
+    assert_int_equal(source_visible(f.source).version, 1);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

@@ -48,7 +48,7 @@ static void open_discarding(struct error *discarded)
     assert_int_equal(store_open(&options, &f.store, &err), 0);
     if (source_open(f.store, "us", &f.source, discarded, &err) != 0)
         fail_msg("%s", err.message);
-    assert_int_equal(source_cursor(f.source).version, 0);
+    assert_int_equal(source_visible(f.source).version, 0);
     assert_int_equal(source_begin(f.source, &err), E_NOT_READY);
 }
 
@@ -61,7 +61,7 @@ static void new_source_has_no_cursor_and_takes_no_changes(void **state)
 
     (void)state;
     fixture_open(&f);
-    cursor = source_cursor(f.source);
+    cursor = source_visible(f.source);
     assert_true(uuid_is_nil(&cursor.epoch));
     assert_int_equal(source_begin(f.source, &err), E_NOT_READY);
     assert_string_equal(source_region(f.source), "us");
@@ -77,7 +77,7 @@ static void cursor_and_counts_survive_a_restart(void **state)
     fixture_load_people(&f);
     fixture_close(&f);
     fixture_open(&f);
-    cursor = source_cursor(f.source);
+    cursor = source_visible(f.source);
     assert_int_equal(cursor.version, f.version);
     assert_true(uuid_equal(&cursor.epoch, &epoch));
     assert_counts(1, 2, 2);
@@ -396,7 +396,7 @@ static void load_replaces_what_was_there(void **state)
     assert_counts(1, 1, 2);
     fixture_close(&f);
     fixture_open(&f);
-    assert_int_equal(source_cursor(f.source).version, 50);
+    assert_int_equal(source_visible(f.source).version, 50);
     buffer_finish(&record);
 }
 
@@ -484,7 +484,7 @@ static void load_with_wrong_counts_keeps_the_former_generation(void **state)
     begin_load(&record);
     assert_int_equal(source_load_publish(f.source, &cursor, 1, &expected, &err), E_CORRUPT);
     assert_counts(1, 2, 2);
-    assert_int_equal(source_cursor(f.source).version, f.version);
+    assert_int_equal(source_visible(f.source).version, f.version);
     assert_int_not_equal(access(fixture_path(&f, "us/g-000002"), F_OK), 0);
     buffer_finish(&record);
 }
@@ -571,7 +571,7 @@ static void store_of_format_1_is_discarded_and_copied_again(void **state)
     fixture_make_format_1(&f);
     open_discarding(&discarded);
     assert_int_equal(discarded.code, E_FORMAT);
-    assert_int_equal(source_cursor(f.source).version, 0);
+    assert_int_equal(source_visible(f.source).version, 0);
     assert_int_not_equal(access(fixture_path(&f, "us/g-000001"), F_OK), 0);
     fixture_load_people(&f);
     assert_counts(1, 2, 2);
@@ -587,7 +587,7 @@ static void missing_generation_is_discarded(void **state)
     open_discarding(&discarded);
     assert_int_equal(discarded.code, E_NOT_FOUND);
     fixture_load_empty(&f); /* and the source can be filled again */
-    assert_int_equal(source_cursor(f.source).version, f.version);
+    assert_int_equal(source_visible(f.source).version, f.version);
 }
 
 static void damaged_status_page_is_made_anew(void **state)
