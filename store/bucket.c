@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "store/bytes.h"
+#include "store/checksum.h"
 
 enum {
     AT_COUNT = 0, /* u32 */
@@ -12,7 +13,11 @@ enum {
     AT_SLOTS = 8,
     SLOT_BYTES = 4,
     SLOT_TAG_BITS = 12, /* low bits: of the hash; the others: offset / ENTRY_ALIGNMENT */
-    SLOT_TAG_MASK = (1 << SLOT_TAG_BITS) - 1
+    SLOT_TAG_MASK = (1 << SLOT_TAG_BITS) - 1,
+
+    RANGE_AT_FIRST = 0, /* u64; counted from the range's start */
+    RANGE_AT_LAST = 8,  /* u64 */
+    RANGE_AT_CHECK = 20 /* u32: checksum of count, used, slots, and the range in front of it */
 };
 
 void bucket_key(uint64_t last_hash, unsigned char bytes[BUCKET_KEY_BYTES])
@@ -106,6 +111,8 @@ const unsigned char *bucket_find(const void *value, size_t size,
         fetch(entry);
         if (entry_is(entry, name, scope, consumer))
             return entry;
+        if (!entry_head_check(entry, *ret_room))
+            *ret_damaged = true; /* it may have been the one */
     }
     return NULL;
 }
@@ -134,19 +141,47 @@ static bool is_zero(const unsigned char *bytes, size_t from, size_t to)
     return true;
 }
 
-bool bucket_check(const void *value, size_t size)
+/* ---- the range ---- */
+
+static uint32_t range_check(const unsigned char *bucket, size_t count, const unsigned char *range)
 {
-    const unsigned char *bucket = value;
-    const unsigned char *former = NULL;
+    return checksum_two(bucket, AT_SLOTS + count * SLOT_BYTES, range, RANGE_AT_CHECK);
+}
+
+/* NULL: an earlier version of the agent wrote the bucket. */
+static const unsigned char *range_of(const unsigned char *bucket, size_t size)
+{
+    if (size < AT_SLOTS + BUCKET_RANGE_BYTES || is_zero(bucket, size - BUCKET_RANGE_BYTES, size))
+        return NULL;
+    return bucket + size - BUCKET_RANGE_BYTES;
+}
+
+bool bucket_range(const void *value, size_t size, uint64_t *ret_first, uint64_t *ret_last)
+{
+    const unsigned char *range = range_of(value, size);
     size_t count = bucket_count(value, size);
+
+    if (range == NULL || count == 0 ||
+        bytes_get_u32(range + RANGE_AT_CHECK) != range_check(value, count, range))
+        return false;
+    *ret_first = bytes_get_u64(range + RANGE_AT_FIRST);
+    *ret_last = bytes_get_u64(range + RANGE_AT_LAST);
+    return true;
+}
+
+/* What stands between head and range, which begins at `end`. */
+static bool check_contents(const unsigned char *bucket, size_t size, size_t end)
+{
+    const unsigned char *former = NULL;
+    size_t count = bucket_count(bucket, size);
     size_t at = entries_at(count);
 
-    if (count == 0 || at > size || padded(bytes_get_u32(bucket + AT_USED)) != size ||
+    if (count == 0 || at > end || padded(bytes_get_u32(bucket + AT_USED) + size - end) != size ||
         !is_zero(bucket, AT_SLOTS + count * SLOT_BYTES, at))
         return false;
     for (size_t i = 0; i < count; i++) {
         size_t room = 0;
-        const unsigned char *entry = bucket_at(value, size, i, &room);
+        const unsigned char *entry = bucket_at(bucket, size, i, &room);
 
         if (entry != bucket + at || entry_size(entry) > room ||
             entry_size(entry) % ENTRY_ALIGNMENT != 0 || !entry_check(entry, entry_size(entry)) ||
@@ -157,7 +192,29 @@ bool bucket_check(const void *value, size_t size)
         former = entry;
         at += entry_size(entry);
     }
-    return at == bytes_get_u32(bucket + AT_USED) && is_zero(bucket, at, size);
+    return at == bytes_get_u32(bucket + AT_USED) && at <= end && is_zero(bucket, at, end);
+}
+
+bool bucket_covers(const void *value, size_t size, uint64_t hash)
+{
+    uint64_t first;
+    uint64_t last;
+
+    if (bucket_range(value, size, &first, &last))
+        return first <= hash && hash <= last;
+    return check_contents(value, size, size);
+}
+
+bool bucket_check(const void *value, size_t size, uint64_t first, uint64_t last)
+{
+    const unsigned char *bucket = value;
+    uint64_t from;
+    uint64_t to;
+
+    if (bucket_range(value, size, &from, &to))
+        return from <= first && to == last &&
+               check_contents(bucket, size, size - BUCKET_RANGE_BYTES);
+    return check_contents(bucket, size, size);
 }
 
 /* ---- building ---- */
@@ -266,11 +323,22 @@ size_t bucket_draft_middle(const struct bucket_draft *draft)
     return best;
 }
 
-int bucket_build(const struct bucket_draft *draft, size_t from, size_t to, struct buffer *out)
+static void put_range(unsigned char *bucket, size_t size, size_t count, uint64_t first,
+                      uint64_t last)
+{
+    unsigned char *range = bucket + size - BUCKET_RANGE_BYTES;
+
+    bytes_put_u64(range + RANGE_AT_FIRST, first);
+    bytes_put_u64(range + RANGE_AT_LAST, last);
+    bytes_put_u32(range + RANGE_AT_CHECK, range_check(bucket, count, range));
+}
+
+int bucket_build(const struct bucket_draft *draft, size_t from, size_t to, uint64_t first,
+                 uint64_t last, struct buffer *out)
 {
     size_t used = bucket_draft_bytes(draft, from, to);
     size_t at = entries_at(to - from);
-    size_t size = padded(used);
+    size_t size = padded(used + BUCKET_RANGE_BYTES);
     unsigned char *bucket;
     int rc;
 
@@ -290,5 +358,6 @@ int bucket_build(const struct bucket_draft *draft, size_t from, size_t to, struc
         bytes_put_u32(bucket + AT_SLOTS + (i - from) * SLOT_BYTES,
                       (uint32_t)(offset / ENTRY_ALIGNMENT) << SLOT_TAG_BITS | tag);
     }
+    put_range(bucket, size, to - from, first, last);
     return 0;
 }

@@ -54,7 +54,7 @@ static size_t covered_bytes(enum entry_kind kind)
 
 static uint32_t check_of(const unsigned char *bytes, size_t covered)
 {
-    return checksum(checksum(0, bytes, AT_CHECK), bytes + AT_NAME, covered - AT_NAME);
+    return checksum_two(bytes, AT_CHECK, bytes + AT_NAME, covered - AT_NAME);
 }
 
 int entry_pack(const struct entry *entry, struct buffer *out)
@@ -112,12 +112,24 @@ bool entry_view(const unsigned char *bytes, size_t room, struct entry *ret)
     return false;
 }
 
+bool entry_view_intact(const unsigned char *bytes, size_t room, struct entry *ret)
+{
+    return entry_view(bytes, room, ret) &&
+           bytes_get_u32(bytes + AT_CHECK) == check_of(bytes, covered_bytes(ret->kind));
+}
+
+bool entry_head_check(const unsigned char *bytes, size_t room)
+{
+    struct entry entry;
+
+    return entry_view_intact(bytes, room, &entry);
+}
+
 bool entry_check(const unsigned char *bytes, size_t size)
 {
     struct entry entry;
 
-    if (!entry_view(bytes, size, &entry) || entry_size(bytes) != size ||
-        bytes_get_u32(bytes + AT_CHECK) != check_of(bytes, covered_bytes(entry.kind)))
+    if (!entry_view_intact(bytes, size, &entry) || entry_size(bytes) != size)
         return false;
     return entry.record == NULL || record_check(RECORD_CONSUMER, entry.record, entry.record_size);
 }

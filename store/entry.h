@@ -52,6 +52,9 @@ uint64_t entry_hash(const uint8_t name[ENTRY_NAME_BYTES]);
 int entry_pack(const struct entry *entry, struct buffer *out);
 /* Reads what stands within `room` bytes, checking bounds only; false when it does not fit. */
 bool entry_view(const unsigned char *bytes, size_t room, struct entry *ret);
+/* The same, and the checksum of the entry itself. Not of its record: record_is_intact(). */
+bool entry_view_intact(const unsigned char *bytes, size_t room, struct entry *ret);
+bool entry_head_check(const unsigned char *bytes, size_t room);
 /* Full check of `size` bytes: shape, checksum, the record in it. */
 bool entry_check(const unsigned char *bytes, size_t size);
 

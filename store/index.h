@@ -1,7 +1,8 @@
 /* index.h - entries in the table `lookup`: finding, putting and dropping one at a time.
  *
  * A change rebuilds the bucket it falls into. A bucket that outgrows its page is cut in two; one
- * that has become nearly empty goes into its neighbour.
+ * that has become nearly empty goes into its neighbour. The ranges of the buckets always join: what
+ * a bucket that goes was responsible for, its neighbour is afterwards.
  */
 #ifndef RS_STORE_INDEX_H
 #define RS_STORE_INDEX_H
@@ -14,6 +15,7 @@ struct index {
     struct bucket_draft draft;   /* scratch, as are the buffers */
     struct buffer value;
     struct buffer entry;
+    uint64_t next_hash; /* of loads: the first one of the next bucket */
 };
 
 void index_init(struct index *index, const struct tables *tables);
@@ -33,9 +35,8 @@ int index_drop(struct index *index, const uint8_t name[ENTRY_NAME_BYTES], uint32
                bool consumer, struct error *err);
 
 /* Writes a damaged bucket anew with what is left of it: the entries that pass their check and whose
- * hashes are in [first_hash, the bucket's own]. */
-int index_mend(struct index *index, const unsigned char key[BUCKET_KEY_BYTES], uint64_t first_hash,
-               struct error *err);
+ * hashes belong to it. */
+int index_mend(struct index *index, const unsigned char key[BUCKET_KEY_BYTES], struct error *err);
 /* The same for the bucket to which the hash belongs, if it is damaged. */
 int index_mend_at(struct index *index, uint64_t hash, struct error *err);
 

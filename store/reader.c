@@ -438,15 +438,20 @@ int reader_txn(rs_snapshot *snapshot, unsigned source, MDB_txn **ret)
     return 0;
 }
 
+int reader_table(const rs_snapshot *snapshot, unsigned source, enum table table, struct tree *ret)
+{
+    int rc = tree_open_named(&snapshot->lookups[source], env_table_name(table), ret);
+
+    return rc == E_NOT_FOUND ? E_CORRUPT : rc;
+}
+
 int reader_get(const rs_snapshot *snapshot, unsigned source, enum table table, MDB_val key,
                MDB_val *ret)
 {
     struct tree tree;
-    int rc = tree_open_named(&snapshot->lookups[source], env_table_name(table), &tree);
+    int rc = reader_table(snapshot, source, table, &tree);
 
-    if (rc != 0)
-        return rc == E_NOT_FOUND ? E_CORRUPT : rc;
-    return tree_get(&tree, key, ret);
+    return rc == 0 ? tree_get(&tree, key, ret) : rc;
 }
 
 /* ---- status ---- */

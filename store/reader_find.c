@@ -1,9 +1,9 @@
 /* reader_find.c - rs_find(): one of the control plane's own consumers, by id or username.
  *
  * An id names a row of the table `consumers`; the record stands there, or in `lookup` where the
- * consumer's first key leads. Usernames have no index: every consumer of the scope is read, by
- * seeking from row to row, which follows no pointer unchecked and so is as safe without a slot as a
- * lookup is.
+ * consumer's first key leads. Usernames have no index: the rows of the scope are walked
+ * (tree.h), which ends whatever the pages hold. Since every row is checked on the way, a walk to
+ * the end is also the proof that nobody has the name or id.
  */
 #include "store/reader_internal.h"
 
@@ -40,7 +40,7 @@ static int find_key_entry(const struct place *place, uint64_t hash, const unsign
         size_t room = 0;
         const unsigned char *at = bucket_at(bucket.mv_data, bucket.mv_size, i, &room);
 
-        if (at == NULL || !entry_view(at, room, ret))
+        if (at == NULL || !entry_view_intact(at, room, ret))
             return E_CORRUPT;
         if (entry_hash(ret->name) == hash && ret->kind != ENTRY_CONSUMER &&
             ret->scope == MODEL_SCOPE_CP && memcmp(ret->key_id.bytes, key_id, UUID_BYTES) == 0)
@@ -65,62 +65,45 @@ static int find_consumer_entry(const struct place *place, const struct uuid *id,
                             &damaged);
     if (rc != 0 && rc != E_NOT_FOUND)
         return rc;
-    return found != NULL && entry_view(found, room, ret) ? 0 : E_CORRUPT;
+    return found != NULL && entry_view_intact(found, room, ret) ? 0 : E_CORRUPT;
 }
 
 /* The record of a consumer with keys, by way of its first key's row. */
-static int read_by_key(const struct place *place, const unsigned char *consumer,
-                       struct record_consumer *ret)
+static int read_by_key(const struct place *place, const MDB_val *row, const MDB_val *value,
+                       const unsigned char *consumer, struct record_consumer *ret)
 {
-    unsigned char from[LAYOUT_CONSUMER_KEY_BYTES + 1] = {0}; /* behind the consumer's own row */
     struct entry entry;
-    MDB_val row;
-    MDB_val value;
     int rc;
 
-    memcpy(from, consumer, LAYOUT_CONSUMER_KEY_BYTES);
-    rc = tree_seek(&place->consumers, env_val(from, sizeof(from)), &row, &value);
-    if (rc != 0)
-        return rc == E_NOT_FOUND ? E_CORRUPT : rc;
-    if (row.mv_size != LAYOUT_KEY_KEY_BYTES || value.mv_size < LAYOUT_HASH_BYTES ||
-        memcmp(row.mv_data, consumer, LAYOUT_CONSUMER_KEY_BYTES) != 0)
+    if (row->mv_size != LAYOUT_KEY_KEY_BYTES || value->mv_size < LAYOUT_HASH_BYTES ||
+        memcmp(row->mv_data, consumer, LAYOUT_CONSUMER_KEY_BYTES) != 0)
         return E_CORRUPT;
-    rc = find_key_entry(place, bytes_get_u64(value.mv_data),
-                        (const unsigned char *)row.mv_data + LAYOUT_CONSUMER_KEY_BYTES, &entry);
+    rc = find_key_entry(place, bytes_get_u64(value->mv_data),
+                        (const unsigned char *)row->mv_data + LAYOUT_CONSUMER_KEY_BYTES, &entry);
     if (rc == 0 && entry.kind == ENTRY_KEY_REFERENCE) {
         const struct uuid id = entry.consumer_id;
 
         rc = find_consumer_entry(place, &id, &entry);
     }
-    if (rc == 0 && !record_view_consumer(entry.record, entry.record_size, ret))
+    if (rc == 0 && !reader_view_consumer(entry.record, entry.record_size, ret))
         rc = E_CORRUPT;
     return rc;
 }
 
-/* The record of the consumer whose row this is. */
-static int read_row(const struct place *place, MDB_val row, MDB_val value,
-                    struct record_consumer *ret)
+static bool is_of_row(const struct record_consumer *consumer, const unsigned char *row)
 {
-    int rc = 0;
-
-    if (value.mv_size == 0)
-        rc = read_by_key(place, row.mv_data, ret);
-    else if (!record_view_consumer(value.mv_data, value.mv_size, ret))
-        rc = E_CORRUPT;
-    if (rc == 0 && memcmp(ret->id.bytes, (const unsigned char *)row.mv_data + sizeof(uint32_t),
-                          UUID_BYTES) != 0)
-        rc = E_CORRUPT;
-    return rc;
+    return memcmp(consumer->id.bytes, row + LAYOUT_SCOPE_BYTES, UUID_BYTES) == 0;
 }
 
 /* ---- looking for it ---- */
 
-/* RS_FOUND, RS_NOT_FOUND, or an error; so the next ones. */
+/* RS_FOUND, RS_NOT_FOUND, which proves nothing, or an error. */
 static int find_by_id(const struct find *find, const struct place *place,
                       struct record_consumer *ret)
 {
-    unsigned char bytes[LAYOUT_CONSUMER_KEY_BYTES];
-    MDB_val row = env_val(bytes, sizeof(bytes));
+    unsigned char bytes[LAYOUT_CONSUMER_KEY_BYTES + 1] = {
+        0}; /* and behind the consumer's own row */
+    MDB_val row = env_val(bytes, LAYOUT_CONSUMER_KEY_BYTES);
     MDB_val value;
     int rc;
 
@@ -128,36 +111,88 @@ static int find_by_id(const struct find *find, const struct place *place,
     rc = tree_get(&place->consumers, row, &value);
     if (rc != 0)
         return rc == E_NOT_FOUND ? RS_NOT_FOUND : rc;
-    return read_row(place, row, value, ret);
+    if (value.mv_size == 0) {
+        rc = tree_seek(&place->consumers, env_val(bytes, sizeof(bytes)), &row, &value);
+        if (rc == 0)
+            rc = read_by_key(place, &row, &value, bytes, ret);
+    } else if (!reader_view_consumer(value.mv_data, value.mv_size, ret)) {
+        rc = E_CORRUPT;
+    }
+    if (rc != 0)
+        return rc == E_NOT_FOUND ? E_CORRUPT : rc;
+    return is_of_row(ret, bytes) ? RS_FOUND : E_CORRUPT;
 }
 
-static int find_by_username(const struct find *find, const struct place *place,
-                            struct record_consumer *ret)
+/* The row at hand is of the scope; E_NOT_FOUND: the former one was the last. */
+static int check_scope(const struct tree_walk *walk)
 {
-    /* Behind a consumer's row and those of its keys: nothing is as long as this and greater. */
-    unsigned char from[LAYOUT_KEY_KEY_BYTES + 1] = {0};
-    size_t size = LAYOUT_CONSUMER_KEY_BYTES;
-    MDB_val row;
-    MDB_val value;
+    if (walk->key.mv_size < LAYOUT_CONSUMER_KEY_BYTES)
+        return E_CORRUPT;
+    return layout_key_scope(walk->key.mv_data) == MODEL_SCOPE_CP ? 0 : E_NOT_FOUND;
+}
+
+static int next_row(struct tree_walk *walk)
+{
+    int rc = tree_walk_next(walk);
+
+    return rc == 0 ? check_scope(walk) : rc;
+}
+
+/* Reads the consumer at whose row the walk is, and goes on to the next one's. *ret_end: there is
+ * none; E_NOT_FOUND is never given. */
+static int read_and_pass(const struct place *place, struct tree_walk *walk,
+                         struct record_consumer *ret, bool *ret_end)
+{
+    unsigned char consumer[LAYOUT_CONSUMER_KEY_BYTES];
+    const MDB_val value = walk->value;
     int rc;
 
-    for (;;) {
-        rc = tree_seek(&place->consumers, env_val(from, size), &row, &value);
-        if (rc == E_NOT_FOUND)
-            return RS_NOT_FOUND;
-        if (rc != 0)
-            return rc;
-        if (row.mv_size != LAYOUT_CONSUMER_KEY_BYTES)
-            return E_CORRUPT;
-        if (layout_key_scope(row.mv_data) != MODEL_SCOPE_CP)
-            return RS_NOT_FOUND;
-        rc = read_row(place, row, value, ret);
-        if (rc != 0 || (ret->username != NULL && strcmp(ret->username, find->name) == 0))
-            return rc;
-        memcpy(from, row.mv_data, LAYOUT_CONSUMER_KEY_BYTES);
-        memset(from + LAYOUT_CONSUMER_KEY_BYTES, 0xff, sizeof(from) - LAYOUT_CONSUMER_KEY_BYTES);
-        size = sizeof(from);
+    if (walk->key.mv_size != sizeof(consumer))
+        return E_CORRUPT;
+    memcpy(consumer, walk->key.mv_data, sizeof(consumer));
+    if (value.mv_size > 0 && !reader_view_consumer(value.mv_data, value.mv_size, ret))
+        return E_CORRUPT;
+    rc = next_row(walk);
+    if (value.mv_size == 0) {
+        int found =
+            rc == 0 ? read_by_key(place, &walk->key, &walk->value, consumer, ret) : E_CORRUPT;
+
+        if (found != 0)
+            return found;
     }
+    if (!is_of_row(ret, consumer))
+        return E_CORRUPT;
+    while (rc == 0 && walk->key.mv_size == LAYOUT_KEY_KEY_BYTES) {
+        if (memcmp(walk->key.mv_data, consumer, sizeof(consumer)) != 0)
+            return E_CORRUPT; /* a key without its consumer */
+        rc = next_row(walk);
+    }
+    *ret_end = rc == E_NOT_FOUND;
+    return *ret_end ? 0 : rc;
+}
+
+static bool is_wanted(const struct find *find, const struct record_consumer *consumer)
+{
+    return (find->by_id && uuid_equal(&consumer->id, &find->id)) ||
+           (consumer->username != NULL && strcmp(consumer->username, find->name) == 0);
+}
+
+/* RS_FOUND, RS_NOT_FOUND, or an error. */
+static int find_by_walk(const struct find *find, const struct place *place,
+                        struct record_consumer *ret)
+{
+    struct tree_walk walk;
+    bool end = false;
+    int rc = tree_walk_begin(&walk, &place->consumers, env_val("", 0));
+
+    if (rc == 0)
+        rc = check_scope(&walk);
+    while (rc == 0 && !end) {
+        rc = read_and_pass(place, &walk, ret, &end);
+        if (rc == 0 && is_wanted(find, ret))
+            return RS_FOUND;
+    }
+    return rc == 0 || rc == E_NOT_FOUND ? RS_NOT_FOUND : rc;
 }
 
 static int find_in_source(struct find *find, unsigned source)
@@ -176,7 +211,7 @@ static int find_in_source(struct find *find, unsigned source)
         return rc == E_NOT_FOUND ? E_CORRUPT : rc;
     rc = find->by_id ? find_by_id(find, &place, &answer->consumer) : RS_NOT_FOUND;
     if (rc == RS_NOT_FOUND)
-        rc = find_by_username(find, &place, &answer->consumer);
+        rc = find_by_walk(find, &place, &answer->consumer);
     if (rc == RS_FOUND) {
         answer->age_ms = status_age_ms(&find->snapshot->view->page->status, from->slot,
                                        &find->snapshot->store->clock);

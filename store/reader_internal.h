@@ -139,7 +139,9 @@ void view_release(rs_store *store, struct view *view); /* NULL allowed */
 /* The snapshot's transaction in one source of its view, begun if need be; with it
  * snapshot->lookups[source] and epochs[source] are right. */
 int reader_txn(rs_snapshot *snapshot, unsigned source, MDB_txn **ret);
-/* One value of a named table of a source whose transaction is begun. E_NOT_FOUND, E_CORRUPT. */
+/* A named table of a source whose transaction is begun; it is there, else E_CORRUPT. */
+int reader_table(const rs_snapshot *snapshot, unsigned source, enum table table, struct tree *ret);
+/* One value of it. E_NOT_FOUND, which proves nothing (tree.h), E_CORRUPT. */
 int reader_get(const rs_snapshot *snapshot, unsigned source, enum table table, MDB_val key,
                MDB_val *ret);
 
@@ -151,6 +153,16 @@ struct consumer_view;
 typedef int (*reader_once)(void *context, struct consumer_view *ret);
 int reader_answer(rs_snapshot *snapshot, reader_once once, void *context,
                   struct consumer_view *ret);
+/* record_view_*() of what is intact: no answer is made of anything else. */
+static inline bool reader_view_consumer(const void *bytes, size_t size, struct record_consumer *ret)
+{
+    return record_is_intact(bytes, size) && record_view_consumer(bytes, size, ret);
+}
+static inline bool reader_view_realm(const MDB_val *value, struct record_realm *ret)
+{
+    return record_is_intact(value->mv_data, value->mv_size) &&
+           record_view_realm(value->mv_data, value->mv_size, ret);
+}
 /* Which groups of the consumer come on top of the realm's: bit i, the i-th. */
 uint64_t reader_own_groups(const struct record_strings *consumers,
                            const struct record_strings *realms);

@@ -1,9 +1,10 @@
 /* record.c - checking records and reading them in place.
  *
  * Two depths of trust. record_check() takes hostile bytes and walks everything once, when a record
- * enters a store. record_check_header() is for the lookup path, over bytes that passed
- * record_check() once but may have rotted since: after it every accessor stays inside the record,
- * whatever its offsets say, because the last byte is a NUL and an offset out of bounds gives NULL.
+ * enters a store. record_is_intact() and record_check_header() are for the lookup path, over bytes
+ * that passed record_check() once but may have rotted, or be recycled, since: after the latter
+ * every accessor stays inside the record, whatever its offsets say, because the last byte is a NUL
+ * and an offset out of bounds gives NULL.
  */
 #include "store/record.h"
 
@@ -81,8 +82,16 @@ uint32_t record_checksum(const void *bytes, size_t size)
 {
     const unsigned char *record = bytes;
 
-    return checksum(checksum(0, record, RECORD_AT_CHECK), record + RECORD_HEAD_BYTES,
-                    size - RECORD_HEAD_BYTES);
+    return checksum_two(record, RECORD_AT_CHECK, record + RECORD_HEAD_BYTES,
+                        size - RECORD_HEAD_BYTES);
+}
+
+bool record_is_intact(const void *bytes, size_t size)
+{
+    const unsigned char *record = bytes;
+
+    return size > RECORD_HEAD_BYTES && size <= RECORD_MAX_BYTES &&
+           bytes_get_u32(record + RECORD_AT_CHECK) == record_checksum(bytes, size);
 }
 
 /* ---- full check ---- */

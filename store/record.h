@@ -36,13 +36,16 @@ int record_encode_key(const struct model_key *key, struct buffer *out);
  * order, terminated, UTF-8, within the limits). True when every accessor below is safe on it. */
 bool record_check(enum record_kind kind, const void *bytes, size_t size);
 
-/* Constant-time check for the lookup path: kind, format, size field, final NUL, list bounds.
- * Accessors are memory-safe after it (an offset out of bounds gives NULL), though a string may be
- * wrong. */
+/* Constant-time check: kind, format, size field, final NUL, list bounds. Accessors are memory-safe
+ * after it (an offset out of bounds gives NULL), though a string may be wrong; record_is_intact()
+ * tells. */
 bool record_check_header(enum record_kind kind, const void *bytes, size_t size);
 
 /* What the checksum of a record of `size` bytes must be; at least the head must be there. */
 uint32_t record_checksum(const void *bytes, size_t size);
+
+/* Whether the record's checksum fits; any bytes are safe. */
+bool record_is_intact(const void *bytes, size_t size);
 
 /* A list of strings inside a record. */
 struct record_strings {

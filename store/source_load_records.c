@@ -274,7 +274,7 @@ static int append_entry(void *context, const unsigned char *entry, size_t size, 
     int rc = check_same_secret(former, entry, err);
 
     if (rc == 0 && former != NULL &&
-        bucket_draft_bytes(draft, 0, count) + BUCKET_SLOT_ROOM + size > BUCKET_ONE_PAGE_BYTES &&
+        bucket_draft_bytes(draft, 0, count) + BUCKET_SLOT_ROOM + size > BUCKET_FULL_BYTES &&
         entry_hash(entry_name(former)) != entry_hash(entry_name(entry)))
         rc = append_bucket(load, false, err);
     if (rc == 0) {

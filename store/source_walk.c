@@ -178,7 +178,8 @@ static int walk_bucket(struct slice *slice, struct error *err)
         return rc;
     if (!bucket_key_read(key.mv_data, key.mv_size, &last))
         return error_set(err, E_CORRUPT, "a key of the lookup table is damaged");
-    if (!bucket_check(value.mv_data, value.mv_size) || !walk_entries(slice, &value, last))
+    if (!bucket_check(value.mv_data, value.mv_size, slice->above, last) ||
+        !walk_entries(slice, &value, last))
         slice->mend_bucket = true;
     if (slice->drop_entry && !slice->mend_bucket)
         return 0; /* once more, there may be others */
@@ -301,7 +302,7 @@ static int mend(struct slice *slice, struct error *err)
     if (rc != 0)
         return rc;
     if (slice->mend_bucket)
-        rc = index_mend(&source->index, source->walk.bucket, slice->above, err);
+        rc = index_mend(&source->index, source->walk.bucket, err);
     if (rc == 0 && slice->drop_entry)
         rc = index_drop(&source->index, slice->entry_name, slice->entry_scope,
                         slice->entry_is_consumer, err);

@@ -48,6 +48,25 @@ int tables_at_or_after(const struct tables *tables, enum table table, MDB_val ke
     return env_error(err, rc, "read the store");
 }
 
+int tables_before(const struct tables *tables, enum table table, MDB_val key, MDB_val *ret_key,
+                  struct error *err)
+{
+    MDB_cursor *cursor;
+    MDB_val value;
+    int rc = mdb_cursor_open(tables->txn, tables->env->tables[table], &cursor);
+
+    if (rc != 0)
+        return env_error(err, rc, "open a cursor");
+    *ret_key = key;
+    rc = mdb_cursor_get(cursor, ret_key, &value, MDB_SET_RANGE);
+    if (rc == 0 || rc == MDB_NOTFOUND)
+        rc = mdb_cursor_get(cursor, ret_key, &value, rc == 0 ? MDB_PREV : MDB_LAST);
+    mdb_cursor_close(cursor);
+    if (rc == 0 || rc == MDB_NOTFOUND)
+        return env_code(rc);
+    return env_error(err, rc, "read the store");
+}
+
 int tables_first(const struct tables *tables, enum table table, const void *prefix, size_t size,
                  MDB_val *ret_key, MDB_val *ret_value, struct error *err)
 {

@@ -31,6 +31,9 @@ int tables_delete(const struct tables *tables, enum table table, MDB_val key, st
 /* First pair whose key is `key` or behind it; E_NOT_FOUND: none. */
 int tables_at_or_after(const struct tables *tables, enum table table, MDB_val key, MDB_val *ret_key,
                        MDB_val *ret_value, struct error *err);
+/* The key in front of `key`, whether that is there or not; E_NOT_FOUND: none. */
+int tables_before(const struct tables *tables, enum table table, MDB_val key, MDB_val *ret_key,
+                  struct error *err);
 /* First pair whose key begins with the `size` bytes at `prefix`; E_NOT_FOUND: none. */
 int tables_first(const struct tables *tables, enum table table, const void *prefix, size_t size,
                  MDB_val *ret_key, MDB_val *ret_value, struct error *err);

@@ -214,14 +214,19 @@ static void check_key_entry(struct check *check, const struct entry *entry)
 
 static void check_bucket(struct check *check, const MDB_val *key, const MDB_val *value)
 {
+    const uint64_t first = check->has_bucket ? check->former_last + 1 : 0;
     size_t count = bucket_count(value->mv_data, value->mv_size);
+    uint64_t says_first;
     uint64_t last;
 
     if (!bucket_key_read(key->mv_data, key->mv_size, &last)) {
         fault(check, "a bucket's key is damaged");
         return;
     }
-    if (!bucket_check(value->mv_data, value->mv_size)) {
+    check->has_bucket = true;
+    check->former_last = last;
+    if (!bucket_check(value->mv_data, value->mv_size, first, last) ||
+        (bucket_range(value->mv_data, value->mv_size, &says_first, &last) && says_first != first)) {
         fault(check, "the bucket up to %016" PRIx64 " is damaged", last);
         return;
     }
@@ -232,16 +237,13 @@ static void check_bucket(struct check *check, const MDB_val *key, const MDB_val 
 
         if (bytes == NULL || !entry_view(bytes, room, &entry))
             continue; /* cannot be after the check */
-        if (entry_hash(entry.name) > last ||
-            (check->has_bucket && entry_hash(entry.name) <= check->former_last))
+        if (entry_hash(entry.name) > last || entry_hash(entry.name) < first)
             fault(check, "an entry stands in another bucket than its own");
         if (entry.kind == ENTRY_CONSUMER)
             check_consumer_entry(check, &entry);
         else
             check_key_entry(check, &entry);
     }
-    check->has_bucket = true;
-    check->former_last = last;
 }
 
 /* ---- digests ---- */

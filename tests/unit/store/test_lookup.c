@@ -81,7 +81,7 @@ static void make_bucket(struct buffer *value)
                                 .name = name,
                                 .record = record.data,
                                 .record_size = record.size});
-    assert_int_equal(bucket_build(&draft, 0, 3, value), 0);
+    assert_int_equal(bucket_build(&draft, 0, 3, 0, UINT64_MAX, value), 0);
     assert_int_equal(value->size, BUCKET_ONE_PAGE_BYTES);
     bucket_draft_finish(&draft);
     buffer_finish(&record);
@@ -124,17 +124,62 @@ static void no_flipped_bit_of_a_bucket_is_missed_or_reads_outside(void **state)
 
     (void)state;
     make_bucket(&value);
-    assert_true(bucket_check(value.data, value.size));
+    assert_true(bucket_check(value.data, value.size, 0, UINT64_MAX));
     copy = malloc(value.size);
     assert_non_null(copy);
     for (size_t bit = 0; bit < value.size * 8; bit++) {
         memcpy(copy, value.data, value.size);
         copy[bit / 8] ^= (unsigned char)(1u << bit % 8);
-        if (bucket_check(copy, value.size))
+        if (bucket_check(copy, value.size, 0, UINT64_MAX))
             fail_msg("bit %zu is missed", bit);
         (void)read_all(copy, value.size);
     }
     free(copy);
+    buffer_finish(&value);
+}
+
+/* Earlier versions of the agent left zeros where the range is. */
+static void bucket_without_a_range_proves_a_miss_by_all_its_entries(void **state)
+{
+    struct buffer value;
+    uint64_t first;
+    uint64_t last;
+
+    (void)state;
+    make_bucket(&value);
+    assert_true(bucket_range(value.data, value.size, &first, &last));
+    assert_true(first == 0 && last == UINT64_MAX);
+    memset(value.data + value.size - BUCKET_RANGE_BYTES, 0, BUCKET_RANGE_BYTES);
+    assert_false(bucket_range(value.data, value.size, &first, &last));
+    assert_true(bucket_check(value.data, value.size, 5, 6));
+    for (size_t bit = 0; bit < value.size * 8; bit++) {
+        assert_true(bucket_covers(value.data, value.size, bit));
+        value.data[bit / 8] ^= (unsigned char)(1u << bit % 8);
+        assert_false(bucket_covers(value.data, value.size, bit));
+        value.data[bit / 8] ^= (unsigned char)(1u << bit % 8);
+    }
+    buffer_finish(&value);
+}
+
+static void bucket_proves_nothing_outside_its_range(void **state)
+{
+    struct bucket_draft draft;
+    struct buffer value;
+
+    (void)state;
+    make_bucket(&value);
+    bucket_draft_init(&draft);
+    assert_int_equal(bucket_draft_edit(&draft, value.data, value.size, NULL, NULL), 0);
+    assert_int_equal(bucket_build(&draft, 0, 3, 100, UINT64_MAX - 1, &value), 0);
+    assert_false(bucket_covers(value.data, value.size, 99));
+    assert_true(bucket_covers(value.data, value.size, 100));
+    assert_true(bucket_covers(value.data, value.size, UINT64_MAX - 1));
+    assert_false(bucket_covers(value.data, value.size, UINT64_MAX));
+    assert_true(bucket_check(value.data, value.size, 100, UINT64_MAX - 1));
+    assert_true(bucket_check(value.data, value.size, 101, UINT64_MAX - 1));
+    assert_false(bucket_check(value.data, value.size, 99, UINT64_MAX - 1));
+    assert_false(bucket_check(value.data, value.size, 100, UINT64_MAX));
+    bucket_draft_finish(&draft);
     buffer_finish(&value);
 }
 
@@ -149,7 +194,7 @@ static void every_truncation_of_a_bucket_is_refused(void **state)
 
         assert_non_null(cut);
         memcpy(cut, value.data, size);
-        assert_false(bucket_check(cut, size));
+        assert_false(bucket_check(cut, size, 0, UINT64_MAX));
         (void)read_all(cut, size);
         free(cut);
     }
@@ -490,6 +535,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_flipped_bit_of_a_bucket_is_missed_or_reads_outside),
+        cmocka_unit_test(bucket_without_a_range_proves_a_miss_by_all_its_entries),
+        cmocka_unit_test(bucket_proves_nothing_outside_its_range),
         cmocka_unit_test(every_truncation_of_a_bucket_is_refused),
         TEST(record_follows_the_number_of_keys),
         TEST(long_record_stands_apart_from_its_keys),

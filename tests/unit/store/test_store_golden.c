@@ -173,13 +173,18 @@ static void say(struct buffer *text, const char *format, ...)
     assert_int_equal(buffer_append(text, line, (size_t)length), 0);
 }
 
-static bool is_zero(const unsigned char *bytes, size_t size)
+/* How many whole lines from `at` on are zero. */
+static size_t zero_lines(const MDB_val *value, size_t at)
 {
-    for (size_t i = 0; i < size; i++) {
-        if (bytes[i] != 0)
-            return false;
+    static const unsigned char zeros[LINE_BYTES];
+    const unsigned char *bytes = value->mv_data;
+    size_t lines = 0;
+
+    while (value->mv_size - at >= LINE_BYTES && memcmp(bytes + at, zeros, LINE_BYTES) == 0) {
+        lines++;
+        at += LINE_BYTES;
     }
-    return true;
+    return lines;
 }
 
 static void say_bytes(struct buffer *text, const MDB_val *value)
@@ -188,10 +193,12 @@ static void say_bytes(struct buffer *text, const MDB_val *value)
 
     for (size_t at = 0; at < value->mv_size; at += LINE_BYTES) {
         size_t size = value->mv_size - at < LINE_BYTES ? value->mv_size - at : LINE_BYTES;
+        size_t zeros = zero_lines(value, at);
 
-        if (is_zero(bytes + at, value->mv_size - at) && value->mv_size - at > LINE_BYTES) {
-            say(text, "  %04zx  zeros to %04zx\n", at, value->mv_size);
-            return;
+        if (zeros > 1) {
+            say(text, "  %04zx  zeros to %04zx\n", at, at + zeros * LINE_BYTES);
+            at += (zeros - 1) * LINE_BYTES;
+            continue;
         }
         say(text, "  %04zx ", at);
         for (size_t i = 0; i < size; i++)
