@@ -18,6 +18,8 @@ enum {
     CONNECTIONS_DEFAULT = 20000,
     FEEDS_DEFAULT = 20000, /* and hosts */
     CONNECTIONS_MAX = 1000000,
+    FAILURES_DEFAULT = 60,
+    FAILURES_MAX = 60000,
     FEED_MIB_DEFAULT = 256,
     FEED_MIB_MIN = 64, /* a repair of 48 fits */
     FEED_MIB_MAX = 64 * 1024
@@ -228,12 +230,20 @@ static int read_numbers(const struct control_config_text *text, struct control_c
     uint64_t heartbeat_ms = 0;
     uint64_t connections = 0;
     uint64_t feed_mib = 0;
+    uint64_t strangers = 0;
+    uint64_t per_address = 0;
+    uint64_t failures = 0;
     const struct number numbers[] = {
         {"heartbeat-ms", text->heartbeat_ms, 10, 3600000, HEARTBEAT_DEFAULT_MS, &heartbeat_ms},
         {"keep-versions", text->keep_versions, 1, INT64_MAX, KEEP_VERSIONS_DEFAULT,
          &config->keep_versions},
         {"max-connections", text->max_connections, 1, CONNECTIONS_MAX, CONNECTIONS_DEFAULT,
          &connections},
+        {"max-strangers", text->max_strangers, 1, CONNECTIONS_MAX, 0, &strangers},
+        {"max-strangers-per-address", text->max_strangers_per_address, 1, CONNECTIONS_MAX, 0,
+         &per_address},
+        {"auth-failures-per-minute", text->auth_failures_per_minute, 1, FAILURES_MAX,
+         FAILURES_DEFAULT, &failures},
         {"max-feeds-per-token", text->max_feeds_per_token, 1, CONNECTIONS_MAX, FEEDS_DEFAULT,
          &config->max_feeds_per_token},
         {"max-feeds-per-control-plane", text->max_feeds_per_control_plane, 1, CONNECTIONS_MAX,
@@ -252,6 +262,9 @@ static int read_numbers(const struct control_config_text *text, struct control_c
     config->heartbeat_ms = (uint32_t)heartbeat_ms;
     config->feed_max_mib = (unsigned)feed_mib;
     config->max_connections = (unsigned)connections;
+    config->max_strangers = (unsigned)strangers;
+    config->max_strangers_per_address = (unsigned)per_address;
+    config->auth_failures_per_minute = (unsigned)failures;
     return rc;
 }
 

@@ -28,6 +28,9 @@ struct control_config {
     uint32_t heartbeat_ms;
     uint64_t keep_versions;
     unsigned max_connections;
+    unsigned max_strangers;             /* 0: a part of max_connections, as is the next */
+    unsigned max_strangers_per_address; /* 0 */
+    unsigned auth_failures_per_minute;
     uint64_t max_feeds_per_token;
     uint64_t max_feeds_per_control_plane;
     uint64_t max_hosts_per_token;

@@ -17,7 +17,13 @@
     X(client_ca, "client-ca", "FILE", "accept client certificates of this authority, PEM")         \
     X(heartbeat_ms, "heartbeat-ms", "N", "between heartbeats of a quiet feed (5000)")              \
     X(keep_versions, "keep-versions", "N", "changes kept for hosts that were away (1000000)")      \
-    X(max_connections, "max-connections", "N", "per address listened on (20000)")                  \
+    X(max_connections, "max-connections", "N", "of hosts, on all addresses together (20000)")      \
+    X(max_strangers, "max-strangers", "N",                                                         \
+      "besides, of callers not known yet (an eighth, 1024 at least)")                              \
+    X(max_strangers_per_address, "max-strangers-per-address", "N",                                 \
+      "of these, from one address (a quarter; loopback: all)")                                     \
+    X(auth_failures_per_minute, "auth-failures-per-minute", "N",                                   \
+      "of one address, before more are answered 429 (60)")                                         \
     X(max_feeds_per_token, "max-feeds-per-token", "N",                                             \
       "hosts connected with one token or certificate (20000)")                                     \
     X(max_feeds_per_control_plane, "max-feeds-per-control-plane", "N",                             \

@@ -94,14 +94,19 @@ static int start_metrics(struct control *control, struct error *err)
 
 static int start_http(struct control *control, struct error *err)
 {
-    const struct http_options options = {.max_connections = control->config.max_connections,
-                                         .tls_cert_pem = control->tls.cert,
-                                         .tls_key_pem = control->tls.key,
-                                         .client_ca_pem = control->tls.client_ca,
-                                         .handler = rest_handle,
-                                         .observer = rest_observe,
-                                         .context = &control->rest,
-                                         .log = &control->log};
+    const struct http_options options = {
+        .max_connections = control->config.max_connections,
+        .max_strangers = control->config.max_strangers,
+        .max_strangers_per_address = control->config.max_strangers_per_address,
+        .auth_failures_per_minute = control->config.auth_failures_per_minute,
+        .tls_cert_pem = control->tls.cert,
+        .tls_key_pem = control->tls.key,
+        .client_ca_pem = control->tls.client_ca,
+        .admit = rest_admit,
+        .handler = rest_handle,
+        .observer = rest_observe,
+        .context = &control->rest,
+        .log = &control->log};
     int rc = http_create(&options, &control->http, err);
 
     control->rest = (struct rest){.repo = control->repo,

@@ -11,25 +11,35 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "control/http/http_internal.h"
 
 enum {
-    DEFAULT_WORKERS = 32,
+    DEFAULT_WORKERS = 48,
     DEFAULT_QUEUE = 4096,
     DEFAULT_CONNECTIONS = 20000,
+    DEFAULT_HEADER_S = 10,
     DEFAULT_IDLE_S = 60,
+    DEFAULT_AUTH_FAILURES = 60,
+    /* max_connections is how many hosts may be connected. The others have a part of that number,
+     * and places of their own. */
+    OPERATORS_PART = 4,
+    STRANGERS_PART = 8,
+    OPERATORS_MIN = 64,
+    STRANGERS_MIN = 1024, /* as many hosts may come at once, after a restart */
+    STRANGERS_MIN_OF_FEW_FDS = 16,
+    ADDRESS_PART = 4,
+    HOSTS_BODIES_PART = 4,
+    /* Connections that were sent away and that MHD has not closed yet; at its own limit it would
+     * stop accepting. */
+    LEAVING = 256,
     DEFAULT_BODY_BYTES = 1024 * 1024,
     DEFAULT_BODIES_BYTES = 64 * 1024 * 1024,
     /* Headers, URI and the write buffer of one connection; a follower holds it all its life. */
     CONNECTION_MEMORY_BYTES = 8 * 1024,
-    SPARE_FDS = 256, /* database, logs, snapshots, listeners */
-    STOP_PATIENCE_S = 5,
-    /* Twice the idle time: a connection that is merely idle is MHD's to close. */
-    ARRIVAL_LIMIT_MS_PER_S = 2000
+    SPARE_FDS = 256 + HTTP_LINGERING_MAX, /* database, logs, snapshots, listeners */
+    STOP_PATIENCE_S = 5
 };
-
-/* TLS 1.2 is the oldest that is not deprecated (RFC 8996). */
-static const char tls_priorities[] = "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2";
 
 static void fill_defaults(struct http_options *options)
 {
@@ -39,6 +49,10 @@ static void fill_defaults(struct http_options *options)
         options->queue_max = DEFAULT_QUEUE;
     if (options->max_connections == 0)
         options->max_connections = DEFAULT_CONNECTIONS;
+    if (options->header_timeout_s == 0)
+        options->header_timeout_s = DEFAULT_HEADER_S;
+    if (options->auth_failures_per_minute == 0)
+        options->auth_failures_per_minute = DEFAULT_AUTH_FAILURES;
     if (options->idle_timeout_s == 0)
         options->idle_timeout_s = DEFAULT_IDLE_S;
     if (options->body_max_bytes == 0)
@@ -47,24 +61,83 @@ static void fill_defaults(struct http_options *options)
         options->bodies_max_bytes = DEFAULT_BODIES_BYTES;
 }
 
-static void raise_fd_limit(const struct http_options *options)
+static unsigned part_of(unsigned connections, unsigned part, unsigned min)
 {
-    rlim_t wanted = (rlim_t)options->max_connections + SPARE_FDS;
+    return connections / part > min ? connections / part : min;
+}
+
+static unsigned operators_of(const struct http_options *options)
+{
+    return part_of(options->max_connections, OPERATORS_PART, OPERATORS_MIN);
+}
+
+static rlim_t connections_of(const struct http_options *options)
+{
+    return (rlim_t)options->max_connections + operators_of(options) + options->max_strangers;
+}
+
+static rlim_t raise_fd_limit(void)
+{
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return; /* accept() will tell */
+        return RLIM_INFINITY; /* accept() will tell */
     if (limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &limit); /* the check below sees the outcome */
+        (void)setrlimit(RLIMIT_NOFILE, &limit); /* the next line sees the outcome */
         (void)getrlimit(RLIMIT_NOFILE, &limit);
     }
-    if (limit.rlim_cur < wanted)
-        log_warning(options->log,
-                    "%llu files may be open, but %u connections need %llu: raise the hard limit "
-                    "(LimitNOFILE=) or lower max_connections",
-                    (unsigned long long)limit.rlim_cur, options->max_connections,
-                    (unsigned long long)wanted);
+    return limit.rlim_cur;
+}
+
+/* Budgets that cannot be paid in descriptors protect nobody: they shrink until they can. */
+static void shrink_connections(struct http_options *options, rlim_t files)
+{
+    const unsigned wanted = options->max_connections;
+
+    do {
+        options->max_connections -= (options->max_connections + 15) / 16;
+        options->max_strangers =
+            part_of(options->max_connections, STRANGERS_PART, STRANGERS_MIN_OF_FEW_FDS);
+    } while (options->max_connections > 1 && files < SPARE_FDS + LEAVING + connections_of(options));
+    log_warning(options->log,
+                "%llu files may be open, which is enough for %u hosts and not for %u: raise the "
+                "hard limit (LimitNOFILE=) or lower max_connections",
+                (unsigned long long)files, options->max_connections, wanted);
+}
+
+static void fit_connections(struct http_options *options)
+{
+    const rlim_t files = raise_fd_limit();
+
+    if (options->max_strangers == 0)
+        options->max_strangers = part_of(options->max_connections, STRANGERS_PART, STRANGERS_MIN);
+    if (files != RLIM_INFINITY && files < SPARE_FDS + LEAVING + connections_of(options))
+        shrink_connections(options, files);
+    if (options->max_strangers_per_address == 0)
+        options->max_strangers_per_address = part_of(options->max_strangers, ADDRESS_PART, 1);
+}
+
+static void budgets_init(struct http_server *server)
+{
+    const struct http_options *options = &server->options;
+    const struct guest_limits limits = {.classes = HTTP_CLASSES,
+                                        .max = {[HTTP_STRANGER] = options->max_strangers,
+                                                [HTTP_OPERATOR] = operators_of(options),
+                                                [HTTP_HOST] = options->max_connections},
+                                        .per_key = options->max_strangers_per_address};
+
+    guests_init(&server->guests, &limits, clock_boot_ms());
+    http_bodies_init(&server->bodies, options->bodies_max_bytes,
+                     options->bodies_max_bytes / HOSTS_BODIES_PART);
+    http_failures_init(&server->failures, options->auth_failures_per_minute);
+}
+
+static void budgets_finish(struct http_server *server)
+{
+    http_failures_finish(&server->failures);
+    http_bodies_finish(&server->bodies);
+    guests_finish(&server->guests);
 }
 
 void http_cond_init(pthread_cond_t *cond)
@@ -86,15 +159,15 @@ int http_create(const struct http_options *options, struct http_server **ret, st
         return error_set(err, E_NO_MEMORY, NULL);
     server->options = *options;
     fill_defaults(&server->options);
-    raise_fd_limit(&server->options);
+    fit_connections(&server->options);
+    budgets_init(server);
     pthread_mutex_init(&server->mutex, NULL);
     http_cond_init(&server->changed);
     rc = http_pool_start(&server->pool, server->options.workers, server->options.queue_max,
                          http_run, err);
     if (rc != 0)
         goto free_server;
-    rc = http_arrivals_start(&server->arrivals,
-                             (int64_t)server->options.idle_timeout_s * ARRIVAL_LIMIT_MS_PER_S, err);
+    rc = http_linger_start(&server->linger, &server->guests, err);
     if (rc != 0)
         goto stop_pool;
     *ret = server;
@@ -103,6 +176,7 @@ int http_create(const struct http_options *options, struct http_server **ret, st
 stop_pool:
     http_pool_stop(&server->pool);
 free_server:
+    budgets_finish(server);
     pthread_cond_destroy(&server->changed);
     pthread_mutex_destroy(&server->mutex);
     free(server);
@@ -133,7 +207,8 @@ static void *unconst(const void *pointer)
 static void tls_items(const struct http_options *options, struct MHD_OptionItem *items)
 {
     if (options->tls_cert_pem != NULL) {
-        *items++ = (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0, unconst(tls_priorities)};
+        *items++ =
+            (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0, unconst(http_tls_priorities)};
         *items++ =
             (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, unconst(options->tls_cert_pem)};
         *items++ =
@@ -162,9 +237,9 @@ static struct MHD_Daemon *start_daemon(struct http_server *server, int fd, int f
         unconst(options->log), MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_URI_LOG_CALLBACK,
         http_on_uri, server, MHD_OPTION_NOTIFY_CONNECTION, http_on_connection, server,
         MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, server, MHD_OPTION_CONNECTION_LIMIT,
-        options->max_connections, MHD_OPTION_CONNECTION_TIMEOUT, options->idle_timeout_s,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES, MHD_OPTION_ARRAY, tls,
-        MHD_OPTION_END);
+        (unsigned)(connections_of(options) + LEAVING), MHD_OPTION_CONNECTION_TIMEOUT,
+        options->idle_timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)CONNECTION_MEMORY_BYTES, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
 }
 
 int http_listen(struct http_server *server, const char *address, char ret_url[HTTP_URL_SIZE],
@@ -236,27 +311,66 @@ void http_destroy(struct http_server *server)
     wait_for_answers(server);
     for (size_t i = 0; i < server->n_listeners; i++)
         MHD_stop_daemon(server->listeners[i]);
-    http_arrivals_stop(&server->arrivals);
+    http_linger_stop(&server->linger);
     http_pool_stop(&server->pool);
+    budgets_finish(server);
     pthread_cond_destroy(&server->changed);
     pthread_mutex_destroy(&server->mutex);
     free(server);
 }
 
+static void guest_stats(struct guests *guests, struct http_stats *ret)
+{
+    pthread_mutex_lock(&guests->mutex);
+    for (size_t i = 0; i < HTTP_CLASSES; i++)
+        ret->by_class[i] = guests->count[i];
+    ret->displaced = guests->displaced;
+    ret->expired = guests->expired;
+    ret->turned_away = guests->refused;
+    pthread_mutex_unlock(&guests->mutex);
+}
+
+static void failure_stats(struct http_failures *failures, struct http_stats *ret)
+{
+    pthread_mutex_lock(&failures->mutex);
+    ret->auth_failures = failures->count;
+    ret->auth_limited = failures->limited;
+    pthread_mutex_unlock(&failures->mutex);
+}
+
+static size_t daemon_connections(struct MHD_Daemon *daemon)
+{
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+
+    return info != NULL ? info->num_connections : 0;
+}
+
 void http_stats(struct http_server *server, struct http_stats *ret)
 {
     *ret = (struct http_stats){.refused_busy = atomic_load(&server->refused_busy),
-                               .queued = http_pool_queued(&server->pool)};
+                               .malformed = atomic_load(&server->malformed),
+                               .queued = http_pool_queued(&server->pool),
+                               .body_bytes = http_bodies_used(&server->bodies)};
+    guest_stats(&server->guests, ret);
+    failure_stats(&server->failures, ret);
     pthread_mutex_lock(&server->mutex);
-    for (size_t i = 0; i < server->n_listeners; i++) {
-        const union MHD_DaemonInfo *info =
-            MHD_get_daemon_info(server->listeners[i], MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
-
-        if (info != NULL)
-            ret->connections += info->num_connections;
-    }
+    for (size_t i = 0; i < server->n_listeners; i++)
+        ret->connections += daemon_connections(server->listeners[i]);
     ret->requests = server->active;
     pthread_mutex_unlock(&server->mutex);
+}
+
+unsigned http_auth_failed(const struct http_request *request)
+{
+    const struct exchange *exchange = (const struct exchange *)request;
+    int64_t wait_ms;
+
+    if (exchange->guest == NULL)
+        return 0;
+    wait_ms = http_failures_count(&exchange->server->failures, &exchange->guest->address,
+                                  clock_boot_ms());
+    return (unsigned)((wait_ms + 999) / 1000);
 }
 
 const char *http_header(const struct http_request *request, const char *name)

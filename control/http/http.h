@@ -6,12 +6,20 @@
  * block. The answer may be given by the worker at once, or later by any thread: the request waits
  * without holding one.
  *
- *   epoll thread: headers, body --suspend--> queue --> worker: handler --> http_answer*()
+ *   epoll thread: headers --suspend--> queue --> worker: admit() --resume--> body
+ *   epoll thread: body complete --suspend--> queue --> worker: handler --> http_answer*()
  *   epoll thread: <--resume-- answer is written; keep-alive
  *
+ * (Without a body, one worker does both.) What the server gives before it knows the caller is
+ * small: a connection among strangers, ten seconds for the headers, no byte of a body. admit() says
+ * who it is; from then on connection, body and worker come out of the budget of the caller's class,
+ * and of each budget no other class can take any. docs/operations.md, "Limits", has them all.
+ *
  * Everything a client can make us hold is bounded: headers and URI by the connection's memory
- * (431, 414), one body (413), all bodies together, the queue and the connections (503), the time
- * that a request may take to arrive.
+ * (431, 414), one body (413), a caller's bodies together (429), a class's bodies, queue and
+ * connections (503), the time that a request may take to arrive. A request whose head says two
+ * things is refused (400, base/request_head.h). A connection that is closed while the client still
+ * sends is drained for a while, so that the client gets to see the answer (http_linger.c).
  *
  * THREADS: the calls on one request must not overlap; calls on different ones may.
  */
@@ -42,6 +50,21 @@ enum http_method {
 
 enum { HTTP_ID_SIZE = 33, HTTP_NO_ROUTE = -1 };
 
+/* Who the caller is, as far as budgets go. */
+enum http_class {
+    HTTP_STRANGER, /* nobody, or a public path */
+    HTTP_OPERATOR,
+    HTTP_HOST,
+    HTTP_CLASSES
+};
+
+struct http_admission {
+    enum http_class class;
+    /* The caller among those of its class: none of them has more than half of its room for bodies.
+     */
+    uint64_t caller;
+};
+
 /* What a handler sees. Lives until the answer was sent. */
 struct http_request {
     enum http_method method;
@@ -51,29 +74,43 @@ struct http_request {
     size_t body_size;
     char id[HTTP_ID_SIZE]; /* random; also sent to the client as Request-Id */
     int64_t start_us;      /* boot clock */
-    int route;             /* for the observer; the handler's to set; HTTP_NO_ROUTE before */
+    int route;             /* for the observer; the callbacks' to set; HTTP_NO_ROUTE before */
+    void *call;            /* admit()'s to set, for the handler */
     struct arena arena;    /* the handler's to use until it answers */
 };
 
+/* The headers are there, the body is not. True: *ret says whose request it is, and the handler is
+ * called when the body is there. False: it was answered. In a worker; NULL admits all as operators.
+ */
+typedef bool (*http_admit_fn)(void *context, struct http_request *request,
+                              struct http_admission *ret);
 typedef void (*http_handler_fn)(void *context, struct http_request *request);
 /* Called once for each answer when it begins to be sent, from an epoll thread: must be quick. */
 typedef void (*http_observer_fn)(void *context, const struct http_request *request, unsigned status,
                                  int64_t duration_us);
 
 struct http_options {
-    size_t workers;           /* 0: 32; they mostly wait for group commits */
-    size_t queue_max;         /* requests waiting for a worker; 0: 4096 */
-    unsigned max_connections; /* per listening address; 0: 20,000 */
-    unsigned idle_timeout_s;  /* of silence; a request may take twice as long to arrive; 0: 60 */
-    size_t body_max_bytes;    /* 0: 1 MiB */
-    size_t bodies_max_bytes;  /* of all requests in hand together; 0: 64 MiB */
+    size_t workers;           /* 0: 48; they mostly wait for group commits */
+    size_t queue_max;         /* requests of a class that wait for a worker; 0: 4096 */
+    unsigned max_connections; /* of known callers, on all addresses; 0: 20,000 */
+    unsigned
+        max_strangers; /* connections whose caller is not known yet; 0: an eighth, 1024 at least */
+    unsigned max_strangers_per_address; /* loopback excepted; 0: a quarter of max_strangers */
+    unsigned
+        header_timeout_s; /* for a connection's first headers, and from the first line on; 0: 10 */
+    unsigned idle_timeout_s; /* between requests; 0: 60 */
+    size_t body_max_bytes;   /* 0: 1 MiB */
+    size_t bodies_max_bytes; /* of all operators' requests in hand; hosts have a quarter as much
+                              * besides; 0: 64 MiB */
+    unsigned auth_failures_per_minute; /* by address, before they are answered 429; 0: 60 */
     const char
         *tls_cert_pem; /* NULL: plain HTTP; borrowed until http_destroy(), as is what follows */
     const char *tls_key_pem;
     const char *client_ca_pem; /* NULL: client certificates are not asked for */
+    http_admit_fn admit;
     http_handler_fn handler;
     http_observer_fn observer; /* may be NULL */
-    void *context;             /* of both */
+    void *context;             /* of all three */
     const struct log *log;
 };
 
@@ -97,9 +134,18 @@ void http_destroy(struct http_server *server);
 
 struct http_stats {
     size_t connections;
-    size_t requests;       /* in progress, streams included */
-    size_t queued;         /* waiting for a worker */
-    uint64_t refused_busy; /* answered 503 since the start */
+    size_t by_class[HTTP_CLASSES]; /* of these */
+    size_t requests;               /* in progress, streams included */
+    size_t queued;                 /* waiting for a worker */
+    size_t body_bytes;             /* of request bodies held */
+    /* Since the start: */
+    uint64_t refused_busy;  /* answered 503, or 429 for a caller's share of bodies */
+    uint64_t malformed;     /* answered 400 for their head */
+    uint64_t displaced;     /* connections closed because another one needed the room */
+    uint64_t expired;       /* connections closed because a request took too long to arrive */
+    uint64_t turned_away;   /* connections for which there was no room */
+    uint64_t auth_failures; /* reported by http_auth_failed() */
+    uint64_t auth_limited;  /* of these, answered 429 */
 };
 void http_stats(struct http_server *server, struct http_stats *ret);
 
@@ -107,12 +153,17 @@ void http_stats(struct http_server *server, struct http_stats *ret);
 
 /* Value of a header, or NULL; borrowed until the answer is given. */
 const char *http_header(const struct http_request *request, const char *name);
-/* Common name of the client certificate's subject, when one was presented and the configured
- * authority vouches for it: 0, E_NOT_FOUND without certificate, E_UNAUTHORIZED with a bad one.
- * `names`: a digest of all that the certificate calls its holder; that of a renewed one is equal.
- */
+/* The request's credentials are missing or wrong: counts it against the address that it came from.
+ * 0: not too many yet; else how many seconds to wait, for Retry-After. Who has valid credentials is
+ * not asked, whatever others at the same address do. */
+unsigned http_auth_failed(const struct http_request *request);
+/* Common name of the client certificate's subject, when one was presented, the configured authority
+ * vouches for it, and it is for clients: 0, E_NOT_FOUND without a certificate, E_UNAUTHORIZED with
+ * the reason. An extended key usage, where there is one, must hold clientAuth or any (RFC 5280: a
+ * certificate without one is for everything). `names`: a digest of all that the certificate calls
+ * its holder; that of a renewed one is equal. */
 int http_client_name(const struct http_request *request, char *name, size_t size,
-                     uint8_t names[DIGEST_BYTES]);
+                     uint8_t names[DIGEST_BYTES], struct error *err);
 
 /* ---- answering: exactly one of these, once, from any thread; the request is gone afterwards ----
  */

@@ -18,16 +18,30 @@
 
 static const char problem_type[] = "application/problem+json";
 
+/* Whether what follows on the connection is no request that can be relied on: a body that was not
+ * waited for, or a chunked one, about whose end there can be two opinions. */
+static bool closes_after(const struct exchange *exchange)
+{
+    return exchange->must_close || exchange->chunked ||
+           (exchange->state == EXCHANGE_KNOCKING && exchange->length > 0);
+}
+
 void http_complete(struct exchange *exchange, unsigned status, struct MHD_Response *response)
 {
-    struct http_server *server = exchange->server;
-    bool suspended = exchange->state == EXCHANGE_PENDING;
+    bool suspended = exchange->state == EXCHANGE_PENDING || exchange->state == EXCHANGE_KNOCKING;
 
     exchange->status = status;
     exchange->response = response;
+    exchange->must_close = closes_after(exchange);
     exchange->state = EXCHANGE_ANSWERED;
-    if (!suspended)
-        return;
+    if (suspended)
+        http_give_back(exchange);
+}
+
+void http_give_back(struct exchange *exchange)
+{
+    struct http_server *server = exchange->server;
+
     MHD_resume_connection(exchange->connection);
     /* Only now: while `pending` counts, the server is not stopped under the call above. */
     pthread_mutex_lock(&server->mutex);
@@ -62,7 +76,7 @@ struct MHD_Response *http_decorate(struct exchange *exchange, struct MHD_Respons
     /* Answers hold credentials and the state of the moment, unless the handler knows better. */
     if (!has_header(exchange, "Cache-Control"))
         ok = ok && MHD_add_response_header(response, "Cache-Control", "no-store") == MHD_YES;
-    if (atomic_load(&exchange->server->stopping))
+    if (closes_after(exchange) || atomic_load(&exchange->server->stopping))
         ok = ok && MHD_add_response_header(response, "Connection", "close") == MHD_YES;
     if (ok)
         return response;

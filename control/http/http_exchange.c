@@ -1,12 +1,12 @@
 /* http_exchange.c - one request from its first line to its answer: MHD's callbacks.
  *
  * MHD calls, all in the listener's epoll thread: http_on_uri once the first line is read,
- * http_on_access for the headers, for each piece of the body, at its end, and again after a
- * suspended connection was resumed; http_on_completed at the end, whatever the end was.
+ * http_on_access for the headers, again after admit(), for each piece of the body, at its end, and
+ * again when there is an answer; http_on_completed at the end, whatever the end was.
  *
  * A request that is refused before its body was read closes the connection after the answer, since
- * what follows on it is that body. One whose body turns out too large on the way is read on (and
- * thrown away) for a while, so that the client gets to see the 413.
+ * what follows on it is that body. A chunked one that turns out too large on the way is read on
+ * (and thrown away) for a while: MHD takes no answer then.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/hex.h"
+#include "base/request_head_mhd.h"
 #include "control/http/http_internal.h"
 
 enum {
@@ -71,7 +72,7 @@ static void exchange_free(struct exchange *exchange)
 
     if (exchange->response != NULL)
         MHD_destroy_response(exchange->response);
-    (void)atomic_fetch_sub(&server->bodies, exchange->body.capacity);
+    http_bodies_give(&server->bodies, &exchange->admission, exchange->reserved);
     if (exchange->body.size > 0)
         explicit_bzero(exchange->body.data, exchange->body.size); /* may hold a secret */
     buffer_finish(&exchange->body);
@@ -89,16 +90,18 @@ void *http_on_uri(void *context, const char *uri, struct MHD_Connection *connect
     struct http_server *server = context;
     struct exchange *exchange = calloc(1, sizeof(*exchange));
 
-    http_arrival_await(server, connection); /* anew: the connection may have been idle before */
+    http_connection_begin(server, http_connection_of(connection));
     if (exchange == NULL)
         return NULL;
     exchange->server = server;
     exchange->connection = connection;
+    exchange->guest = http_connection_of(connection);
+    request_target_note(&exchange->target, uri);
     exchange->request.start_us = now_us();
     exchange->request.route = HTTP_NO_ROUTE;
     make_id(exchange->request.id);
     arena_init(&exchange->request.arena, REQUEST_ARENA_MAX_BYTES);
-    buffer_init(&exchange->body, server->options.body_max_bytes);
+    buffer_init(&exchange->body, 0);
     pthread_mutex_lock(&server->mutex);
     server->active++;
     pthread_mutex_unlock(&server->mutex);
@@ -111,8 +114,8 @@ void *http_on_uri(void *context, const char *uri, struct MHD_Connection *connect
 void http_on_completed(void *context, struct MHD_Connection *connection, void **state,
                        enum MHD_RequestTerminationCode code)
 {
-    (void)code;                              /* however it ended, nothing is left to do but this */
-    http_arrival_await(context, connection); /* the next one, on the same connection */
+    (void)code; /* however it ended, nothing is left to do but this */
+    http_connection_idle(context, http_connection_of(connection));
     if (*state != NULL)
         exchange_free(*state);
     *state = NULL;
@@ -146,6 +149,9 @@ static enum MHD_Result queue_answer(struct exchange *exchange)
         options->observer(options->context, request, exchange->status,
                           now_us() - request->start_us);
     exchange->state = EXCHANGE_SENDING;
+    http_connection_sending(exchange->server, exchange->guest);
+    if (exchange->guest != NULL && exchange->must_close)
+        exchange->guest->linger = true;
     result = MHD_queue_response(exchange->connection, exchange->status, exchange->response);
     /* The call above may already have sent everything, but it never frees the exchange: that
      * happens when the loop next cleans up. */
@@ -156,47 +162,188 @@ static enum MHD_Result queue_answer(struct exchange *exchange)
     return result;
 }
 
-/* Answers without a handler. */
+static void count_busy(struct exchange *exchange)
+{
+    (void)atomic_fetch_add(&exchange->server->refused_busy, 1);
+    (void)http_answer_header(&exchange->request, "Retry-After", "1");
+}
+
+/* Answers in the epoll thread. */
 static enum MHD_Result refuse(struct exchange *exchange, unsigned status, const char *detail)
 {
-    if (status == MHD_HTTP_SERVICE_UNAVAILABLE) {
-        (void)atomic_fetch_add(&exchange->server->refused_busy, 1);
-        (void)http_answer_header(&exchange->request, "Retry-After", "1");
-    }
+    if (status == MHD_HTTP_SERVICE_UNAVAILABLE)
+        count_busy(exchange);
     http_complete(exchange, status, http_problem_response(exchange, status, detail, NULL));
     return queue_answer(exchange);
 }
 
-static enum MHD_Result refuse_too_large(struct exchange *exchange)
+/* Answers in a worker. */
+static void refuse_busy(struct exchange *exchange, unsigned status, const char *detail)
 {
-    return refuse(exchange, MHD_HTTP_CONTENT_TOO_LARGE, "The request body is too large.");
+    count_busy(exchange);
+    http_answer_problem(&exchange->request, status, detail, NULL);
 }
 
-/* The headers are complete. */
-static enum MHD_Result begin(struct exchange *exchange, const char *method)
-{
-    const char *length = http_header(&exchange->request, "Content-Length");
+/* ---- the headers ---- */
 
-    exchange->state = EXCHANGE_RECEIVING;
-    exchange->request.method = parse_method(method);
-    if (atomic_load(&exchange->server->stopping))
-        return refuse(exchange, MHD_HTTP_SERVICE_UNAVAILABLE, "The server is stopping.");
-    if (length != NULL && strtoull(length, NULL, 10) > exchange->server->options.body_max_bytes)
-        return refuse_too_large(exchange);
+static const char too_large[] = "The request body is too large.";
+static const char too_many_waiting[] = "Too many requests are waiting.";
+
+/* Gives the exchange to the pool. */
+static enum MHD_Result hand_over(struct exchange *exchange, enum exchange_state state,
+                                 enum http_lane lane)
+{
+    struct http_server *server = exchange->server;
+
+    http_connection_busy(server, exchange->guest);
+    pthread_mutex_lock(&server->mutex);
+    server->pending++;
+    pthread_mutex_unlock(&server->mutex);
+    exchange->state = state;
+    MHD_suspend_connection(exchange->connection);
+    if (!http_pool_push(&server->pool, exchange, lane))
+        refuse_busy(exchange, MHD_HTTP_SERVICE_UNAVAILABLE, too_many_waiting);
     return MHD_YES;
 }
 
-/* Room for more body, within this request's limit and that of all together. */
+static enum MHD_Result refuse_malformed(struct exchange *exchange, const char *fault)
+{
+    (void)atomic_fetch_add(&exchange->server->malformed, 1);
+    exchange->must_close = true;
+    return refuse(exchange, MHD_HTTP_BAD_REQUEST, fault);
+}
+
+/* The headers are complete. */
+static enum MHD_Result begin(struct exchange *exchange, const char *method, const char *version)
+{
+    const char *length;
+    const char *fault;
+    struct request_head head;
+
+    exchange->at_headers = true;
+    request_head_read(&head, exchange->connection, &exchange->target, method, version);
+    fault = request_head_fault(&head);
+    if (fault != NULL)
+        return refuse_malformed(exchange, fault);
+    exchange->request.method = parse_method(method);
+    exchange->chunked = request_is_chunked(&head);
+    length = http_header(&exchange->request, "Content-Length");
+    exchange->length = length != NULL ? strtoull(length, NULL, 10) : 0;
+    exchange->must_close = exchange->chunked;
+    if (atomic_load(&exchange->server->stopping)) {
+        exchange->must_close = true;
+        return refuse(exchange, MHD_HTTP_SERVICE_UNAVAILABLE, "The server is stopping.");
+    }
+    return hand_over(exchange, EXCHANGE_KNOCKING, LANE_DOOR);
+}
+
+/* ---- the door, in a worker ---- */
+
+static bool admit(struct exchange *exchange)
+{
+    const struct http_options *options = &exchange->server->options;
+    struct http_connection *guest = exchange->guest;
+
+    exchange->admission = (struct http_admission){.class = HTTP_OPERATOR};
+    if (options->admit != NULL &&
+        !options->admit(options->context, &exchange->request, &exchange->admission))
+        return false;
+    /* Who was known once keeps a connection's place for what is public. */
+    if (guest == NULL || exchange->admission.class == HTTP_STRANGER ||
+        guests_classify(&exchange->server->guests, &guest->guest, exchange->admission.class))
+        return true;
+    exchange->must_close = true;
+    refuse_busy(exchange, MHD_HTTP_SERVICE_UNAVAILABLE,
+                "Too many connections of this kind are open.");
+    return false;
+}
+
+static size_t body_max(const struct exchange *exchange)
+{
+    return exchange->admission.class == HTTP_STRANGER ? 0
+                                                      : exchange->server->options.body_max_bytes;
+}
+
+static enum http_room take_room(struct exchange *exchange, size_t size)
+{
+    enum http_room room = http_bodies_take(&exchange->server->bodies, &exchange->admission, size);
+
+    if (room == HTTP_ROOM)
+        exchange->reserved += size;
+    return room;
+}
+
+/* All of an announced body, before a byte of it: either there is room or the client need not send.
+ */
+static bool admit_body(struct exchange *exchange)
+{
+    enum http_room room;
+
+    if (exchange->length > body_max(exchange) || (exchange->chunked && body_max(exchange) == 0)) {
+        http_answer_problem(&exchange->request, MHD_HTTP_CONTENT_TOO_LARGE, too_large, NULL);
+        return false;
+    }
+    buffer_init(&exchange->body, exchange->chunked ? body_max(exchange) : exchange->length);
+    room = take_room(exchange, exchange->length);
+    if (room == HTTP_ROOM && buffer_reserve(&exchange->body, exchange->length) == 0)
+        return true;
+    if (room == HTTP_ROOM_NOT_FOR_CALLER)
+        refuse_busy(exchange, MHD_HTTP_TOO_MANY_REQUESTS,
+                    "Too many request bodies of this caller are in hand.");
+    else
+        refuse_busy(exchange, MHD_HTTP_SERVICE_UNAVAILABLE, "Too many requests are in hand.");
+    return false;
+}
+
+static void handle(struct exchange *exchange)
+{
+    const struct http_options *options = &exchange->server->options;
+
+    exchange->state = EXCHANGE_PENDING;
+    options->handler(options->context, &exchange->request);
+}
+
+/* Without a body nothing has to be waited for. */
+static void knock(struct http_worker *worker, struct exchange *exchange)
+{
+    if (!admit(exchange) || !admit_body(exchange))
+        return;
+    if (exchange->length > 0 || exchange->chunked) {
+        exchange->state = EXCHANGE_ADMITTED;
+        http_give_back(exchange);
+        return;
+    }
+    exchange->state = EXCHANGE_PENDING;
+    switch (http_pool_stay(worker, exchange, (enum http_lane)exchange->admission.class)) {
+    case HTTP_STAY:
+        handle(exchange);
+        break;
+    case HTTP_STAY_QUEUED:
+        break;
+    case HTTP_STAY_REFUSED:
+        refuse_busy(exchange, MHD_HTTP_SERVICE_UNAVAILABLE, too_many_waiting);
+        break;
+    }
+}
+
+void http_run(struct http_worker *worker, struct exchange *exchange)
+{
+    if (exchange->state == EXCHANGE_KNOCKING)
+        knock(worker, exchange);
+    else
+        handle(exchange);
+}
+
+/* ---- the body ---- */
+
+/* Room for more of a chunked body; an announced one has its room already. */
 static bool reserve(struct exchange *exchange, size_t size)
 {
-    struct http_server *server = exchange->server;
-    size_t before = exchange->body.capacity;
-    size_t grown;
+    const size_t before = exchange->body.capacity;
 
     if (exchange->discarded > 0 || buffer_reserve(&exchange->body, size) != 0)
         return false;
-    grown = exchange->body.capacity - before;
-    return atomic_fetch_add(&server->bodies, grown) + grown <= server->options.bodies_max_bytes;
+    return take_room(exchange, exchange->body.capacity - before) == HTTP_ROOM;
 }
 
 static enum MHD_Result receive(struct exchange *exchange, const char *bytes, size_t *size)
@@ -212,37 +359,33 @@ static enum MHD_Result receive(struct exchange *exchange, const char *bytes, siz
     return MHD_YES;
 }
 
-static enum MHD_Result dispatch(struct exchange *exchange)
+static enum MHD_Result receive_first(struct exchange *exchange)
 {
-    struct http_server *server = exchange->server;
-
-    if (exchange->discarded > 0 &&
-        exchange->body.size + exchange->discarded > server->options.body_max_bytes)
-        return refuse_too_large(exchange);
-    if (exchange->discarded > 0)
-        return refuse(exchange, MHD_HTTP_SERVICE_UNAVAILABLE, "Too many requests are in hand.");
-    http_arrival_done(server, exchange->connection);
-    exchange->request.body = (const char *)exchange->body.data;
-    exchange->request.body_size = exchange->body.size;
-    pthread_mutex_lock(&server->mutex);
-    server->pending++;
-    pthread_mutex_unlock(&server->mutex);
-    exchange->state = EXCHANGE_PENDING;
-    MHD_suspend_connection(exchange->connection);
-    if (http_pool_push(&server->pool, exchange))
-        return MHD_YES;
-    (void)atomic_fetch_add(&server->refused_busy, 1);
-    (void)http_answer_header(&exchange->request, "Retry-After", "1");
-    http_answer_problem(&exchange->request, MHD_HTTP_SERVICE_UNAVAILABLE,
-                        "Too many requests are waiting.", NULL);
+    exchange->state = EXCHANGE_RECEIVING;
+    http_connection_body(exchange->server, exchange->guest,
+                         exchange->chunked ? body_max(exchange) : exchange->length);
     return MHD_YES;
 }
 
-void http_run(struct exchange *exchange)
+static enum MHD_Result dispatch(struct exchange *exchange)
 {
-    const struct http_options *options = &exchange->server->options;
+    if (exchange->discarded > 0 && exchange->body.size + exchange->discarded > body_max(exchange))
+        return refuse(exchange, MHD_HTTP_CONTENT_TOO_LARGE, too_large);
+    if (exchange->discarded > 0)
+        return refuse(exchange, MHD_HTTP_SERVICE_UNAVAILABLE, "Too many requests are in hand.");
+    exchange->request.body = (const char *)exchange->body.data;
+    exchange->request.body_size = exchange->body.size;
+    return hand_over(exchange, EXCHANGE_PENDING, (enum http_lane)exchange->admission.class);
+}
 
-    options->handler(options->context, &exchange->request);
+/* MHD closes the connection after an answer that is given at the headers. A request that ends there
+ * is at its end in the next call, which follows at once. */
+static bool answer_early(struct exchange *exchange)
+{
+    const bool early = exchange->at_headers && !exchange->must_close;
+
+    exchange->at_headers = false;
+    return early;
 }
 
 enum MHD_Result http_on_access(void *context, struct MHD_Connection *connection, const char *url,
@@ -254,16 +397,19 @@ enum MHD_Result http_on_access(void *context, struct MHD_Connection *connection,
     (void)context;
     (void)connection;
     (void)url; /* decoded, hence ambiguous; http_on_uri kept the original */
-    (void)version;
     if (exchange == NULL)
         return MHD_NO;
     switch (exchange->state) {
     case EXCHANGE_NEW:
-        return begin(exchange, method);
+        return begin(exchange, method, version);
+    case EXCHANGE_ADMITTED:
+        exchange->at_headers = false;
+        return receive_first(exchange);
     case EXCHANGE_RECEIVING:
         return *upload_size > 0 ? receive(exchange, upload, upload_size) : dispatch(exchange);
     case EXCHANGE_ANSWERED:
-        return queue_answer(exchange);
+        return answer_early(exchange) ? MHD_YES : queue_answer(exchange);
+    case EXCHANGE_KNOCKING:
     case EXCHANGE_PENDING:
     case EXCHANGE_SENDING:
         break;

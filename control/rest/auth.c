@@ -148,14 +148,15 @@ static int identify_certificate(const struct http_request *request, struct auth_
 {
     char name[UUID_TEXT_SIZE];
     uint8_t names[DIGEST_BYTES];
-    int rc = http_client_name(request, name, sizeof(name), names);
+    int rc = http_client_name(request, name, sizeof(name), names, err);
 
     if (rc == E_NOT_FOUND)
         return error_set(err, E_UNAUTHORIZED, "A bearer token is needed.");
-    if (rc != 0 || !uuid_parse(name, &ret->control_plane_id))
+    if (rc != 0)
+        return rc;
+    if (!uuid_parse(name, &ret->control_plane_id))
         return error_set(err, E_UNAUTHORIZED,
-                         "The client certificate is not valid here: its common name must be a "
-                         "control plane's UUID, and its issuer the configured authority.");
+                         "The client certificate's common name is not a control plane's UUID.");
     memcpy(ret->credential.bytes, names, UUID_BYTES);
     ret->role = REPO_ROLE_DATA_PLANE;
     ret->has_control_plane = true;

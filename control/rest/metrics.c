@@ -11,8 +11,8 @@ static const int64_t bounds_us[] = {500,   1000,   2500,   5000,    10000,   250
 enum { BUCKETS = sizeof(bounds_us) / sizeof(bounds_us[0]) };
 
 /* Every status that the server gives; the last one stands for what a newer one may add. */
-static const unsigned statuses[] = {200, 201, 202, 204, 400, 401, 403, 404, 405,
-                                    409, 413, 415, 429, 500, 501, 503, 507, 0};
+static const unsigned statuses[] = {200, 201, 202, 204, 206, 400, 401, 403, 404, 405,
+                                    409, 413, 415, 416, 429, 500, 501, 503, 507, 0};
 enum { STATUSES = sizeof(statuses) / sizeof(statuses[0]) };
 
 struct route_counters {
@@ -149,8 +149,28 @@ static int render_state(const struct metrics_state *state, struct buffer *out)
         {"requests_in_progress", "gauge", "Requests in progress, feed streams included.",
          state->http.requests},
         {"requests_queued", "gauge", "Requests waiting for a worker.", state->http.queued},
-        {"requests_refused_total", "counter", "Requests answered 503 for lack of room.",
+        {"requests_refused_total", "counter",
+         "Requests answered 503 for lack of room, or 429 for a caller's share of bodies.",
          state->http.refused_busy},
+        {"requests_malformed_total", "counter", "Requests answered 400 because of their head.",
+         state->http.malformed},
+        {"request_body_bytes", "gauge", "Room that request bodies in hand have.",
+         state->http.body_bytes},
+        {"connections_strangers", "gauge", "Connections whose caller is not known.",
+         state->http.by_class[HTTP_STRANGER]},
+        {"connections_operators", "gauge", "Connections of operators.",
+         state->http.by_class[HTTP_OPERATOR]},
+        {"connections_hosts", "gauge", "Connections of hosts.", state->http.by_class[HTTP_HOST]},
+        {"connections_displaced_total", "counter",
+         "Connections closed because a newer one needed the room.", state->http.displaced},
+        {"connections_expired_total", "counter",
+         "Connections closed because a request took too long to arrive.", state->http.expired},
+        {"connections_turned_away_total", "counter", "Connections for which there was no room.",
+         state->http.turned_away},
+        {"authentication_failures_total", "counter", "Requests without valid credentials.",
+         state->http.auth_failures},
+        {"authentication_limited_total", "counter",
+         "Of these, those answered 429: too many from one address.", state->http.auth_limited},
         {"followers", "gauge", "Hosts connected to the feed.", state->feed.followers},
         {"hosts", "gauge", "Hosts that are connected or remembered.", state->feed.hosts},
         {"hosts_sharing_name", "gauge", "Hosts connected under a name that another one has too.",

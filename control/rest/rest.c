@@ -369,7 +369,8 @@ static int read_body(struct rest_call *call)
 
 static int serve(struct rest_call *call)
 {
-    int rc = check_caller(call);
+    /* A body may have been long on its way, and the credentials taken back meanwhile. */
+    int rc = call->request->body_size > 0 ? check_caller(call) : 0;
 
     if (rc != 0)
         return rc;
@@ -399,27 +400,85 @@ static void answer_no_route(struct rest_call *call, const char *allow)
     }
 }
 
-void rest_handle(void *context, struct http_request *request)
+/* Strangers who are wrong too often are told to wait; a valid credential never comes here. */
+static void refuse_caller(struct rest_call *call, int code)
+{
+    struct http_request *request = call->request;
+    char seconds[16];
+    unsigned wait_s = code == E_UNAUTHORIZED ? http_auth_failed(request) : 0;
+
+    if (wait_s == 0) {
+        answer_error(call, code);
+        return;
+    }
+    (void)snprintf(seconds, sizeof(seconds), "%u", wait_s); /* fits */
+    (void)http_answer_header(request, "Retry-After", seconds);
+    (void)http_answer_header(request, "Connection", "close");
+    call_finish(call);
+    http_answer_problem(
+        request, 429, "Too many requests without valid credentials came from this address.", NULL);
+}
+
+/* The budgets that the request draws upon from now on. */
+static struct http_admission admission_of(const struct rest_call *call)
+{
+    const struct auth_identity *identity = &call->identity;
+    struct http_admission admission = {.class = HTTP_OPERATOR};
+    uint64_t halves[2];
+
+    if (call->route->access == AUTH_PUBLIC)
+        return (struct http_admission){.class = HTTP_STRANGER};
+    if (identity->role == REPO_ROLE_DATA_PLANE)
+        admission.class = HTTP_HOST;
+    memcpy(halves, &identity->credential, sizeof(halves));
+    admission.caller = halves[0] ^ halves[1];
+    return admission;
+}
+
+static struct rest_call *call_create(const struct rest *rest, struct http_request *request)
 {
     struct rest_call *call = arena_alloc(&request->arena, sizeof(*call));
-    char allow[REST_ALLOW_SIZE];
-    int rc;
 
     if (call == NULL) {
         http_answer_problem(request, 503, "The server is out of memory.", NULL);
-        return;
+        return NULL;
     }
-    *call = (struct rest_call){.rest = context, .request = request, .arena = &request->arena};
-    call->repo = (struct repo_call){.repo = call->rest->repo,
-                                    .arena = call->arena,
-                                    .commit = &call->commit,
-                                    .err = &call->error};
+    *call = (struct rest_call){.rest = rest, .request = request, .arena = &request->arena};
+    call->repo = (struct repo_call){
+        .repo = rest->repo, .arena = call->arena, .commit = &call->commit, .err = &call->error};
+    request->call = call;
+    return call;
+}
+
+bool rest_admit(void *context, struct http_request *request, struct http_admission *ret)
+{
+    struct rest_call *call = call_create(context, request);
+    char allow[REST_ALLOW_SIZE];
+    int rc;
+
+    if (call == NULL)
+        return false;
     request->route = rest_route_find(call, allow);
     if (request->route < 0) {
         answer_no_route(call, allow);
-        return;
+        return false;
     }
     call->route = rest_route((size_t)request->route);
+    rc = check_caller(call);
+    if (rc != 0) {
+        refuse_caller(call, rc);
+        return false;
+    }
+    *ret = admission_of(call);
+    return true;
+}
+
+void rest_handle(void *context, struct http_request *request)
+{
+    struct rest_call *call = request->call;
+    int rc;
+
+    (void)context; /* the call has it */
     rc = serve(call);
     if (rc == REST_ANSWERED)
         return;

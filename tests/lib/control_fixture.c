@@ -50,14 +50,17 @@ static void start_repo(struct fixture *fixture, const struct fixture_options *op
 
 static void start_http(struct fixture *fixture, const struct fixture_options *options)
 {
-    const struct http_options http = {.max_connections = 4000,
-                                      .tls_cert_pem = options->tls_cert,
-                                      .tls_key_pem = options->tls_key,
-                                      .client_ca_pem = options->client_ca,
-                                      .handler = rest_handle,
-                                      .observer = rest_observe,
-                                      .context = &fixture->rest,
-                                      .log = &fixture->log};
+    const struct http_options http = {
+        .max_connections = 4000,
+        .tls_cert_pem = options->tls_cert,
+        .tls_key_pem = options->tls_key,
+        .client_ca_pem = options->client_ca,
+        .auth_failures_per_minute = options->auth_failures > 0 ? options->auth_failures : 60000,
+        .admit = rest_admit,
+        .handler = rest_handle,
+        .observer = rest_observe,
+        .context = &fixture->rest,
+        .log = &fixture->log};
     struct metrics_route routes[128];
     struct error err = ERROR_INIT;
 

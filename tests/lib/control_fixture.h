@@ -16,8 +16,9 @@
 #define FIXTURE_ADMIN "fixture-admin-token-0123456789"
 
 struct fixture_options {
-    uint32_t heartbeat_ms; /* 0: 100 */
-    const char *tls_cert;  /* PEM texts; NULL: plain HTTP */
+    uint32_t heartbeat_ms;  /* 0: 100 */
+    unsigned auth_failures; /* a minute; 0: more than any test has */
+    const char *tls_cert;   /* PEM texts; NULL: plain HTTP */
     const char *tls_key;
     const char *client_ca;
 };

@@ -1,7 +1,5 @@
 /* The HTTP layer alone: limits, queue, late answers, streams, stopping. Real sockets on loopback.
  */
-#include <arpa/inet.h>
-#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -16,8 +14,9 @@
 #include <cmocka.h>
 
 #include "control/http/http.h"
+#include "tests/lib/raw_client.h"
 
-enum { BODY_MAX = 4096, ANSWER_MAX = 1 << 20, PATIENCE_MS = 20000, STREAM_ITEMS = 20000 };
+enum { BODY_MAX = 4096, PATIENCE_MS = 20000, STREAM_ITEMS = 20000 };
 
 /* A stream of numbered lines, made by another thread. */
 struct numbers {
@@ -167,7 +166,7 @@ static struct fixture *start(const struct http_options *base)
         options.max_connections = 2000;
     assert_int_equal(http_create(&options, &f->server, &err), 0);
     assert_int_equal(http_listen(f->server, "127.0.0.1:0", f->url, &err), 0);
-    f->port = (uint16_t)atoi(strrchr(f->url, ':') + 1);
+    f->port = raw_port_of(f->url);
     return f;
 }
 
@@ -185,53 +184,15 @@ static void stop(struct fixture *f)
 
 static int dial(const struct fixture *f)
 {
-    const struct sockaddr_in address = {.sin_family = AF_INET,
-                                        .sin_port = htons(f->port),
-                                        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    assert_true(fd >= 0);
-    assert_int_equal(connect(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
-    return fd;
-}
-
-/* False when the peer has closed. */
-static bool send_all(int fd, const char *bytes, size_t size)
-{
-    while (size > 0) {
-        ssize_t sent = send(fd, bytes, size, MSG_NOSIGNAL);
-
-        if (sent <= 0)
-            return false;
-        bytes += sent;
-        size -= (size_t)sent;
-    }
-    return true;
-}
-
-static void say(int fd, const char *text)
-{
-    assert_true(send_all(fd, text, strlen(text)));
+    return raw_dial(f->port);
 }
 
 /* Reads until `until` was seen or, with NULL, until the peer closes; fails when neither happens. */
 static char *hear(int fd, const char *until)
 {
-    char *text = calloc(1, ANSWER_MAX);
-    size_t used = 0;
+    char *text = raw_hear(fd, until, NULL);
 
-    while (until == NULL || strstr(text, until) == NULL) {
-        struct pollfd ready = {fd, POLLIN, 0};
-        ssize_t count;
-
-        assert_int_equal(poll(&ready, 1, PATIENCE_MS), 1);
-        count = recv(fd, text + used, ANSWER_MAX - 1 - used, 0);
-        if (count <= 0) {
-            assert_null(until);
-            break;
-        }
-        used += (size_t)count;
-    }
+    assert_true(until == NULL || strstr(text, until) != NULL);
     return text;
 }
 
@@ -240,7 +201,7 @@ static char *ask(const struct fixture *f, const char *request)
     int fd = dial(f);
     char *answer;
 
-    say(fd, request);
+    raw_say(fd, request);
     answer = hear(fd, NULL);
     close(fd);
     return answer;
@@ -266,7 +227,7 @@ static void answers_on_one_connection_until_it_is_closed(void **state)
     for (int i = 0; i < 3; i++) {
         char *answer;
 
-        say(fd, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello");
+        raw_say(fd, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello");
         answer = hear(fd, "\r\n\r\nhello");
         assert_non_null(strstr(answer, "HTTP/1.1 200"));
         assert_non_null(strstr(answer, "Request-Id: "));
@@ -332,11 +293,11 @@ static void body_over_the_limit_is_413_whether_announced_or_chunked(void **state
     assert_starts(ask(f, "POST /echo HTTP/1.1\r\nHost: x\r\n"
                          "Content-Length: 99999999999999999999\r\n\r\n"),
                   "HTTP/1.1 4"); /* 413 or 400: MHD's to say */
-    say(fd, "POST /echo HTTP/1.1\r\n" CLOSE "Transfer-Encoding: chunked\r\n\r\n");
+    raw_say(fd, "POST /echo HTTP/1.1\r\n" CLOSE "Transfer-Encoding: chunked\r\n\r\n");
     (void)snprintf(chunk, sizeof(chunk), "400\r\n%01024d\r\n", 0);
     for (int i = 0; i < 5; i++)
-        say(fd, chunk);
-    say(fd, "0\r\n\r\n");
+        raw_say(fd, chunk);
+    raw_say(fd, "0\r\n\r\n");
     assert_starts(hear(fd, NULL), "HTTP/1.1 413");
     close(fd);
     stop(f);
@@ -350,9 +311,9 @@ static void body_without_end_is_cut_off(void **state)
     size_t sent = 0;
 
     (void)state;
-    say(fd, "POST /echo HTTP/1.1\r\n" CLOSE "Transfer-Encoding: chunked\r\n\r\n");
+    raw_say(fd, "POST /echo HTTP/1.1\r\n" CLOSE "Transfer-Encoding: chunked\r\n\r\n");
     (void)sprintf(chunk, "10000\r\n%065536d\r\n", 0);
-    while (sent < ((size_t)64 << 20) && send_all(fd, chunk, strlen(chunk)))
+    while (sent < ((size_t)64 << 20) && raw_send(fd, chunk, strlen(chunk)))
         sent += 65536;
     assert_true(sent < ((size_t)64 << 20));
     free(chunk);
@@ -369,8 +330,8 @@ static void body_at_the_limit_is_taken(void **state)
 
     (void)state;
     (void)snprintf(body, sizeof(body), "%0*d", BODY_MAX, 7);
-    say(fd, "POST /echo HTTP/1.1\r\n" CLOSE "Content-Length: 4096\r\n\r\n");
-    say(fd, body);
+    raw_say(fd, "POST /echo HTTP/1.1\r\n" CLOSE "Content-Length: 4096\r\n\r\n");
+    raw_say(fd, body);
     answer = hear(fd, NULL);
     assert_string_equal(strstr(answer, "\r\n\r\n") + 4, body);
     free(answer);
@@ -414,8 +375,8 @@ static void connection_that_stays_silent_is_closed(void **state)
     int body = dial(f);
 
     (void)state;
-    say(half, "GET / HTTP/1.1\r\nHos");
-    say(body, "POST /echo HTTP/1.1\r\n" CLOSE "Content-Length: 100\r\n\r\nabc");
+    raw_say(half, "GET / HTTP/1.1\r\nHos");
+    raw_say(body, "POST /echo HTTP/1.1\r\n" CLOSE "Content-Length: 100\r\n\r\nabc");
     free(hear(silent, NULL));
     free(hear(half, NULL));
     free(hear(body, NULL));
@@ -431,8 +392,8 @@ static void assert_cut_off_while_dripping(const struct fixture *f, const char *s
     int fd = dial(f);
     int drops = 0;
 
-    say(fd, start);
-    while (drops < 300 && send_all(fd, "x", 1)) {
+    raw_say(fd, start);
+    while (drops < 300 && raw_send(fd, "x", 1)) {
         struct pollfd closed = {fd, POLLIN, 0};
 
         if (poll(&closed, 1, 50) == 1)
@@ -464,9 +425,9 @@ static void full_queue_is_503_with_retry_after(void **state)
     char *answer;
 
     (void)state;
-    say(inside, "GET /block HTTP/1.1\r\n" CLOSE "\r\n");
+    raw_say(inside, "GET /block HTTP/1.1\r\n" CLOSE "\r\n");
     sem_wait(&f->entered);
-    say(queued, "GET /block HTTP/1.1\r\n" CLOSE "\r\n");
+    raw_say(queued, "GET /block HTTP/1.1\r\n" CLOSE "\r\n");
     do
         http_stats(f->server, &stats);
     while (stats.queued < 1);
@@ -490,7 +451,7 @@ static void answer_may_come_later_from_another_thread(void **state)
     int fd = dial(f);
 
     (void)state;
-    say(fd, "GET /late HTTP/1.1\r\n" CLOSE "\r\n");
+    raw_say(fd, "GET /late HTTP/1.1\r\n" CLOSE "\r\n");
     sem_wait(&f->have_kept);
     assert_starts(ask(f, "GET / HTTP/1.1\r\n" CLOSE "\r\n"), "HTTP/1.1 200"); /* worker is free */
     answer_text(f->kept, 202, "late");
@@ -505,7 +466,7 @@ static void client_that_leaves_before_a_late_answer_does_no_harm(void **state)
     int fd = dial(f);
 
     (void)state;
-    say(fd, "GET /late HTTP/1.1\r\n" CLOSE "\r\n");
+    raw_say(fd, "GET /late HTTP/1.1\r\n" CLOSE "\r\n");
     sem_wait(&f->have_kept);
     close(fd);
     answer_text(f->kept, 200, "nobody");
@@ -533,7 +494,7 @@ static void stream_loses_no_wake_up(void **state)
     char *at;
 
     (void)state;
-    say(fd, "GET /stream HTTP/1.0\r\n\r\n"); /* 1.0: lines without chunks between them */
+    raw_say(fd, "GET /stream HTTP/1.0\r\n\r\n"); /* 1.0: lines without chunks between them */
     sem_wait(&f->have_numbers);
     assert_int_equal(pthread_create(&maker, NULL, make_numbers, f->numbers), 0);
     answer = hear(fd, NULL);
@@ -554,7 +515,7 @@ static void stream_whose_client_left_is_closed_at_the_next_write(void **state)
     int fd = dial(f);
 
     (void)state;
-    say(fd, "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
+    raw_say(fd, "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
     sem_wait(&f->have_numbers);
     free(hear(fd, "\r\n\r\n"));
     close(fd);
@@ -574,7 +535,7 @@ static void idle_stream_outlives_the_idle_timeout(void **state)
     int fd = dial(f);
 
     (void)state;
-    say(fd, "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
+    raw_say(fd, "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
     sem_wait(&f->have_numbers);
     free(hear(fd, "\r\n\r\n"));
     (void)poll(NULL, 0, 2500); /* the time itself is what is tested */
@@ -644,12 +605,12 @@ static void stopping_lets_the_answer_in_progress_out(void **state)
     int inside = dial(f);
 
     (void)state;
-    say(kept_alive, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    raw_say(kept_alive, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     free(hear(kept_alive, "/|"));
-    say(inside, "GET /block HTTP/1.1\r\nHost: x\r\n\r\n");
+    raw_say(inside, "GET /block HTTP/1.1\r\nHost: x\r\n\r\n");
     sem_wait(&f->entered);
     http_stop_accepting(f->server);
-    say(kept_alive, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    raw_say(kept_alive, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_starts(hear(kept_alive, NULL), "HTTP/1.1 503");
     sem_post(&f->leave);
     assert_starts(hear(inside, "released"), "HTTP/1.1 200");

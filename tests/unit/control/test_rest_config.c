@@ -103,6 +103,8 @@ static void defaults_work(void **state)
     assert_int_equal(config.heartbeat_ms, 5000);
     assert_int_equal(config.keep_versions, 1000000);
     assert_int_equal(config.max_connections, 20000);
+    assert_int_equal(config.max_strangers, 0);
+    assert_int_equal(config.auth_failures_per_minute, 60);
     assert_int_equal(config.max_feeds_per_token, 20000);
     assert_int_equal(config.max_hosts_per_control_plane, 20000);
     assert_int_equal(config.feed_max_mib, 256);
@@ -183,6 +185,9 @@ static void wrong_options_are_refused(void **state)
         {"--admin-token-file t --feed-max-mib 63", "--feed-max-mib"},
         {"--admin-token-file t --keep-versions -1", "--keep-versions"},
         {"--admin-token-file t --max-connections 1e9", "--max-connections"},
+        {"--admin-token-file t --max-strangers 0", "--max-strangers"},
+        {"--admin-token-file t --max-strangers-per-address x", "--max-strangers-per-address"},
+        {"--admin-token-file t --auth-failures-per-minute 0", "--auth-failures-per-minute"},
         {"--admin-token-file t --log-level loud", "--log-level"},
         {"--admin-token-file t --log-format xml", "--log-format"},
         {"--admin-token-file t extra", "extra"},
