@@ -12,7 +12,11 @@
 #include <string.h>
 
 #include "bench/lib/bench.h"
-#include "control/repo/lmdb/repo_lmdb.h"
+#include "control/repo/lmdb/digests.h"
+#include "control/repo/lmdb/names.h"
+#include "control/repo/lmdb/rows.h"
+#include "control/repo/lmdb/upgrade.h"
+#include "control/repo/lmdb/writer.h"
 
 enum { BATCH = 50000, NAME_SIZE = 32 };
 
@@ -24,7 +28,7 @@ struct indexed {
 };
 
 struct fill {
-    struct repo_lmdb *repo;
+    struct lmdb_repo *repo;
     struct repo_scope scope;
     struct indexed *names;   /* owned */
     struct indexed *secrets; /* owned */
@@ -32,7 +36,7 @@ struct fill {
     uint64_t from;
 };
 
-static void append(const struct repo_txn *txn, enum repo_table table, const struct repo_bytes *key,
+static void append(const struct lmdb_txn *txn, enum lmdb_table table, const struct lmdb_rowkey *key,
                    const struct buffer *value)
 {
     /* The realm's own name stands behind all of theirs. */
@@ -50,39 +54,39 @@ static uint64_t end_of_batch(const struct fill *fill)
 
 /* ---- entities ---- */
 
-static void put_consumer(struct repo_write *write, struct fill *fill, uint64_t n,
+static void put_consumer(struct lmdb_write *write, struct fill *fill, uint64_t n,
                          struct buffer *record, struct buffer *value)
 {
     static const char *const groups[] = {"gold"};
     struct indexed *name = &fill->names[n];
     struct repo_consumer_row row = {.created_ms = write->now_ms, .updated_ms = write->now_ms};
     struct model_consumer consumer = {.groups = {groups, 1}};
-    struct repo_bytes key;
+    struct lmdb_rowkey key;
     struct error err = ERROR_INIT;
     char text[NAME_SIZE];
 
     (void)snprintf(text, sizeof(text), "consumer-%012llu", (unsigned long long)n);
     digest_sha256(text, strlen(text), name->hash);
     consumer.username = text;
-    bench_check("a new id", repo_new_id(write, &consumer.id, &err), &err);
+    bench_check("a new id", lmdb_new_id(write, &consumer.id, &err), &err);
     name->consumer_id = consumer.id;
     buffer_clear(record);
     buffer_clear(value);
     bench_check("a record", record_encode_consumer(&consumer, record), &err);
     row.record = (struct repo_record){record->data, record->size};
-    bench_check("a row", repo_consumer_row_append(&row, value), &err);
-    key = repo_consumer_key(&fill->scope, &consumer.id);
+    bench_check("a row", lmdb_consumer_row_append(&row, value), &err);
+    key = lmdb_rowkey_consumer(&fill->scope, &consumer.id);
     append(&write->txn, TABLE_CONSUMERS, &key, value);
 }
 
-static void make_key(struct repo_write *write, struct fill *fill, uint64_t n, struct model_key *ret)
+static void make_key(struct lmdb_write *write, struct fill *fill, uint64_t n, struct model_key *ret)
 {
     struct indexed *secret = &fill->secrets[n];
     char text[BENCH_KEY_SIZE + 1];
     struct error err = ERROR_INIT;
 
     *ret = (struct model_key){.consumer_id = fill->names[n].consumer_id};
-    bench_check("a new id", repo_new_id(write, &ret->id, &err), &err);
+    bench_check("a new id", lmdb_new_id(write, &ret->id, &err), &err);
     bench_key(n, text);
     digest_compute(&fill->repo->digest_key, text, BENCH_KEY_SIZE, ret->digest);
     memcpy(secret->hash, ret->digest, DIGEST_BYTES);
@@ -90,13 +94,13 @@ static void make_key(struct repo_write *write, struct fill *fill, uint64_t n, st
     secret->key_id = ret->id;
 }
 
-static void put_key(struct repo_write *write, struct fill *fill, uint64_t n, struct buffer *record,
+static void put_key(struct lmdb_write *write, struct fill *fill, uint64_t n, struct buffer *record,
                     struct buffer *value)
 {
     struct repo_key_row row = {.created_ms = write->now_ms, .updated_ms = write->now_ms};
     struct error err = ERROR_INIT;
     struct model_key model;
-    struct repo_bytes key;
+    struct lmdb_rowkey key;
 
     make_key(write, fill, n, &model);
     memcpy(row.digest, model.digest, DIGEST_BYTES);
@@ -104,12 +108,12 @@ static void put_key(struct repo_write *write, struct fill *fill, uint64_t n, str
     buffer_clear(value);
     bench_check("a record", record_encode_key(&model, record), &err);
     row.record = (struct repo_record){record->data, record->size};
-    bench_check("a row", repo_key_row_append(&row, value), &err);
-    key = repo_key_with_id(repo_keys_of(&fill->scope, &model.consumer_id), &model.id);
+    bench_check("a row", lmdb_key_row_append(&row, value), &err);
+    key = lmdb_rowkey_with_id(lmdb_rowkey_keys(&fill->scope, &model.consumer_id), &model.id);
     append(&write->txn, TABLE_KEYS, &key, value);
 }
 
-static int put_entities(struct repo_write *write, void *context, struct error *err)
+static int put_entities(struct lmdb_write *write, void *context, struct error *err)
 {
     struct fill *fill = context;
     const uint64_t end = end_of_batch(fill);
@@ -117,30 +121,30 @@ static int put_entities(struct repo_write *write, void *context, struct error *e
     struct buffer value;
 
     buffer_init(&record, RECORD_MAX_BYTES);
-    buffer_init(&value, REPO_ROW_MAX_BYTES);
+    buffer_init(&value, LMDB_ROW_MAX_BYTES);
     for (uint64_t n = fill->from; n < end; n++) {
         put_consumer(write, fill, n, &record, &value);
         put_key(write, fill, n, &record, &value);
     }
     buffer_finish(&record);
     buffer_finish(&value);
-    return repo_counts_add(&write->txn, &fill->scope, (int64_t)(end - fill->from),
+    return lmdb_counts_add(&write->txn, &fill->scope, (int64_t)(end - fill->from),
                            (int64_t)(end - fill->from), err);
 }
 
 /* ---- indexes ---- */
 
-static int put_names(struct repo_write *write, void *context, struct error *err)
+static int put_names(struct lmdb_write *write, void *context, struct error *err)
 {
     const struct fill *fill = context;
-    const struct repo_bytes namespace = repo_key_scope(&fill->scope);
+    const struct lmdb_rowkey namespace = lmdb_rowkey_scope(&fill->scope);
     struct buffer value;
 
     (void)err;
     buffer_init(&value, UUID_BYTES);
     for (uint64_t n = fill->from; n < end_of_batch(fill); n++) {
-        const struct repo_bytes key =
-            repo_name_key(&namespace, REPO_NAME_USERNAME, fill->names[n].hash);
+        const struct lmdb_rowkey key =
+            lmdb_name_key(&namespace, LMDB_NAME_USERNAME, fill->names[n].hash);
 
         buffer_clear(&value);
         (void)buffer_append(&value, fill->names[n].consumer_id.bytes, UUID_BYTES);
@@ -150,7 +154,7 @@ static int put_names(struct repo_write *write, void *context, struct error *err)
     return 0;
 }
 
-static int put_secrets(struct repo_write *write, void *context, struct error *err)
+static int put_secrets(struct lmdb_write *write, void *context, struct error *err)
 {
     const struct fill *fill = context;
     struct buffer value;
@@ -159,7 +163,7 @@ static int put_secrets(struct repo_write *write, void *context, struct error *er
     for (uint64_t n = fill->from; n < end_of_batch(fill); n++) {
         const struct indexed *secret = &fill->secrets[n];
         struct model_key model = {.id = secret->key_id, .consumer_id = secret->consumer_id};
-        const struct repo_bytes key = repo_secret_key(&fill->scope, secret->hash);
+        const struct lmdb_rowkey key = lmdb_rowkey_secret(&fill->scope, secret->hash);
 
         memcpy(model.digest, secret->hash, DIGEST_BYTES);
         buffer_clear(&value);
@@ -176,21 +180,21 @@ static int compare(const void *a, const void *b)
 }
 
 /* Else every host that copies this would find its copy wrong. */
-static int put_digests(struct repo_write *write, void *context, struct error *err)
+static int put_digests(struct lmdb_write *write, void *context, struct error *err)
 {
     (void)context;
-    return repo_digests_rebuild(&write->txn, err);
+    return lmdb_digests_rebuild(&write->txn, err);
 }
 
 /* ---- the program ---- */
 
-static void write_all(struct fill *fill, repo_write_fn run)
+static void write_all(struct fill *fill, lmdb_write_fn run)
 {
     struct error err = ERROR_INIT;
     const struct repo_call call = {.repo = &fill->repo->base, .err = &err};
 
     for (fill->from = 0; fill->from < fill->count; fill->from += BATCH)
-        bench_check("a write", repo_write(&call, run, fill, REPO_WRITE_ALONE), &err);
+        bench_check("a write", lmdb_write(&call, run, fill, LMDB_WRITE_ALONE), &err);
 }
 
 static void make_realm(struct repo *repo, struct repo_scope *ret)
@@ -236,7 +240,7 @@ int main(int argc, char **argv)
         return 2;
     }
     bench_check("the data directory", repo_lmdb_open(argv[1], &options, &repo, &err), &err);
-    fill = (struct fill){.repo = repo_lmdb(repo), .count = strtoull(argv[2], NULL, 10)};
+    fill = (struct fill){.repo = lmdb_repo(repo), .count = strtoull(argv[2], NULL, 10)};
     make_realm(repo, &fill.scope);
     fill.names = calloc(fill.count, sizeof(*fill.names));
     fill.secrets = calloc(fill.count, sizeof(*fill.secrets));
@@ -248,8 +252,8 @@ int main(int argc, char **argv)
     write_all(&fill, put_names);
     write_all(&fill, put_secrets);
     bench_check("digests",
-                repo_write(&(struct repo_call){.repo = repo, .err = &err}, put_digests, NULL,
-                           REPO_WRITE_ALONE),
+                lmdb_write(&(struct repo_call){.repo = repo, .err = &err}, put_digests, NULL,
+                           LMDB_WRITE_ALONE),
                 &err);
     free(fill.names);
     free(fill.secrets);

@@ -4,40 +4,36 @@
  * names and its keys to another realm in one transaction: a feed that sees both realms gets one
  * step, a feed that sees one of them gets an appearance or a disappearance.
  */
-#include "control/repo/lmdb/repo_lmdb.h"
+#include "control/repo/lmdb/consumers.h"
 
 #include <assert.h>
 #include <string.h>
 
-struct repo_bytes repo_consumer_key(const struct repo_scope *scope, const struct uuid *id)
-{
-    return repo_key_with_id(repo_key_scope(scope), id);
-}
-
-int repo_consumer_load(const struct repo_txn *txn, const struct repo_scope *scope,
-                       const struct uuid *id, struct repo_consumer_row *ret, struct error *err)
-{
-    struct repo_bytes key = repo_consumer_key(scope, id);
-    MDB_val value;
-    int rc = repo_get(txn, TABLE_CONSUMERS, &key, &value, err);
-
-    if (rc == E_NOT_FOUND)
-        return repo_not_found("consumerId", "consumer", id, err);
-    return rc == 0 ? repo_consumer_row_read(&value, ret, err) : rc;
-}
+#include "control/repo/entity.h"
+#include "control/repo/errors.h"
+#include "control/repo/lmdb/digests.h"
+#include "control/repo/lmdb/keys.h"
+#include "control/repo/lmdb/load.h"
+#include "control/repo/lmdb/log.h"
+#include "control/repo/lmdb/names.h"
+#include "control/repo/lmdb/page.h"
+#include "control/repo/lmdb/rowkey.h"
+#include "control/repo/lmdb/rows.h"
+#include "control/repo/lmdb/txn.h"
+#include "control/repo/lmdb/writer.h"
+#include "control/repo/scopes.h"
+#include "control/repo/view.h"
+#include "store/record.h"
 
 /* ---- reading ---- */
 
-static int decode(const struct repo_txn *txn, void *context, const struct uuid *id,
-                  const MDB_val *value, struct arena *arena, void *ret, struct error *err)
+static int decode(const struct lmdb_page_row *row, struct arena *arena, void *ret,
+                  struct error *err)
 {
-    struct repo_consumer_row row;
-    int rc = repo_consumer_row_read(value, &row, err);
+    struct repo_consumer_row consumer;
+    int rc = lmdb_consumer_row_read(row->value, &consumer, err);
 
-    (void)txn;
-    (void)context;
-    (void)id;
-    return rc == 0 ? repo_consumer_export(&row, arena, ret, err) : rc;
+    return rc == 0 ? repo_consumer_export(&consumer, arena, ret, err) : rc;
 }
 
 static bool matches(const struct model_consumer *consumer, const struct repo_consumer_query *filter)
@@ -50,20 +46,20 @@ static bool matches(const struct model_consumer *consumer, const struct repo_con
 }
 
 /* The one consumer that a filter can name. E_NOT_FOUND when there is none. */
-static int find_filtered(const struct repo_txn *txn, const struct repo_scope *scope,
+static int find_filtered(const struct lmdb_txn *txn, const struct repo_scope *scope,
                          const struct repo_consumer_query *filter, struct repo_consumer_row *ret,
                          struct uuid *ret_id, struct error *err)
 {
     const bool by_username = filter->username != NULL;
-    const struct repo_name name = {.namespace = repo_key_scope(scope),
-                                   .kind = by_username ? REPO_NAME_USERNAME : REPO_NAME_CUSTOM_ID,
+    const struct lmdb_name name = {.namespace = lmdb_rowkey_scope(scope),
+                                   .kind = by_username ? LMDB_NAME_USERNAME : LMDB_NAME_CUSTOM_ID,
                                    .text = by_username ? filter->username : filter->custom_id};
     struct repo_labels labels;
     struct model_consumer consumer;
-    int rc = repo_name_find(txn, &name, ret_id, err);
+    int rc = lmdb_name_find(txn, &name, ret_id, err);
 
     if (rc == 0)
-        rc = repo_consumer_load(txn, scope, ret_id, ret, err);
+        rc = lmdb_consumer_load(txn, scope, ret_id, ret, err);
     if (rc == 0)
         rc = repo_consumer_borrow(&ret->record, &labels, &consumer, err);
     if (rc == 0 && !matches(&consumer, filter))
@@ -72,16 +68,16 @@ static int find_filtered(const struct repo_txn *txn, const struct repo_scope *sc
 }
 
 /* A filter selects one row at most; the page's bounds still hold for it. */
-static int list_filtered(const struct repo_txn *txn, const struct repo_scope *scope,
+static int list_filtered(const struct lmdb_txn *txn, const struct repo_scope *scope,
                          const struct repo_consumer_query *filter, struct arena *arena,
-                         struct repo_page_result *ret, struct error *err)
+                         struct lmdb_page_result *ret, struct error *err)
 {
     const struct repo_page *page = &filter->page;
     struct repo_consumer_row row;
     struct uuid id;
     int rc = find_filtered(txn, scope, filter, &row, &id, err);
 
-    *ret = (struct repo_page_result){.count = 0};
+    *ret = (struct lmdb_page_result){.count = 0};
     ret->rows = arena_array(arena, 1, sizeof(struct repo_consumer));
     if (ret->rows == NULL)
         return repo_no_memory(err);
@@ -95,33 +91,33 @@ static int list_filtered(const struct repo_txn *txn, const struct repo_scope *sc
     return repo_consumer_export(&row, arena, ret->rows, err);
 }
 
-static int list_page(const struct repo_txn *txn, const struct repo_scope *scope,
+static int list_page(const struct lmdb_txn *txn, const struct repo_scope *scope,
                      const struct repo_page *page, struct arena *arena,
-                     struct repo_page_result *ret, struct error *err)
+                     struct lmdb_page_result *ret, struct error *err)
 {
-    const struct repo_page_query query = {.table = TABLE_CONSUMERS,
-                                          .prefix = repo_key_scope(scope),
+    const struct lmdb_page_query query = {.table = TABLE_CONSUMERS,
+                                          .prefix = lmdb_rowkey_scope(scope),
                                           .row_size = sizeof(struct repo_consumer),
                                           .decode = decode};
 
-    return repo_page_read(txn, &query, page, arena, ret, err);
+    return lmdb_page_read(txn, &query, page, arena, ret, err);
 }
 
 int lmdb_consumer_list(const struct repo_call *call, const struct repo_scope *scope,
                        const struct repo_consumer_query *query, struct repo_consumer_rows *ret)
 {
     const bool filtered = query->username != NULL || query->custom_id != NULL;
-    struct repo_page_result result;
-    struct repo_txn txn;
-    int rc = repo_read_begin(call, &txn);
+    struct lmdb_page_result result;
+    struct lmdb_txn txn;
+    int rc = lmdb_txn_open_for(call, &txn);
 
     if (rc != 0)
         return rc;
-    rc = repo_scope_check(&txn, scope, REPO_READ, call->err);
+    rc = lmdb_scope_check(&txn, scope, LMDB_READ, call->err);
     if (rc == 0)
         rc = filtered ? list_filtered(&txn, scope, query, call->arena, &result, call->err)
                       : list_page(&txn, scope, &query->page, call->arena, &result, call->err);
-    repo_read_end(&txn);
+    lmdb_txn_close(&txn);
     if (rc == 0)
         *ret = (struct repo_consumer_rows){result.rows, result.count, result.info};
     return rc;
@@ -131,97 +127,98 @@ int lmdb_consumer_get(const struct repo_call *call, const struct repo_path *path
                       struct repo_consumer *ret)
 {
     struct repo_consumer_row row;
-    struct repo_txn txn;
-    int rc = repo_read_begin(call, &txn);
+    struct lmdb_txn txn;
+    int rc = lmdb_txn_open_for(call, &txn);
 
     if (rc != 0)
         return rc;
-    rc = repo_scope_check(&txn, &path->scope, REPO_READ, call->err);
+    rc = lmdb_scope_check(&txn, &path->scope, LMDB_READ, call->err);
     if (rc == 0)
-        rc = repo_consumer_load(&txn, &path->scope, &path->consumer_id, &row, call->err);
+        rc = lmdb_consumer_load(&txn, &path->scope, &path->consumer_id, &row, call->err);
     if (rc == 0)
         rc = repo_consumer_export(&row, call->arena, ret, call->err);
-    repo_read_end(&txn);
+    lmdb_txn_close(&txn);
     return rc;
 }
 
 /* ---- writing ---- */
 
-static int put_row(const struct repo_txn *txn, const struct repo_scope *scope,
+static int put_row(const struct lmdb_txn *txn, const struct repo_scope *scope,
                    const struct uuid *id, const struct repo_consumer_row *row, struct error *err)
 {
-    struct repo_bytes key = repo_consumer_key(scope, id);
+    struct lmdb_rowkey key = lmdb_rowkey_consumer(scope, id);
     struct buffer out;
     int rc;
 
-    buffer_init(&out, REPO_ROW_MAX_BYTES);
-    rc = repo_encode_error(repo_consumer_row_append(row, &out), "the consumer", err);
+    buffer_init(&out, LMDB_ROW_MAX_BYTES);
+    rc = repo_encode_error(lmdb_consumer_row_append(row, &out), "the consumer", err);
     if (rc == 0)
-        rc = repo_put(txn, TABLE_CONSUMERS, &key, out.data, out.size, err);
+        rc = lmdb_put(txn, TABLE_CONSUMERS, &key, out.data, out.size, err);
     buffer_finish(&out);
     return rc;
 }
 
-static int touch(struct repo_write *write, enum repo_touch_kind kind,
+static int touch(struct lmdb_write *write, enum repo_touch_kind kind,
                  const struct repo_scope *scope, const struct uuid *id, struct error *err)
 {
     const struct repo_touch entry = {.kind = kind, .scope = *scope, .consumer_id = *id};
 
-    return repo_log_touch(write, &entry, err);
+    return lmdb_log_touch(write, &entry, err);
 }
 
-static struct repo_name username_of(const struct repo_scope *scope,
+static struct lmdb_name username_of(const struct repo_scope *scope,
                                     const struct model_consumer *consumer)
 {
-    return (struct repo_name){
-        .namespace = repo_key_scope(scope), .kind = REPO_NAME_USERNAME, .text = consumer->username};
+    return (struct lmdb_name){.namespace = lmdb_rowkey_scope(scope),
+                              .kind = LMDB_NAME_USERNAME,
+                              .text = consumer->username};
 }
 
-static struct repo_name custom_id_of(const struct repo_scope *scope,
+static struct lmdb_name custom_id_of(const struct repo_scope *scope,
                                      const struct model_consumer *consumer)
 {
-    return (struct repo_name){.namespace = repo_key_scope(scope),
-                              .kind = REPO_NAME_CUSTOM_ID,
+    return (struct lmdb_name){.namespace = lmdb_rowkey_scope(scope),
+                              .kind = LMDB_NAME_CUSTOM_ID,
                               .text = consumer->custom_id};
 }
 
-static int take_names(const struct repo_txn *txn, const struct repo_scope *scope,
+static int take_names(const struct lmdb_txn *txn, const struct repo_scope *scope,
                       const struct model_consumer *consumer, struct error *err)
 {
-    const struct repo_name username = username_of(scope, consumer);
-    const struct repo_name custom_id = custom_id_of(scope, consumer);
-    int rc = repo_name_take(txn, &username, &consumer->id, err);
+    const struct lmdb_name username = username_of(scope, consumer);
+    const struct lmdb_name custom_id = custom_id_of(scope, consumer);
+    int rc = lmdb_name_take(txn, &username, &consumer->id, err);
 
-    return rc == 0 ? repo_name_take(txn, &custom_id, &consumer->id, err) : rc;
+    return rc == 0 ? lmdb_name_take(txn, &custom_id, &consumer->id, err) : rc;
 }
 
-static int release_names(const struct repo_txn *txn, const struct repo_scope *scope,
+static int release_names(const struct lmdb_txn *txn, const struct repo_scope *scope,
                          const struct model_consumer *consumer, struct error *err)
 {
-    const struct repo_name username = username_of(scope, consumer);
-    const struct repo_name custom_id = custom_id_of(scope, consumer);
-    int rc = repo_name_release(txn, &username, err);
+    const struct lmdb_name username = username_of(scope, consumer);
+    const struct lmdb_name custom_id = custom_id_of(scope, consumer);
+    int rc = lmdb_name_release(txn, &username, err);
 
-    return rc == 0 ? repo_name_release(txn, &custom_id, err) : rc;
+    return rc == 0 ? lmdb_name_release(txn, &custom_id, err) : rc;
 }
 
-static int change_names(const struct repo_txn *txn, const struct repo_scope *scope,
+static int change_names(const struct lmdb_txn *txn, const struct repo_scope *scope,
                         const struct model_consumer *before, const struct model_consumer *after,
                         struct error *err)
 {
-    const struct repo_name username = username_of(scope, before);
-    const struct repo_name custom_id = custom_id_of(scope, before);
-    int rc = repo_name_change(txn, &username, after->username, &before->id, err);
+    const struct lmdb_name username = username_of(scope, before);
+    const struct lmdb_name custom_id = custom_id_of(scope, before);
+    int rc = lmdb_name_change(txn, &username, after->username, &before->id, err);
 
-    return rc == 0 ? repo_name_change(txn, &custom_id, after->custom_id, &before->id, err) : rc;
+    return rc == 0 ? lmdb_name_change(txn, &custom_id, after->custom_id, &before->id, err) : rc;
 }
 
 /* `former` or `next` may be NULL. */
-static int change_digest(const struct repo_txn *txn, const struct repo_scope *scope,
+static int change_digest(const struct lmdb_txn *txn, const struct repo_scope *scope,
                          const struct uuid *id, const struct repo_record *former,
                          const struct repo_record *next, struct error *err)
 {
-    return repo_digest_change(txn, scope, set_hash_bucket(id), former, next, err);
+    return lmdb_digest_change(txn, scope, set_hash_bucket(id), former, next, err);
 }
 
 struct consumer_args {
@@ -247,7 +244,7 @@ static int encode(const struct repo_consumer *consumer, struct buffer *record,
     return rc;
 }
 
-static int create_encoded(struct repo_write *write, const struct consumer_args *args,
+static int create_encoded(struct lmdb_write *write, const struct consumer_args *args,
                           const struct repo_consumer *consumer, const struct repo_consumer_row *row,
                           struct error *err)
 {
@@ -259,22 +256,22 @@ static int create_encoded(struct repo_write *write, const struct consumer_args *
     if (rc == 0)
         rc = put_row(&write->txn, args->scope, id, row, err);
     if (rc == 0)
-        rc = repo_counts_add(&write->txn, args->scope, 1, 0, err);
+        rc = lmdb_counts_add(&write->txn, args->scope, 1, 0, err);
     if (rc == 0)
         rc = touch(write, REPO_TOUCH_CONSUMER, args->scope, id, err);
     return rc == 0 ? repo_consumer_export(row, args->call->arena, args->ret, err) : rc;
 }
 
-static int create(struct repo_write *write, void *context, struct error *err)
+static int create(struct lmdb_write *write, void *context, struct error *err)
 {
     const struct consumer_args *args = context;
     struct repo_consumer consumer = *args->input;
     struct repo_consumer_row row;
     struct buffer record;
-    int rc = repo_scope_check(&write->txn, args->scope, REPO_CHANGE, err);
+    int rc = lmdb_scope_check(&write->txn, args->scope, LMDB_CHANGE, err);
 
     if (rc == 0)
-        rc = repo_new_id(write, &consumer.model.id, err);
+        rc = lmdb_new_id(write, &consumer.model.id, err);
     if (rc != 0)
         return rc;
     consumer.created_ms = consumer.updated_ms = write->now_ms;
@@ -291,7 +288,7 @@ int lmdb_consumer_create(const struct repo_call *call, const struct repo_scope *
 {
     struct consumer_args args = {.call = call, .scope = scope, .input = input, .ret = ret};
 
-    return repo_write(call, create, &args, REPO_WRITE_SHARED);
+    return lmdb_write(call, create, &args, LMDB_WRITE_SHARED);
 }
 
 /* ---- updating ---- */
@@ -312,7 +309,7 @@ static void merge(struct model_consumer *consumer, const struct model_consumer *
 
 /* `before` is a copy: what is borrowed from the transaction, as `old_record` is, ends with its
  * first write. */
-static int update_merged(struct repo_write *write, const struct consumer_args *args,
+static int update_merged(struct lmdb_write *write, const struct consumer_args *args,
                          const struct repo_consumer *before, const struct repo_record *old_record,
                          struct buffer *record, struct error *err)
 {
@@ -334,20 +331,20 @@ static int update_merged(struct repo_write *write, const struct consumer_args *a
     return rc == 0 ? repo_consumer_export(&row, args->call->arena, args->ret, err) : rc;
 }
 
-static int update(struct repo_write *write, void *context, struct error *err)
+static int update(struct lmdb_write *write, void *context, struct error *err)
 {
     const struct consumer_args *args = context;
     struct repo_consumer_row row;
     struct repo_consumer before;
     struct buffer record;
     struct arena scratch;
-    int rc = repo_scope_check(&write->txn, args->scope, REPO_CHANGE, err);
+    int rc = lmdb_scope_check(&write->txn, args->scope, LMDB_CHANGE, err);
 
     if (rc == 0)
-        rc = repo_consumer_load(&write->txn, args->scope, args->id, &row, err);
+        rc = lmdb_consumer_load(&write->txn, args->scope, args->id, &row, err);
     if (rc != 0)
         return rc;
-    arena_init(&scratch, REPO_ROW_MAX_BYTES * (size_t)2);
+    arena_init(&scratch, LMDB_ROW_MAX_BYTES * (size_t)2);
     buffer_init(&record, RECORD_MAX_BYTES);
     rc = repo_consumer_export(&row, &scratch, &before, err);
     if (rc == 0)
@@ -366,60 +363,60 @@ int lmdb_consumer_update(const struct repo_call *call, const struct repo_path *p
                                  .change = change,
                                  .ret = ret};
 
-    return repo_write(call, update, &args, REPO_WRITE_SHARED);
+    return lmdb_write(call, update, &args, LMDB_WRITE_SHARED);
 }
 
 /* ---- deleting ---- */
 
 /* Loads a consumer that is to go, as a copy in `scratch` that outlives writes. */
-static int load_copy(const struct repo_txn *txn, const struct repo_scope *scope,
+static int load_copy(const struct lmdb_txn *txn, const struct repo_scope *scope,
                      const struct uuid *id, struct arena *scratch, struct repo_consumer *ret,
                      struct error *err)
 {
     struct repo_consumer_row row;
-    int rc = repo_scope_check(txn, scope, REPO_CHANGE, err);
+    int rc = lmdb_scope_check(txn, scope, LMDB_CHANGE, err);
 
     if (rc == 0)
-        rc = repo_consumer_load(txn, scope, id, &row, err);
+        rc = lmdb_consumer_load(txn, scope, id, &row, err);
     return rc == 0 ? repo_consumer_export(&row, scratch, ret, err) : rc;
 }
 
 /* Takes the row away, and its record out of the digest. */
-static int remove_row(const struct repo_txn *txn, const struct repo_scope *scope,
+static int remove_row(const struct lmdb_txn *txn, const struct repo_scope *scope,
                       const struct uuid *id, struct error *err)
 {
-    struct repo_bytes key = repo_consumer_key(scope, id);
+    struct lmdb_rowkey key = lmdb_rowkey_consumer(scope, id);
     struct repo_consumer_row row;
-    int rc = repo_consumer_load(txn, scope, id, &row, err);
+    int rc = lmdb_consumer_load(txn, scope, id, &row, err);
 
     if (rc == 0)
         rc = change_digest(txn, scope, id, &row.record, NULL, err);
-    return rc == 0 ? repo_del(txn, TABLE_CONSUMERS, &key, err) : rc;
+    return rc == 0 ? lmdb_del(txn, TABLE_CONSUMERS, &key, err) : rc;
 }
 
-static int remove_loaded(struct repo_write *write, const struct consumer_args *args,
+static int remove_loaded(struct lmdb_write *write, const struct consumer_args *args,
                          const struct repo_consumer *consumer, struct error *err)
 {
     size_t n_keys = 0;
-    int rc = repo_keys_delete(&write->txn, args->scope, args->id, &n_keys, err);
+    int rc = lmdb_keys_delete(&write->txn, args->scope, args->id, &n_keys, err);
 
     if (rc == 0)
         rc = release_names(&write->txn, args->scope, &consumer->model, err);
     if (rc == 0)
         rc = remove_row(&write->txn, args->scope, args->id, err);
     if (rc == 0)
-        rc = repo_counts_add(&write->txn, args->scope, -1, -(int64_t)n_keys, err);
+        rc = lmdb_counts_add(&write->txn, args->scope, -1, -(int64_t)n_keys, err);
     return rc == 0 ? touch(write, REPO_TOUCH_CONSUMER, args->scope, args->id, err) : rc;
 }
 
-static int delete_consumer(struct repo_write *write, void *context, struct error *err)
+static int delete_consumer(struct lmdb_write *write, void *context, struct error *err)
 {
     const struct consumer_args *args = context;
     struct repo_consumer consumer;
     struct arena scratch;
     int rc;
 
-    arena_init(&scratch, REPO_ROW_MAX_BYTES * (size_t)2);
+    arena_init(&scratch, LMDB_ROW_MAX_BYTES * (size_t)2);
     rc = load_copy(&write->txn, args->scope, args->id, &scratch, &consumer, err);
     if (rc == 0)
         rc = remove_loaded(write, args, &consumer, err);
@@ -431,7 +428,7 @@ int lmdb_consumer_delete(const struct repo_call *call, const struct repo_path *p
 {
     struct consumer_args args = {.call = call, .scope = &path->scope, .id = &path->consumer_id};
 
-    return repo_write(call, delete_consumer, &args, REPO_WRITE_SHARED);
+    return lmdb_write(call, delete_consumer, &args, LMDB_WRITE_SHARED);
 }
 
 /* ---- moving ---- */
@@ -443,7 +440,7 @@ struct move_args {
 };
 
 /* Names and row; the record has no scope inside and is the same in the target. */
-static int move_row(struct repo_write *write, const struct move_args *args,
+static int move_row(struct lmdb_write *write, const struct move_args *args,
                     const struct repo_consumer *consumer, struct error *err)
 {
     struct repo_consumer_row row;
@@ -466,43 +463,42 @@ static int move_row(struct repo_write *write, const struct move_args *args,
     return rc;
 }
 
-static int move_loaded(struct repo_write *write, const struct move_args *args,
+static int move_loaded(struct lmdb_write *write, const struct move_args *args,
                        const struct repo_consumer *consumer, struct error *err)
 {
     size_t n_keys = 0;
     int rc = move_row(write, args, consumer, err);
 
     if (rc == 0)
-        rc = repo_keys_move(&write->txn, &args->from, &args->to, args->id, &n_keys, err);
+        rc = lmdb_keys_move(&write->txn, &args->from, &args->to, args->id, &n_keys, err);
     if (rc == 0)
-        rc = repo_counts_add(&write->txn, &args->from, -1, -(int64_t)n_keys, err);
+        rc = lmdb_counts_add(&write->txn, &args->from, -1, -(int64_t)n_keys, err);
     if (rc == 0)
-        rc = repo_counts_add(&write->txn, &args->to, 1, (int64_t)n_keys, err);
+        rc = lmdb_counts_add(&write->txn, &args->to, 1, (int64_t)n_keys, err);
     if (rc == 0)
         rc = touch(write, REPO_TOUCH_CONSUMER, &args->from, args->id, err);
     return rc == 0 ? touch(write, REPO_TOUCH_CONSUMER_WHOLE, &args->to, args->id, err) : rc;
 }
 
 /* A realm that the actor may not see is none to it. */
-static int check_target(const struct repo_txn *txn, const struct uuid *id, struct error *err)
+static int check_target(const struct lmdb_txn *txn, const struct uuid *id, struct error *err)
 {
     struct repo_realm_row row;
-    int rc = repo_realm_load(txn, id, "target_realm_id", &row, err);
+    int rc = lmdb_realm_load_to_change(txn, id, "target_realm_id", &row, err);
 
-    if (rc == E_NOT_FOUND)
-        return error_set_field(err, E_MISSING_REFERENCE, "target_realm_id",
-                               "target_realm_id names no realm; create it first");
-    return rc == 0 ? repo_actor_may_change(txn->actor, &row.visibility, err) : rc;
+    return rc == E_NOT_FOUND ? error_set_field(err, E_MISSING_REFERENCE, "target_realm_id",
+                                               "target_realm_id names no realm; create it first")
+                             : rc;
 }
 
-static int move(struct repo_write *write, void *context, struct error *err)
+static int move(struct lmdb_write *write, void *context, struct error *err)
 {
     const struct move_args *args = context;
     struct repo_consumer consumer;
     struct arena scratch;
     int rc;
 
-    arena_init(&scratch, REPO_ROW_MAX_BYTES * (size_t)2);
+    arena_init(&scratch, LMDB_ROW_MAX_BYTES * (size_t)2);
     rc = load_copy(&write->txn, &args->from, args->id, &scratch, &consumer, err);
     if (rc == 0)
         rc = check_target(&write->txn, &args->to.id, err);
@@ -522,5 +518,5 @@ int lmdb_consumer_move(const struct repo_call *call, const struct repo_path *pat
                              .id = &path->consumer_id};
 
     assert(path->scope.kind == REPO_SCOPE_REALM);
-    return repo_write(call, move, &args, REPO_WRITE_SHARED);
+    return lmdb_write(call, move, &args, LMDB_WRITE_SHARED);
 }

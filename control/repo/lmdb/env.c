@@ -12,7 +12,7 @@
  * anew or finds it synced by one that succeeded. That holds from the first one on, because the file
  * itself and its name are made durable before.
  */
-#include "control/repo/lmdb/repo_lmdb.h"
+#include "control/repo/lmdb/env.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,8 +27,13 @@
 #include <openssl/crypto.h>
 
 #include "base/own.h"
+#include "control/repo/errors.h"
+#include "control/repo/lmdb/rows.h"
+#include "control/repo/lmdb/state.h"
+#include "control/repo/lmdb/txn.h"
+#include "control/repo/lmdb/upgrade.h"
 
-enum { REPO_PATH_MAX = 4096, MAX_READERS = 1024 };
+enum { LMDB_PATH_MAX = 4096, MAX_READERS = 1024 };
 
 /* Address space, not memory: a growing file never needs another map, which could not be changed
  * under running readers. */
@@ -57,7 +62,7 @@ static int sync_dir(const char *path, struct error *err)
 
 static int sync_parent(const char *path, struct error *err)
 {
-    char copy[REPO_PATH_MAX];
+    char copy[LMDB_PATH_MAX];
 
     if (strlen(path) >= sizeof(copy))
         return error_set(err, E_INVALID, "the data directory's path is too long");
@@ -78,20 +83,20 @@ static int make_dir(const char *path, struct error *err)
     return rc == E_PERMISSION && !is_new ? 0 : rc;
 }
 
-static int join_path(char path[REPO_PATH_MAX], const char *dir, const char *name, struct error *err)
+static int join_path(char path[LMDB_PATH_MAX], const char *dir, const char *name, struct error *err)
 {
-    int length = snprintf(path, REPO_PATH_MAX, "%s/%s", dir, name);
+    int length = snprintf(path, LMDB_PATH_MAX, "%s/%s", dir, name);
 
-    if (length < 0 || length >= REPO_PATH_MAX)
+    if (length < 0 || length >= LMDB_PATH_MAX)
         return error_set(err, E_INVALID, "the data directory's path is too long");
     return 0;
 }
 
 /* ---- the lock ---- */
 
-int repo_env_lock(const char *dir, int *ret_fd, struct error *err)
+int lmdb_env_lock(const char *dir, int *ret_fd, struct error *err)
 {
-    char path[REPO_PATH_MAX];
+    char path[LMDB_PATH_MAX];
     pid_t holder = 0;
     int rc = make_dir(dir, err);
 
@@ -107,66 +112,22 @@ int repo_env_lock(const char *dir, int *ret_fd, struct error *err)
                      dir, (long)holder);
 }
 
-/* ---- meta ---- */
-
-int repo_state_read(const struct repo_txn *txn, struct repo_state *ret, struct error *err)
-{
-    struct repo_bytes key = repo_meta_key("state");
-    struct repo_reader reader;
-    MDB_val value;
-    int rc = repo_get(txn, TABLE_META, &key, &value, err);
-
-    if (rc == E_NOT_FOUND)
-        return repo_corrupt("its state row is missing", err);
-    if (rc != 0)
-        return rc;
-    reader = repo_reader_on(&value);
-    ret->version = repo_read_u64(&reader);
-    ret->oldest = repo_read_u64(&reader);
-    ret->time_ms = (int64_t)repo_read_u64(&reader);
-    ret->next_number = repo_read_u32(&reader);
-    ret->last_id = repo_read_uuid(&reader);
-    if (!reader.ok || ret->oldest > ret->version || ret->next_number == 0)
-        return repo_corrupt("its state row is wrong", err);
-    return 0;
-}
-
-int repo_state_write(const struct repo_txn *txn, const struct repo_state *state, struct error *err)
-{
-    struct repo_bytes key = repo_meta_key("state");
-    struct buffer out;
-    int rc;
-
-    buffer_init(&out, 256);
-    rc = repo_append_u64(&out, state->version);
-    if (rc == 0)
-        rc = repo_append_u64(&out, state->oldest);
-    if (rc == 0)
-        rc = repo_append_u64(&out, (uint64_t)state->time_ms);
-    if (rc == 0)
-        rc = repo_append_u32(&out, state->next_number);
-    if (rc == 0)
-        rc = repo_append_uuid(&out, &state->last_id);
-    rc = rc == 0 ? repo_put(txn, TABLE_META, &key, out.data, out.size, err)
-                 : repo_encode_error(rc, "the state", err);
-    buffer_finish(&out);
-    return rc;
-}
+/* ---- identity ---- */
 
 /* The identity: format, epoch, digest key. */
-static int identity_put(const struct repo_lmdb *repo, const struct repo_txn *txn, struct error *err)
+static int identity_put(const struct lmdb_repo *repo, const struct lmdb_txn *txn, struct error *err)
 {
-    struct repo_bytes key = repo_meta_key("identity");
+    struct lmdb_rowkey key = lmdb_rowkey_meta("identity");
     struct buffer out;
     int rc;
 
     buffer_init(&out, 256);
-    rc = repo_append_u32(&out, REPO_LMDB_FORMAT);
+    rc = lmdb_append_u32(&out, LMDB_FORMAT);
     if (rc == 0)
-        rc = repo_append_uuid(&out, &repo->epoch);
+        rc = lmdb_append_uuid(&out, &repo->epoch);
     if (rc == 0)
         rc = buffer_append(&out, repo->digest_secret, DIGEST_KEY_BYTES);
-    rc = rc == 0 ? repo_put(txn, TABLE_META, &key, out.data, out.size, err)
+    rc = rc == 0 ? lmdb_put(txn, TABLE_META, &key, out.data, out.size, err)
                  : repo_encode_error(rc, "the identity", err);
     if (out.data != NULL)
         OPENSSL_cleanse(out.data, out.size);
@@ -179,9 +140,9 @@ static int no_randomness(struct error *err)
     return error_set(err, E_IO, "the system gives no random bytes");
 }
 
-static int identity_create(struct repo_lmdb *repo, const struct repo_txn *txn, struct error *err)
+static int identity_create(struct lmdb_repo *repo, const struct lmdb_txn *txn, struct error *err)
 {
-    const struct repo_state state = {.time_ms = repo->clock.wall_ms(repo->clock.context),
+    const struct lmdb_state state = {.time_ms = repo->clock.wall_ms(repo->clock.context),
                                      .next_number = 1};
     int rc;
 
@@ -189,25 +150,25 @@ static int identity_create(struct repo_lmdb *repo, const struct repo_txn *txn, s
         getrandom(repo->digest_secret, DIGEST_KEY_BYTES, 0) != DIGEST_KEY_BYTES)
         return no_randomness(err);
     rc = identity_put(repo, txn, err);
-    return rc == 0 ? repo_state_write(txn, &state, err) : rc;
+    return rc == 0 ? lmdb_state_write(txn, &state, err) : rc;
 }
 
 /* *ret_old: it was written before there were digests. */
-static int identity_read(struct repo_lmdb *repo, const MDB_val *value, bool *ret_old,
+static int identity_read(struct lmdb_repo *repo, const MDB_val *value, bool *ret_old,
                          struct error *err)
 {
-    struct repo_reader reader = repo_reader_on(value);
-    const uint32_t format = repo_read_u32(&reader);
+    struct lmdb_reader reader = lmdb_reader_on(value);
+    const uint32_t format = lmdb_read_u32(&reader);
     const uint8_t *secret;
 
-    *ret_old = format == REPO_LMDB_FORMAT_NO_DIGESTS;
-    if (reader.ok && format != REPO_LMDB_FORMAT && !*ret_old)
+    *ret_old = format == LMDB_FORMAT_NO_DIGESTS;
+    if (reader.ok && format != LMDB_FORMAT && !*ret_old)
         return error_set(err, E_FORMAT,
                          "the control store has format %u, this program knows %d; use the program "
                          "version that wrote it",
-                         format, REPO_LMDB_FORMAT);
-    repo->epoch = repo_read_uuid(&reader);
-    secret = repo_read_bytes(&reader, DIGEST_KEY_BYTES);
+                         format, LMDB_FORMAT);
+    repo->epoch = lmdb_read_uuid(&reader);
+    secret = lmdb_read_bytes(&reader, DIGEST_KEY_BYTES);
     if (secret == NULL)
         return repo_corrupt("its identity row is cut short", err);
     memcpy(repo->digest_secret, secret, DIGEST_KEY_BYTES);
@@ -216,27 +177,27 @@ static int identity_read(struct repo_lmdb *repo, const MDB_val *value, bool *ret
 
 /* Another history begins: cursors of the former one are of no use. The digest key stays, because
  * every stored digest was made with it. */
-static int identity_renew(struct repo_lmdb *repo, const struct repo_txn *txn, struct error *err)
+static int identity_renew(struct lmdb_repo *repo, const struct lmdb_txn *txn, struct error *err)
 {
     if (uuid_generate(&repo->epoch) != 0)
         return no_randomness(err);
     return identity_put(repo, txn, err);
 }
 
-static int identity_load(struct repo_lmdb *repo, struct repo_txn *txn, bool renew,
+static int identity_load(struct lmdb_repo *repo, struct lmdb_txn *txn, bool renew,
                          struct error *err)
 {
-    struct repo_bytes key = repo_meta_key("identity");
+    struct lmdb_rowkey key = lmdb_rowkey_meta("identity");
     bool old = false;
     MDB_val value;
-    int rc = repo_get(txn, TABLE_META, &key, &value, err);
+    int rc = lmdb_get(txn, TABLE_META, &key, &value, err);
 
     if (rc == E_NOT_FOUND)
         return identity_create(repo, txn, err);
     if (rc == 0)
         rc = identity_read(repo, &value, &old, err);
     if (rc == 0 && old)
-        rc = repo_digests_rebuild(txn, err);
+        rc = lmdb_digests_rebuild(txn, err);
     if (rc == 0 && old && !renew)
         rc = identity_put(repo, txn, err);
     return rc == 0 && renew ? identity_renew(repo, txn, err) : rc;
@@ -261,7 +222,7 @@ static size_t map_bytes(void)
 static int check_files(const char *dir, struct error *err)
 {
     static const char *const names[] = {"data.mdb", "lock.mdb"};
-    char path[REPO_PATH_MAX];
+    char path[LMDB_PATH_MAX];
     int rc = 0;
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && rc == 0; i++) {
@@ -272,7 +233,7 @@ static int check_files(const char *dir, struct error *err)
     return rc;
 }
 
-static int env_open(struct repo_lmdb *repo, const char *path, struct error *err)
+static int env_open(struct lmdb_repo *repo, const char *path, struct error *err)
 {
     int rc = check_files(path, err);
 
@@ -281,7 +242,7 @@ static int env_open(struct repo_lmdb *repo, const char *path, struct error *err)
     rc = mdb_env_create(&repo->env);
     if (rc != 0) {
         repo->env = NULL;
-        return repo_lmdb_error(rc, "to start", err);
+        return lmdb_error(rc, "to start", err);
     }
     rc = mdb_env_set_mapsize(repo->env, map_bytes());
     if (rc == 0)
@@ -291,30 +252,30 @@ static int env_open(struct repo_lmdb *repo, const char *path, struct error *err)
     if (rc == 0)
         rc = mdb_env_open(repo->env, path, MDB_NOTLS | MDB_NORDAHEAD, 0600);
     if (rc != 0) {
-        (void)repo_lmdb_error(rc, "to open", err);
+        (void)lmdb_error(rc, "to open", err);
         return error_context(err, "%s", path);
     }
     return 0;
 }
 
-static int tables_open(struct repo_lmdb *repo, const struct repo_txn *txn, struct error *err)
+static int tables_open(struct lmdb_repo *repo, const struct lmdb_txn *txn, struct error *err)
 {
     for (int i = 0; i < TABLES; i++) {
         int rc = mdb_dbi_open(txn->handle, table_names[i], MDB_CREATE, &repo->tables[i]);
 
         if (rc != 0)
-            return repo_lmdb_error(rc, "to open a table", err);
+            return lmdb_error(rc, "to open a table", err);
     }
     return 0;
 }
 
-static int env_prepare(struct repo_lmdb *repo, bool new_epoch, struct error *err)
+static int env_prepare(struct lmdb_repo *repo, bool new_epoch, struct error *err)
 {
-    struct repo_txn txn = {.repo = repo};
+    struct lmdb_txn txn = {.repo = repo};
     int rc = mdb_txn_begin(repo->env, NULL, 0, &txn.handle);
 
     if (rc != 0)
-        return repo_lmdb_error(rc, "to begin writing", err);
+        return lmdb_error(rc, "to begin writing", err);
     rc = tables_open(repo, &txn, err);
     if (rc == 0)
         rc = identity_load(repo, &txn, new_epoch, err);
@@ -322,16 +283,16 @@ static int env_prepare(struct repo_lmdb *repo, bool new_epoch, struct error *err
         mdb_txn_abort(txn.handle);
         return rc;
     }
-    return repo_lmdb_error(mdb_txn_commit(txn.handle), "to commit", err);
+    return lmdb_error(mdb_txn_commit(txn.handle), "to commit", err);
 }
 
 /* A new file's first two pages are written by no commit before the second. When they cannot be
  * synced, the kernel takes them for written all the same; the file goes, it holds nothing yet. */
-static int settle_file(const struct repo_lmdb *repo, const char *path, bool is_new,
+static int settle_file(const struct lmdb_repo *repo, const char *path, bool is_new,
                        struct error *err)
 {
-    char file[REPO_PATH_MAX];
-    int rc = repo_lmdb_error(mdb_env_sync(repo->env, 1), "to sync", err);
+    char file[LMDB_PATH_MAX];
+    int rc = lmdb_error(mdb_env_sync(repo->env, 1), "to sync", err);
 
     if (rc == 0)
         rc = sync_dir(path, err);
@@ -347,11 +308,11 @@ static int remove_marker(const char *dir, const char *marker, struct error *err)
     return sync_dir(dir, err);
 }
 
-int repo_env_open(struct repo_lmdb *repo, const char *dir, struct error *err)
+int lmdb_env_open(struct lmdb_repo *repo, const char *dir, struct error *err)
 {
-    char marker[REPO_PATH_MAX];
-    char path[REPO_PATH_MAX];
-    char file[REPO_PATH_MAX];
+    char marker[LMDB_PATH_MAX];
+    char path[LMDB_PATH_MAX];
+    char file[LMDB_PATH_MAX];
     bool new_epoch = false;
     bool is_new = false;
     int rc = join_path(path, dir, "control.mdb", err);
@@ -379,7 +340,7 @@ int repo_env_open(struct repo_lmdb *repo, const char *dir, struct error *err)
     return rc;
 }
 
-void repo_env_close(struct repo_lmdb *repo)
+void lmdb_env_close(struct lmdb_repo *repo)
 {
     for (size_t i = 0; i < repo->pool.count; i++)
         mdb_txn_abort(repo->pool.idle[i]);

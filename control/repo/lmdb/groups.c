@@ -3,40 +3,50 @@
  * Rows by (control plane, id); names unique within the control plane. Feeds carry group names
  * inside consumers and realms only, so these writes spend no version.
  */
-#include "control/repo/lmdb/repo_lmdb.h"
+#include "control/repo/lmdb/groups.h"
 
 #include <string.h>
+
+#include "control/repo/entity.h"
+#include "control/repo/errors.h"
+#include "control/repo/lmdb/names.h"
+#include "control/repo/lmdb/page.h"
+#include "control/repo/lmdb/rowkey.h"
+#include "control/repo/lmdb/rows.h"
+#include "control/repo/lmdb/txn.h"
+#include "control/repo/lmdb/writer.h"
+#include "control/repo/visibility.h"
 
 static struct repo_scope scope_of(const struct uuid *control_plane_id)
 {
     return (struct repo_scope){.kind = REPO_SCOPE_CP, .id = *control_plane_id};
 }
 
-static struct repo_bytes key_of(const struct uuid *control_plane_id, const struct uuid *id)
+static struct lmdb_rowkey key_of(const struct uuid *control_plane_id, const struct uuid *id)
 {
     const struct repo_scope scope = scope_of(control_plane_id);
 
-    return repo_key_with_id(repo_key_scope(&scope), id);
+    return lmdb_rowkey_with_id(lmdb_rowkey_scope(&scope), id);
 }
 
-static struct repo_name name_of(const struct uuid *control_plane_id, const char *text)
+static struct lmdb_name name_of(const struct uuid *control_plane_id, const char *text)
 {
     const struct repo_scope scope = scope_of(control_plane_id);
 
-    return (struct repo_name){
-        .namespace = repo_key_scope(&scope), .kind = REPO_NAME_GROUP, .text = text};
+    return (struct lmdb_name){
+        .namespace = lmdb_rowkey_scope(&scope), .kind = LMDB_NAME_GROUP, .text = text};
 }
 
 /* ---- rows ---- */
 
 static int row_append(const struct repo_group *group, struct buffer *out)
 {
-    int rc = repo_append_u64(out, (uint64_t)group->created_ms);
+    int rc = lmdb_append_u64(out, (uint64_t)group->created_ms);
 
     if (rc == 0)
-        rc = repo_append_u64(out, (uint64_t)group->updated_ms);
+        rc = lmdb_append_u64(out, (uint64_t)group->updated_ms);
     if (rc == 0)
-        rc = repo_append_u32(out, (uint32_t)group->tags.count);
+        rc = lmdb_append_u32(out, (uint32_t)group->tags.count);
     if (rc == 0)
         rc = buffer_append(out, group->name, strlen(group->name) + 1);
     for (size_t i = 0; rc == 0 && i < group->tags.count; i++)
@@ -57,7 +67,7 @@ static bool within_limits(const struct repo_group *group)
 }
 
 /* The next NUL-terminated string; NULL when it is cut short. */
-static const char *read_string(struct repo_reader *reader)
+static const char *read_string(struct lmdb_reader *reader)
 {
     const size_t length = strnlen((const char *)reader->at, reader->left);
 
@@ -65,20 +75,20 @@ static const char *read_string(struct repo_reader *reader)
         reader->ok = false;
         return NULL;
     }
-    return (const char *)repo_read_bytes(reader, length + 1);
+    return (const char *)lmdb_read_bytes(reader, length + 1);
 }
 
 /* The strings are copied into the arena. */
 static int row_export(const struct uuid *id, const MDB_val *value, struct arena *arena,
                       struct repo_group *ret, struct error *err)
 {
-    struct repo_reader reader = repo_reader_on(value);
+    struct lmdb_reader reader = lmdb_reader_on(value);
     const char *tags[MODEL_LABELS_MAX];
     struct repo_group group = {.id = *id};
 
-    group.created_ms = (int64_t)repo_read_u64(&reader);
-    group.updated_ms = (int64_t)repo_read_u64(&reader);
-    group.tags = (struct model_strings){.items = tags, .count = repo_read_u32(&reader)};
+    group.created_ms = (int64_t)lmdb_read_u64(&reader);
+    group.updated_ms = (int64_t)lmdb_read_u64(&reader);
+    group.tags = (struct model_strings){.items = tags, .count = lmdb_read_u32(&reader)};
     group.name = read_string(&reader);
     for (size_t i = 0; reader.ok && i < group.tags.count && i < MODEL_LABELS_MAX; i++)
         tags[i] = read_string(&reader);
@@ -91,16 +101,16 @@ static int row_export(const struct uuid *id, const MDB_val *value, struct arena 
     return repo_strings_export(&group.tags, arena, &ret->tags, err);
 }
 
-static int load(const struct repo_txn *txn, const struct uuid *control_plane_id,
+static int load(const struct lmdb_txn *txn, const struct uuid *control_plane_id,
                 const struct uuid *id, struct arena *arena, struct repo_group *ret,
                 struct error *err)
 {
-    struct repo_bytes key = key_of(control_plane_id, id);
+    struct lmdb_rowkey key = key_of(control_plane_id, id);
     MDB_val value;
     int rc = repo_actor_may_use(txn->actor, control_plane_id, err);
 
     if (rc == 0)
-        rc = repo_get(txn, TABLE_GROUPS, &key, &value, err);
+        rc = lmdb_get(txn, TABLE_GROUPS, &key, &value, err);
     if (rc == E_NOT_FOUND)
         return repo_not_found("id", "consumer group", id, err);
     return rc == 0 ? row_export(id, &value, arena, ret, err) : rc;
@@ -108,32 +118,30 @@ static int load(const struct repo_txn *txn, const struct uuid *control_plane_id,
 
 /* ---- reading ---- */
 
-static int decode(const struct repo_txn *txn, void *context, const struct uuid *id,
-                  const MDB_val *value, struct arena *arena, void *ret, struct error *err)
+static int decode(const struct lmdb_page_row *row, struct arena *arena, void *ret,
+                  struct error *err)
 {
-    (void)txn;
-    (void)context;
-    return row_export(id, value, arena, ret, err);
+    return row_export(row->id, row->value, arena, ret, err);
 }
 
 int lmdb_group_list(const struct repo_call *call, const struct uuid *control_plane_id,
                     const struct repo_page *page, struct repo_group_rows *ret)
 {
     const struct repo_scope scope = scope_of(control_plane_id);
-    const struct repo_page_query query = {.table = TABLE_GROUPS,
-                                          .prefix = repo_key_scope(&scope),
+    const struct lmdb_page_query query = {.table = TABLE_GROUPS,
+                                          .prefix = lmdb_rowkey_scope(&scope),
                                           .row_size = sizeof(struct repo_group),
                                           .decode = decode};
-    struct repo_page_result result;
-    struct repo_txn txn;
-    int rc = repo_read_begin(call, &txn);
+    struct lmdb_page_result result;
+    struct lmdb_txn txn;
+    int rc = lmdb_txn_open_for(call, &txn);
 
     if (rc != 0)
         return rc;
     rc = repo_actor_may_use(txn.actor, control_plane_id, call->err);
     if (rc == 0)
-        rc = repo_page_read(&txn, &query, page, call->arena, &result, call->err);
-    repo_read_end(&txn);
+        rc = lmdb_page_read(&txn, &query, page, call->arena, &result, call->err);
+    lmdb_txn_close(&txn);
     if (rc == 0)
         *ret = (struct repo_group_rows){result.rows, result.count, result.info};
     return rc;
@@ -142,13 +150,13 @@ int lmdb_group_list(const struct repo_call *call, const struct uuid *control_pla
 int lmdb_group_get(const struct repo_call *call, const struct uuid *control_plane_id,
                    const struct uuid *id, struct repo_group *ret)
 {
-    struct repo_txn txn;
-    int rc = repo_read_begin(call, &txn);
+    struct lmdb_txn txn;
+    int rc = lmdb_txn_open_for(call, &txn);
 
     if (rc != 0)
         return rc;
     rc = load(&txn, control_plane_id, id, call->arena, ret, call->err);
-    repo_read_end(&txn);
+    lmdb_txn_close(&txn);
     return rc;
 }
 
@@ -163,19 +171,19 @@ struct group_args {
     struct repo_group *ret;
 };
 
-static int put(const struct repo_txn *txn, const struct group_args *args,
+static int put(const struct lmdb_txn *txn, const struct group_args *args,
                const struct repo_group *group, struct error *err)
 {
-    struct repo_bytes key = key_of(args->control_plane_id, &group->id);
+    struct lmdb_rowkey key = key_of(args->control_plane_id, &group->id);
     struct buffer out;
     int rc = within_limits(group) ? 0 : E_INVALID;
 
-    buffer_init(&out, REPO_ROW_MAX_BYTES);
+    buffer_init(&out, LMDB_ROW_MAX_BYTES);
     if (rc == 0)
         rc = row_append(group, &out);
     rc = repo_encode_error(rc, "the consumer group", err);
     if (rc == 0)
-        rc = repo_put(txn, TABLE_GROUPS, &key, out.data, out.size, err);
+        rc = lmdb_put(txn, TABLE_GROUPS, &key, out.data, out.size, err);
     if (rc == 0) {
         const MDB_val value = {.mv_size = out.size, .mv_data = out.data};
 
@@ -185,19 +193,19 @@ static int put(const struct repo_txn *txn, const struct group_args *args,
     return rc;
 }
 
-static int create(struct repo_write *write, void *context, struct error *err)
+static int create(struct lmdb_write *write, void *context, struct error *err)
 {
     const struct group_args *args = context;
-    const struct repo_name name = name_of(args->control_plane_id, args->input->name);
+    const struct lmdb_name name = name_of(args->control_plane_id, args->input->name);
     struct repo_group group = *args->input;
     int rc = repo_actor_may_use(write->txn.actor, args->control_plane_id, err);
 
     if (rc == 0)
-        rc = repo_new_id(write, &group.id, err);
+        rc = lmdb_new_id(write, &group.id, err);
     if (rc != 0)
         return rc;
     group.created_ms = group.updated_ms = write->now_ms;
-    rc = repo_name_take(&write->txn, &name, &group.id, err);
+    rc = lmdb_name_take(&write->txn, &name, &group.id, err);
     return rc == 0 ? put(&write->txn, args, &group, err) : rc;
 }
 
@@ -207,13 +215,13 @@ int lmdb_group_create(const struct repo_call *call, const struct uuid *control_p
     struct group_args args = {
         .call = call, .control_plane_id = control_plane_id, .input = input, .ret = ret};
 
-    return repo_write(call, create, &args, REPO_WRITE_SHARED);
+    return lmdb_write(call, create, &args, LMDB_WRITE_SHARED);
 }
 
-static int update_loaded(struct repo_write *write, const struct group_args *args,
+static int update_loaded(struct lmdb_write *write, const struct group_args *args,
                          struct repo_group *group, struct error *err)
 {
-    const struct repo_name name = name_of(args->control_plane_id, group->name);
+    const struct lmdb_name name = name_of(args->control_plane_id, group->name);
     int rc;
 
     if (args->change->set & REPO_SET_NAME)
@@ -221,18 +229,18 @@ static int update_loaded(struct repo_write *write, const struct group_args *args
     if (args->change->set & REPO_SET_TAGS)
         group->tags = args->change->to.tags;
     group->updated_ms = write->now_ms;
-    rc = repo_name_change(&write->txn, &name, group->name, &group->id, err);
+    rc = lmdb_name_change(&write->txn, &name, group->name, &group->id, err);
     return rc == 0 ? put(&write->txn, args, group, err) : rc;
 }
 
-static int update(struct repo_write *write, void *context, struct error *err)
+static int update(struct lmdb_write *write, void *context, struct error *err)
 {
     const struct group_args *args = context;
     struct repo_group group = {.name = NULL};
     struct arena scratch;
     int rc;
 
-    arena_init(&scratch, REPO_ROW_MAX_BYTES);
+    arena_init(&scratch, LMDB_ROW_MAX_BYTES);
     rc = load(&write->txn, args->control_plane_id, args->id, &scratch, &group, err);
     if (rc == 0)
         rc = update_loaded(write, args, &group, err);
@@ -247,27 +255,27 @@ int lmdb_group_update(const struct repo_call *call, const struct uuid *control_p
     struct group_args args = {
         .call = call, .control_plane_id = control_plane_id, .id = id, .change = change, .ret = ret};
 
-    return repo_write(call, update, &args, REPO_WRITE_SHARED);
+    return lmdb_write(call, update, &args, LMDB_WRITE_SHARED);
 }
 
-static int delete_loaded(const struct repo_txn *txn, const struct group_args *args,
+static int delete_loaded(const struct lmdb_txn *txn, const struct group_args *args,
                          const struct repo_group *group, struct error *err)
 {
-    const struct repo_name name = name_of(args->control_plane_id, group->name);
-    struct repo_bytes key = key_of(args->control_plane_id, args->id);
-    int rc = repo_name_release(txn, &name, err);
+    const struct lmdb_name name = name_of(args->control_plane_id, group->name);
+    struct lmdb_rowkey key = key_of(args->control_plane_id, args->id);
+    int rc = lmdb_name_release(txn, &name, err);
 
-    return rc == 0 ? repo_del(txn, TABLE_GROUPS, &key, err) : rc;
+    return rc == 0 ? lmdb_del(txn, TABLE_GROUPS, &key, err) : rc;
 }
 
-static int delete_group(struct repo_write *write, void *context, struct error *err)
+static int delete_group(struct lmdb_write *write, void *context, struct error *err)
 {
     const struct group_args *args = context;
     struct repo_group group = {.name = NULL};
     struct arena scratch;
     int rc;
 
-    arena_init(&scratch, REPO_ROW_MAX_BYTES);
+    arena_init(&scratch, LMDB_ROW_MAX_BYTES);
     rc = load(&write->txn, args->control_plane_id, args->id, &scratch, &group, err);
     if (rc == 0)
         rc = delete_loaded(&write->txn, args, &group, err);
@@ -280,5 +288,5 @@ int lmdb_group_delete(const struct repo_call *call, const struct uuid *control_p
 {
     struct group_args args = {.call = call, .control_plane_id = control_plane_id, .id = id};
 
-    return repo_write(call, delete_group, &args, REPO_WRITE_SHARED);
+    return lmdb_write(call, delete_group, &args, LMDB_WRITE_SHARED);
 }

@@ -8,45 +8,52 @@
  * the text (a custom id can be personal data). Realms' names are unique in the organisation: to a
  * bound caller the message does not give the owner, which can be a realm that it may not see.
  */
-#include "control/repo/lmdb/repo_lmdb.h"
+#include "control/repo/lmdb/names.h"
 
 #include <string.h>
 
-struct repo_bytes repo_namespace_organisation(void)
+#include "control/repo/errors.h"
+#include "control/repo/lmdb/rowkey.h"
+#include "control/repo/lmdb/rows.h"
+#include "control/repo/lmdb/txn.h"
+#include "control/repo/lmdb/writer.h"
+#include "control/repo/view.h"
+
+struct lmdb_rowkey lmdb_namespace_organisation(void)
 {
-    struct repo_bytes key = {.bytes = {REPO_SCOPE_CP + 2}, .size = 1};
+    struct lmdb_rowkey key = {.bytes = {REPO_SCOPE_CP + 2}, .size = 1};
     static const struct uuid nil;
 
-    return repo_key_with_id(key, &nil);
+    return lmdb_rowkey_with_id(key, &nil);
 }
 
-struct repo_bytes repo_name_key(const struct repo_bytes *namespace, enum repo_name_kind kind,
-                                const uint8_t hash[DIGEST_BYTES])
+struct lmdb_rowkey lmdb_name_key(const struct lmdb_rowkey *namespace, enum lmdb_name_kind kind,
+                                 const uint8_t hash[DIGEST_BYTES])
 {
     const uint8_t letter = (uint8_t)kind;
-    struct repo_bytes key = repo_key_with(*namespace, &letter, sizeof(letter));
+    struct lmdb_rowkey key = lmdb_rowkey_with(*namespace, &letter, sizeof(letter));
 
-    return repo_key_with(key, hash, DIGEST_BYTES);
+    return lmdb_rowkey_with(key, hash, DIGEST_BYTES);
 }
 
-static struct repo_bytes key_of(const struct repo_name *name)
+static struct lmdb_rowkey key_of(const struct lmdb_name *name)
 {
     uint8_t hash[DIGEST_BYTES];
 
     digest_sha256(name->text, strlen(name->text), hash);
-    return repo_name_key(&name->namespace, name->kind, hash);
+    return lmdb_name_key(&name->namespace, name->kind, hash);
 }
 
-static const char *field_of(enum repo_name_kind kind)
+static const char *field_of(enum lmdb_name_kind kind)
 {
     switch (kind) {
-    case REPO_NAME_USERNAME:
+    case LMDB_NAME_USERNAME:
         return "username";
-    case REPO_NAME_CUSTOM_ID:
+    case LMDB_NAME_CUSTOM_ID:
         return "custom_id";
-    case REPO_NAME_REALM:
-    case REPO_NAME_GROUP:
-    case REPO_NAME_TOKEN:
+    case LMDB_NAME_REALM:
+    case LMDB_NAME_GROUP:
+    case LMDB_NAME_TOKEN:
         break;
     }
     return "name";
@@ -54,17 +61,17 @@ static const char *field_of(enum repo_name_kind kind)
 
 static int read_owner(const MDB_val *value, struct uuid *ret, struct error *err)
 {
-    struct repo_reader reader = repo_reader_on(value);
+    struct lmdb_reader reader = lmdb_reader_on(value);
 
-    *ret = repo_read_uuid(&reader);
+    *ret = lmdb_read_uuid(&reader);
     return reader.ok ? 0 : repo_corrupt("a name's row is cut short", err);
 }
 
-int repo_name_take(const struct repo_txn *txn, const struct repo_name *name, const struct uuid *id,
+int lmdb_name_take(const struct lmdb_txn *txn, const struct lmdb_name *name, const struct uuid *id,
                    struct error *err)
 {
     char text[UUID_TEXT_SIZE];
-    struct repo_bytes key;
+    struct lmdb_rowkey key;
     struct uuid owner;
     MDB_val existing;
     int rc;
@@ -72,14 +79,16 @@ int repo_name_take(const struct repo_txn *txn, const struct repo_name *name, con
     if (name->text == NULL)
         return 0;
     key = key_of(name);
-    rc = repo_put_new(txn, TABLE_NAMES, &key, id->bytes, UUID_BYTES, &existing, err);
+    rc = lmdb_put_new(txn, TABLE_NAMES, &key, id->bytes, UUID_BYTES, err);
     if (rc != E_CONFLICT)
         return rc;
-    if (txn->actor != NULL && name->kind == REPO_NAME_REALM)
+    if (txn->actor != NULL && name->kind == LMDB_NAME_REALM)
         return error_set_field(err, E_CONFLICT, field_of(name->kind),
                                "this %s is taken in the organisation; choose another one",
                                field_of(name->kind));
-    rc = read_owner(&existing, &owner, err);
+    rc = lmdb_get(txn, TABLE_NAMES, &key, &existing, err);
+    if (rc == 0)
+        rc = read_owner(&existing, &owner, err);
     if (rc != 0)
         return rc;
     return error_set_field(err, E_CONFLICT, field_of(name->kind),
@@ -87,15 +96,15 @@ int repo_name_take(const struct repo_txn *txn, const struct repo_name *name, con
                            uuid_format(&owner, text));
 }
 
-int repo_name_release(const struct repo_txn *txn, const struct repo_name *name, struct error *err)
+int lmdb_name_release(const struct lmdb_txn *txn, const struct lmdb_name *name, struct error *err)
 {
-    struct repo_bytes key;
+    struct lmdb_rowkey key;
     int rc;
 
     if (name->text == NULL)
         return 0;
     key = key_of(name);
-    rc = repo_del(txn, TABLE_NAMES, &key, err);
+    rc = lmdb_del(txn, TABLE_NAMES, &key, err);
     return rc == E_NOT_FOUND ? repo_corrupt("a name is missing in its index", err) : rc;
 }
 
@@ -104,73 +113,73 @@ static bool same_text(const char *a, const char *b)
     return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
-int repo_name_change(const struct repo_txn *txn, const struct repo_name *before, const char *after,
+int lmdb_name_change(const struct lmdb_txn *txn, const struct lmdb_name *before, const char *after,
                      const struct uuid *id, struct error *err)
 {
-    const struct repo_name next = {
+    const struct lmdb_name next = {
         .namespace = before->namespace, .kind = before->kind, .text = after};
     int rc;
 
     if (same_text(before->text, after))
         return 0;
-    rc = repo_name_take(txn, &next, id, err);
-    return rc == 0 ? repo_name_release(txn, before, err) : rc;
+    rc = lmdb_name_take(txn, &next, id, err);
+    return rc == 0 ? lmdb_name_release(txn, before, err) : rc;
 }
 
-int repo_name_find(const struct repo_txn *txn, const struct repo_name *name, struct uuid *ret,
+int lmdb_name_find(const struct lmdb_txn *txn, const struct lmdb_name *name, struct uuid *ret,
                    struct error *err)
 {
-    struct repo_bytes key = key_of(name);
+    struct lmdb_rowkey key = key_of(name);
     MDB_val value;
-    int rc = repo_get(txn, TABLE_NAMES, &key, &value, err);
+    int rc = lmdb_get(txn, TABLE_NAMES, &key, &value, err);
 
     return rc == 0 ? read_owner(&value, ret, err) : rc;
 }
 
 /* ---- counters ---- */
 
-int repo_counts_get(const struct repo_txn *txn, const struct repo_scope *scope,
+int lmdb_counts_get(const struct lmdb_txn *txn, const struct repo_scope *scope,
                     struct repo_counts *ret, struct error *err)
 {
-    struct repo_bytes key = repo_key_scope(scope);
-    struct repo_reader reader;
+    struct lmdb_rowkey key = lmdb_rowkey_scope(scope);
+    struct lmdb_reader reader;
     MDB_val value;
-    int rc = repo_get(txn, TABLE_COUNTS, &key, &value, err);
+    int rc = lmdb_get(txn, TABLE_COUNTS, &key, &value, err);
 
     *ret = (struct repo_counts){0};
     if (rc == E_NOT_FOUND)
         return 0;
     if (rc != 0)
         return rc;
-    reader = repo_reader_on(&value);
-    ret->consumers = repo_read_u64(&reader);
-    ret->keys = repo_read_u64(&reader);
+    reader = lmdb_reader_on(&value);
+    ret->consumers = lmdb_read_u64(&reader);
+    ret->keys = lmdb_read_u64(&reader);
     return reader.ok ? 0 : repo_corrupt("a scope's counters are cut short", err);
 }
 
-static int counts_put(const struct repo_txn *txn, const struct repo_scope *scope,
+static int counts_put(const struct lmdb_txn *txn, const struct repo_scope *scope,
                       const struct repo_counts *counts, struct error *err)
 {
-    struct repo_bytes key = repo_key_scope(scope);
+    struct lmdb_rowkey key = lmdb_rowkey_scope(scope);
     struct buffer out;
     int rc;
 
     buffer_init(&out, 256);
-    rc = repo_append_u64(&out, counts->consumers);
+    rc = lmdb_append_u64(&out, counts->consumers);
     if (rc == 0)
-        rc = repo_append_u64(&out, counts->keys);
-    rc = rc == 0 ? repo_put(txn, TABLE_COUNTS, &key, out.data, out.size, err)
+        rc = lmdb_append_u64(&out, counts->keys);
+    rc = rc == 0 ? lmdb_put(txn, TABLE_COUNTS, &key, out.data, out.size, err)
                  : repo_encode_error(rc, "the counters", err);
     buffer_finish(&out);
     return rc;
 }
 
-int repo_counts_add(const struct repo_txn *txn, const struct repo_scope *scope, int64_t consumers,
+int lmdb_counts_add(const struct lmdb_txn *txn, const struct repo_scope *scope, int64_t consumers,
                     int64_t keys, struct error *err)
 {
-    struct repo_bytes key = repo_key_scope(scope);
+    struct lmdb_rowkey key = lmdb_rowkey_scope(scope);
     struct repo_counts counts;
-    int rc = repo_counts_get(txn, scope, &counts, err);
+    int rc = lmdb_counts_get(txn, scope, &counts, err);
 
     if (rc != 0)
         return rc;
@@ -181,7 +190,7 @@ int repo_counts_add(const struct repo_txn *txn, const struct repo_scope *scope, 
     counts.keys += (uint64_t)keys;
     if (counts.consumers > 0 || counts.keys > 0)
         return counts_put(txn, scope, &counts, err);
-    rc = repo_del(txn, TABLE_COUNTS, &key, err);
+    rc = lmdb_del(txn, TABLE_COUNTS, &key, err);
     return rc == E_NOT_FOUND ? 0 : rc;
 }
 
@@ -199,7 +208,7 @@ static void successor(struct uuid *id)
     }
 }
 
-int repo_new_id(struct repo_write *write, struct uuid *ret, struct error *err)
+int lmdb_new_id(struct lmdb_write *write, struct uuid *ret, struct error *err)
 {
     struct uuid id;
 

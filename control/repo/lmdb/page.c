@@ -6,9 +6,13 @@
  * ids, not positions: rows may come and go between two pages. Rows that the actor may not see are
  * not there for it: they fill no page, and are not "more" on either side.
  */
-#include "control/repo/lmdb/repo_lmdb.h"
+#include "control/repo/lmdb/page.h"
 
 #include <string.h>
+
+#include "control/repo/errors.h"
+#include "control/repo/lmdb/rowkey.h"
+#include "control/repo/lmdb/txn.h"
 
 struct span {
     struct uuid first; /* when count > 0 */
@@ -18,10 +22,10 @@ struct span {
 };
 
 struct pager {
-    const struct repo_txn *txn;
-    const struct repo_page_query *query;
+    const struct lmdb_txn *txn;
+    const struct lmdb_page_query *query;
     MDB_cursor *cursor;
-    const struct repo_bytes *prefix;
+    const struct lmdb_rowkey *prefix;
     MDB_val key;
     MDB_val value;
 };
@@ -40,11 +44,11 @@ static int step(struct pager *pager, MDB_cursor_op op, struct error *err)
     bool seen = false;
 
     while (!seen) {
-        int rc = repo_cursor_get(pager->cursor, &pager->key, &pager->value, op, err);
+        int rc = lmdb_cursor_get(pager->cursor, &pager->key, &pager->value, op, err);
 
         if (rc != 0)
             return rc;
-        if (!repo_has_prefix(&pager->key, pager->prefix))
+        if (!lmdb_has_prefix(&pager->key, pager->prefix))
             return E_NOT_FOUND;
         rc = sees(pager, &seen, err);
         if (rc != 0)
@@ -57,7 +61,7 @@ static int step(struct pager *pager, MDB_cursor_op op, struct error *err)
 /* To the first row at or after `id`. */
 static int seek(struct pager *pager, const struct uuid *id, struct error *err)
 {
-    struct repo_bytes key = repo_key_with_id(*pager->prefix, id);
+    struct lmdb_rowkey key = lmdb_rowkey_with_id(*pager->prefix, id);
 
     pager->key = (MDB_val){.mv_size = key.size, .mv_data = key.bytes};
     return step(pager, MDB_SET_RANGE, err);
@@ -74,11 +78,11 @@ static int current_id(const struct pager *pager, struct uuid *ret, struct error 
 /* To the last row of the prefix below `id`. */
 static int seek_below(struct pager *pager, const struct uuid *id, struct error *err)
 {
-    struct repo_bytes key = repo_key_with_id(*pager->prefix, id);
+    struct lmdb_rowkey key = lmdb_rowkey_with_id(*pager->prefix, id);
     int rc;
 
     pager->key = (MDB_val){.mv_size = key.size, .mv_data = key.bytes};
-    rc = repo_cursor_get(pager->cursor, &pager->key, &pager->value, MDB_SET_RANGE, err);
+    rc = lmdb_cursor_get(pager->cursor, &pager->key, &pager->value, MDB_SET_RANGE, err);
     if (rc != 0 && rc != E_NOT_FOUND)
         return rc;
     return step(pager, rc == 0 ? MDB_PREV : MDB_LAST, err);
@@ -161,16 +165,17 @@ static int find_forward(struct pager *pager, const struct repo_page *page, struc
 static int decode_span(struct pager *pager, const struct span *span, struct arena *arena,
                        void *rows, struct error *err)
 {
-    const struct repo_page_query *query = pager->query;
+    const struct lmdb_page_query *query = pager->query;
     int rc = span->count > 0 ? seek(pager, &span->first, err) : 0;
 
     for (size_t i = 0; rc == 0 && i < span->count; i++) {
         struct uuid id;
+        const struct lmdb_page_row row = {
+            .txn = pager->txn, .id = &id, .value = &pager->value, .context = query->context};
 
         rc = current_id(pager, &id, err);
         if (rc == 0)
-            rc = query->decode(pager->txn, query->context, &id, &pager->value, arena,
-                               (char *)rows + i * query->row_size, err);
+            rc = query->decode(&row, arena, (char *)rows + i * query->row_size, err);
         if (rc == 0 && i + 1 < span->count)
             rc = step(pager, MDB_NEXT, err);
     }
@@ -178,7 +183,7 @@ static int decode_span(struct pager *pager, const struct span *span, struct aren
 }
 
 static int read_page(struct pager *pager, const struct repo_page *page, struct arena *arena,
-                     struct repo_page_result *ret, struct error *err)
+                     struct lmdb_page_result *ret, struct error *err)
 {
     struct span span = {.count = 0};
     void *rows;
@@ -193,19 +198,19 @@ static int read_page(struct pager *pager, const struct repo_page *page, struct a
     rc = decode_span(pager, &span, arena, rows, err);
     if (rc != 0)
         return rc;
-    *ret = (struct repo_page_result){
+    *ret = (struct lmdb_page_result){
         .rows = rows,
         .count = span.count,
         .info = {.more_before = span.more_before, .more_after = span.more_after}};
     return 0;
 }
 
-int repo_page_read(const struct repo_txn *txn, const struct repo_page_query *query,
-                   const struct repo_page *page, struct arena *arena, struct repo_page_result *ret,
+int lmdb_page_read(const struct lmdb_txn *txn, const struct lmdb_page_query *query,
+                   const struct repo_page *page, struct arena *arena, struct lmdb_page_result *ret,
                    struct error *err)
 {
     struct pager pager = {.txn = txn, .query = query, .prefix = &query->prefix};
-    int rc = repo_cursor_open(txn, query->table, &pager.cursor, err);
+    int rc = lmdb_cursor_open(txn, query->table, &pager.cursor, err);
 
     if (rc != 0)
         return rc;

@@ -7,28 +7,42 @@
  * Failure modes: opening either gives a working repository or leaves nothing behind but the
  * directory and its lock file. Closing waits for the writes that were queued.
  */
-#include "control/repo/lmdb/repo_lmdb.h"
+#include "control/repo/lmdb/store.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "control/repo/errors.h"
+#include "control/repo/lmdb/consumers.h"
+#include "control/repo/lmdb/env.h"
+#include "control/repo/lmdb/epoch.h"
+#include "control/repo/lmdb/groups.h"
+#include "control/repo/lmdb/keys.h"
+#include "control/repo/lmdb/realms.h"
+#include "control/repo/lmdb/snapshot.h"
+#include "control/repo/lmdb/state.h"
+#include "control/repo/lmdb/tokens.h"
+#include "control/repo/lmdb/txn.h"
+#include "control/repo/lmdb/view.h"
+#include "control/repo/lmdb/writer.h"
+
 static const uint64_t keep_versions_default = 1000000;
 
-int lmdb_head(struct repo *base, struct repo_head *ret, struct error *err)
+static int lmdb_head(struct repo *base, struct repo_head *ret, struct error *err)
 {
-    struct repo_lmdb *repo = repo_lmdb(base);
-    struct repo_state state;
+    struct lmdb_repo *repo = lmdb_repo(base);
+    struct lmdb_state state;
     int64_t accepted_ms = 0;
-    struct repo_txn txn;
-    int rc = repo_snapshot_begin(repo, &txn, err);
+    struct lmdb_txn txn;
+    int rc = lmdb_txn_open(repo, &txn, err);
 
     if (rc != 0)
         return rc;
-    rc = repo_state_read(&txn, &state, err);
+    rc = lmdb_state_read(&txn, &state, err);
     if (rc == 0)
-        rc = repo_epoch_accepted(&txn, &accepted_ms, err);
-    repo_read_end(&txn);
+        rc = lmdb_epoch_accepted(&txn, &accepted_ms, err);
+    lmdb_txn_close(&txn);
     if (rc != 0)
         return rc;
     *ret = (struct repo_head){.epoch = repo->epoch,
@@ -41,7 +55,7 @@ int lmdb_head(struct repo *base, struct repo_head *ret, struct error *err)
 
 static void lmdb_on_commit(struct repo *base, repo_commit_fn listener, void *context)
 {
-    struct repo_listener *slot = &repo_lmdb(base)->listener;
+    struct lmdb_listener *slot = &lmdb_repo(base)->listener;
 
     pthread_mutex_lock(&slot->lock);
     slot->call = listener;
@@ -51,13 +65,15 @@ static void lmdb_on_commit(struct repo *base, repo_commit_fn listener, void *con
 
 /* ---- life ---- */
 
-static struct repo_lmdb *repo_new(const struct repo_options *options)
+static const struct repo_ops lmdb_ops;
+
+static struct lmdb_repo *lmdb_new(const struct repo_options *options)
 {
-    struct repo_lmdb *repo = calloc(1, sizeof(*repo));
+    struct lmdb_repo *repo = calloc(1, sizeof(*repo));
 
     if (repo == NULL)
         return NULL;
-    repo->base.ops = &repo_lmdb_ops;
+    repo->base.ops = &lmdb_ops;
     repo->lock_fd = -1;
     memcpy(repo->region, options->region, strlen(options->region) + 1);
     repo->keep_versions =
@@ -70,9 +86,9 @@ static struct repo_lmdb *repo_new(const struct repo_options *options)
     return repo;
 }
 
-static void repo_free(struct repo_lmdb *repo)
+static void lmdb_free(struct lmdb_repo *repo)
 {
-    repo_env_close(repo);
+    lmdb_env_close(repo);
     if (repo->lock_fd >= 0)
         close(repo->lock_fd);
     pthread_cond_destroy(&repo->writer.wanted);
@@ -84,54 +100,54 @@ static void repo_free(struct repo_lmdb *repo)
 
 static void lmdb_close(struct repo *base)
 {
-    struct repo_lmdb *repo = repo_lmdb(base);
+    struct lmdb_repo *repo = lmdb_repo(base);
 
-    repo_writer_stop(repo);
-    repo_free(repo);
+    lmdb_writer_stop(repo);
+    lmdb_free(repo);
 }
 
-static int load_state(struct repo_lmdb *repo, struct repo_state *ret, struct error *err)
+static int load_state(struct lmdb_repo *repo, struct lmdb_state *ret, struct error *err)
 {
-    struct repo_txn txn;
-    int rc = repo_snapshot_begin(repo, &txn, err);
+    struct lmdb_txn txn;
+    int rc = lmdb_txn_open(repo, &txn, err);
 
     if (rc != 0)
         return rc;
-    rc = repo_state_read(&txn, ret, err);
-    repo_read_end(&txn);
+    rc = lmdb_state_read(&txn, ret, err);
+    lmdb_txn_close(&txn);
     return rc;
 }
 
 int repo_lmdb_open(const char *dir, const struct repo_options *options, struct repo **ret,
                    struct error *err)
 {
-    struct repo_state state;
-    struct repo_lmdb *repo;
+    struct lmdb_state state;
+    struct lmdb_repo *repo;
     int rc;
 
     if (options->region == NULL || options->region[0] == '\0' ||
         strlen(options->region) > MODEL_REGION_MAX)
         return error_set(err, E_INVALID, "the region must have 1 to %d characters",
                          MODEL_REGION_MAX);
-    repo = repo_new(options);
+    repo = lmdb_new(options);
     if (repo == NULL)
         return repo_no_memory(err);
-    rc = repo_env_lock(dir, &repo->lock_fd, err);
+    rc = lmdb_env_lock(dir, &repo->lock_fd, err);
     if (rc == 0)
-        rc = repo_env_open(repo, dir, err);
+        rc = lmdb_env_open(repo, dir, err);
     if (rc == 0)
         rc = load_state(repo, &state, err);
     if (rc == 0)
-        rc = repo_writer_start(repo, &state, err);
+        rc = lmdb_writer_start(repo, &state, err);
     if (rc != 0) {
-        repo_free(repo);
+        lmdb_free(repo);
         return rc;
     }
     *ret = &repo->base;
     return 0;
 }
 
-const struct repo_ops repo_lmdb_ops = {
+static const struct repo_ops lmdb_ops = {
     .close = lmdb_close,
 
     .realm_list = lmdb_realm_list,
@@ -166,7 +182,7 @@ const struct repo_ops repo_lmdb_ops = {
 
     .head = lmdb_head,
     .epoch_accept = lmdb_epoch_accept,
-    .view = lmdb_view,
+    .view = lmdb_view_open,
     .snapshot = lmdb_snapshot,
     .on_commit = lmdb_on_commit,
 };

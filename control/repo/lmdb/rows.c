@@ -1,60 +1,30 @@
-/* rows.c - keys and values of the embedded store as bytes, and back.
+/* rows.c - values of the embedded store as bytes, and back.
  *
  * Values are a short head of our own (times, visibility) followed by the record of store/record.h,
  * byte for byte as hosts store it, so that a snapshot copies and never encodes. Integers are
- * little-endian in values; keys hold versions big-endian, so that their order is numeric.
+ * little-endian.
  *
  * Failure modes: whatever was read from disk may be wrong; the reader checks bounds and its users
  * answer E_CORRUPT.
  */
-#include "control/repo/lmdb/repo_lmdb.h"
+#include "control/repo/lmdb/rows.h"
 
-#include <assert.h>
 #include <endian.h>
 #include <string.h>
 
-/* ---- keys ---- */
-
-struct repo_bytes repo_key_with(struct repo_bytes key, const void *bytes, size_t size)
-{
-    assert(size <= sizeof(key.bytes) - key.size);
-    memcpy(key.bytes + key.size, bytes, size);
-    key.size += size;
-    return key;
-}
-
-struct repo_bytes repo_key_scope(const struct repo_scope *scope)
-{
-    struct repo_bytes key = {.bytes = {(uint8_t)(scope->kind + 1)}, .size = 1};
-
-    return repo_key_with_id(key, &scope->id);
-}
-
-struct repo_bytes repo_key_uuid(const struct uuid *id)
-{
-    return repo_key_with_id((struct repo_bytes){.size = 0}, id);
-}
-
-struct repo_bytes repo_meta_key(const char *name)
-{
-    return repo_key_with((struct repo_bytes){.size = 0}, name, strlen(name));
-}
-
-struct repo_bytes repo_key_version(uint64_t version)
-{
-    const uint64_t big = htobe64(version);
-
-    return repo_key_with((struct repo_bytes){.size = 0}, &big, sizeof(big));
-}
+#include "control/repo/entity.h"
+#include "control/repo/errors.h"
+#include "control/repo/lmdb/rowkey.h"
+#include "control/repo/visibility.h"
 
 /* ---- reading values ---- */
 
-struct repo_reader repo_reader_on(const MDB_val *value)
+struct lmdb_reader lmdb_reader_on(const MDB_val *value)
 {
-    return (struct repo_reader){.at = value->mv_data, .left = value->mv_size, .ok = true};
+    return (struct lmdb_reader){.at = value->mv_data, .left = value->mv_size, .ok = true};
 }
 
-const uint8_t *repo_read_bytes(struct repo_reader *reader, size_t size)
+const uint8_t *lmdb_read_bytes(struct lmdb_reader *reader, size_t size)
 {
     const uint8_t *bytes = reader->at;
 
@@ -67,15 +37,15 @@ const uint8_t *repo_read_bytes(struct repo_reader *reader, size_t size)
     return bytes;
 }
 
-static void read_into(struct repo_reader *reader, void *to, size_t size)
+static void read_into(struct lmdb_reader *reader, void *to, size_t size)
 {
-    const uint8_t *bytes = repo_read_bytes(reader, size);
+    const uint8_t *bytes = lmdb_read_bytes(reader, size);
 
     if (bytes != NULL)
         memcpy(to, bytes, size);
 }
 
-uint8_t repo_read_u8(struct repo_reader *reader)
+uint8_t lmdb_read_u8(struct lmdb_reader *reader)
 {
     uint8_t value = 0;
 
@@ -83,7 +53,7 @@ uint8_t repo_read_u8(struct repo_reader *reader)
     return value;
 }
 
-uint32_t repo_read_u32(struct repo_reader *reader)
+uint32_t lmdb_read_u32(struct lmdb_reader *reader)
 {
     uint32_t value = 0;
 
@@ -91,7 +61,7 @@ uint32_t repo_read_u32(struct repo_reader *reader)
     return le32toh(value);
 }
 
-uint64_t repo_read_u64(struct repo_reader *reader)
+uint64_t lmdb_read_u64(struct lmdb_reader *reader)
 {
     uint64_t value = 0;
 
@@ -99,7 +69,7 @@ uint64_t repo_read_u64(struct repo_reader *reader)
     return le64toh(value);
 }
 
-struct uuid repo_read_uuid(struct repo_reader *reader)
+struct uuid lmdb_read_uuid(struct lmdb_reader *reader)
 {
     struct uuid id = {{0}};
 
@@ -107,47 +77,47 @@ struct uuid repo_read_uuid(struct repo_reader *reader)
     return id;
 }
 
-struct repo_scope repo_read_scope(struct repo_reader *reader)
+struct repo_scope lmdb_read_scope(struct lmdb_reader *reader)
 {
-    uint8_t kind = repo_read_u8(reader);
+    uint8_t kind = lmdb_read_u8(reader);
     struct repo_scope scope = {.kind =
                                    kind == REPO_SCOPE_CP + 1 ? REPO_SCOPE_CP : REPO_SCOPE_REALM};
 
     if (kind != REPO_SCOPE_CP + 1 && kind != REPO_SCOPE_REALM + 1)
         reader->ok = false;
-    scope.id = repo_read_uuid(reader);
+    scope.id = lmdb_read_uuid(reader);
     return scope;
 }
 
 /* ---- writing values ---- */
 
-int repo_append_u8(struct buffer *out, uint8_t value)
+int lmdb_append_u8(struct buffer *out, uint8_t value)
 {
     return buffer_append(out, &value, sizeof(value));
 }
 
-int repo_append_u32(struct buffer *out, uint32_t value)
+int lmdb_append_u32(struct buffer *out, uint32_t value)
 {
     const uint32_t little = htole32(value);
 
     return buffer_append(out, &little, sizeof(little));
 }
 
-int repo_append_u64(struct buffer *out, uint64_t value)
+int lmdb_append_u64(struct buffer *out, uint64_t value)
 {
     const uint64_t little = htole64(value);
 
     return buffer_append(out, &little, sizeof(little));
 }
 
-int repo_append_uuid(struct buffer *out, const struct uuid *id)
+int lmdb_append_uuid(struct buffer *out, const struct uuid *id)
 {
     return buffer_append(out, id->bytes, UUID_BYTES);
 }
 
-int repo_append_scope(struct buffer *out, const struct repo_scope *scope)
+int lmdb_append_scope(struct buffer *out, const struct repo_scope *scope)
 {
-    const struct repo_bytes key = repo_key_scope(scope);
+    const struct lmdb_rowkey key = lmdb_rowkey_scope(scope);
 
     return buffer_append(out, key.bytes, key.size);
 }
@@ -156,30 +126,30 @@ int repo_append_scope(struct buffer *out, const struct repo_scope *scope)
 
 enum { VISIBILITY_EXISTS = 1, VISIBILITY_ALL = 2 };
 
-int repo_append_visibility(struct buffer *out, const struct repo_visibility *visibility)
+int lmdb_append_visibility(struct buffer *out, const struct repo_visibility *visibility)
 {
     const unsigned flags = (visibility->exists ? VISIBILITY_EXISTS : 0U) |
                            (visibility->allow_all ? VISIBILITY_ALL : 0U);
-    int rc = repo_append_u8(out, (uint8_t)flags);
+    int rc = lmdb_append_u8(out, (uint8_t)flags);
 
     if (rc == 0)
-        rc = repo_append_u32(out, visibility->allowed_count);
+        rc = lmdb_append_u32(out, visibility->allowed_count);
     if (rc == 0)
-        rc = repo_append_u32(out, (uint32_t)visibility->allowed_size);
+        rc = lmdb_append_u32(out, (uint32_t)visibility->allowed_size);
     if (rc == 0)
         rc = buffer_append(out, visibility->allowed, visibility->allowed_size);
     return rc;
 }
 
-struct repo_visibility repo_read_visibility(struct repo_reader *reader)
+struct repo_visibility lmdb_read_visibility(struct lmdb_reader *reader)
 {
-    const unsigned flags = repo_read_u8(reader);
+    const unsigned flags = lmdb_read_u8(reader);
     struct repo_visibility visibility = {.exists = (flags & VISIBILITY_EXISTS) != 0,
                                          .allow_all = (flags & VISIBILITY_ALL) != 0};
 
-    visibility.allowed_count = repo_read_u32(reader);
-    visibility.allowed_size = repo_read_u32(reader);
-    visibility.allowed = (const char *)repo_read_bytes(reader, visibility.allowed_size);
+    visibility.allowed_count = lmdb_read_u32(reader);
+    visibility.allowed_size = lmdb_read_u32(reader);
+    visibility.allowed = (const char *)lmdb_read_bytes(reader, visibility.allowed_size);
     if (visibility.allowed == NULL)
         return (struct repo_visibility){.exists = false};
     if (visibility.allowed_size > 0 && visibility.allowed[visibility.allowed_size - 1] != '\0')
@@ -190,39 +160,39 @@ struct repo_visibility repo_read_visibility(struct repo_reader *reader)
 /* ---- rows ---- */
 
 /* The rest of a value is its record. */
-static struct repo_record read_record(const struct repo_reader *reader)
+static struct repo_record read_record(const struct lmdb_reader *reader)
 {
     return (struct repo_record){.bytes = reader->at, .size = reader->left};
 }
 
-int repo_realm_row_read(const MDB_val *value, struct repo_realm_row *ret, struct error *err)
+int lmdb_realm_row_read(const MDB_val *value, struct repo_realm_row *ret, struct error *err)
 {
-    struct repo_reader reader = repo_reader_on(value);
+    struct lmdb_reader reader = lmdb_reader_on(value);
 
-    ret->created_ms = (int64_t)repo_read_u64(&reader);
-    ret->updated_ms = (int64_t)repo_read_u64(&reader);
-    ret->visibility = repo_read_visibility(&reader);
+    ret->created_ms = (int64_t)lmdb_read_u64(&reader);
+    ret->updated_ms = (int64_t)lmdb_read_u64(&reader);
+    ret->visibility = lmdb_read_visibility(&reader);
     ret->record = read_record(&reader);
     return reader.ok ? 0 : repo_corrupt("a realm's row is cut short", err);
 }
 
-int repo_consumer_row_read(const MDB_val *value, struct repo_consumer_row *ret, struct error *err)
+int lmdb_consumer_row_read(const MDB_val *value, struct repo_consumer_row *ret, struct error *err)
 {
-    struct repo_reader reader = repo_reader_on(value);
+    struct lmdb_reader reader = lmdb_reader_on(value);
 
-    ret->created_ms = (int64_t)repo_read_u64(&reader);
-    ret->updated_ms = (int64_t)repo_read_u64(&reader);
+    ret->created_ms = (int64_t)lmdb_read_u64(&reader);
+    ret->updated_ms = (int64_t)lmdb_read_u64(&reader);
     ret->record = read_record(&reader);
     return reader.ok ? 0 : repo_corrupt("a consumer's row is cut short", err);
 }
 
-int repo_key_row_read(const MDB_val *value, struct repo_key_row *ret, struct error *err)
+int lmdb_key_row_read(const MDB_val *value, struct repo_key_row *ret, struct error *err)
 {
-    struct repo_reader reader = repo_reader_on(value);
+    struct lmdb_reader reader = lmdb_reader_on(value);
 
-    ret->created_ms = (int64_t)repo_read_u64(&reader);
-    ret->updated_ms = (int64_t)repo_read_u64(&reader);
-    ret->type = repo_read_u8(&reader) == REPO_KEY_LEGACY ? REPO_KEY_LEGACY : REPO_KEY_NEW;
+    ret->created_ms = (int64_t)lmdb_read_u64(&reader);
+    ret->updated_ms = (int64_t)lmdb_read_u64(&reader);
+    ret->type = lmdb_read_u8(&reader) == REPO_KEY_LEGACY ? REPO_KEY_LEGACY : REPO_KEY_NEW;
     read_into(&reader, ret->digest, DIGEST_BYTES);
     ret->record = read_record(&reader);
     return reader.ok ? 0 : repo_corrupt("a key's row is cut short", err);
@@ -230,33 +200,33 @@ int repo_key_row_read(const MDB_val *value, struct repo_key_row *ret, struct err
 
 static int append_times(struct buffer *out, int64_t created_ms, int64_t updated_ms)
 {
-    int rc = repo_append_u64(out, (uint64_t)created_ms);
+    int rc = lmdb_append_u64(out, (uint64_t)created_ms);
 
-    return rc == 0 ? repo_append_u64(out, (uint64_t)updated_ms) : rc;
+    return rc == 0 ? lmdb_append_u64(out, (uint64_t)updated_ms) : rc;
 }
 
-int repo_realm_row_append(const struct repo_realm_row *row, struct buffer *out)
+int lmdb_realm_row_append(const struct repo_realm_row *row, struct buffer *out)
 {
     int rc = append_times(out, row->created_ms, row->updated_ms);
 
     if (rc == 0)
-        rc = repo_append_visibility(out, &row->visibility);
+        rc = lmdb_append_visibility(out, &row->visibility);
     return rc == 0 ? buffer_append(out, row->record.bytes, row->record.size) : rc;
 }
 
-int repo_consumer_row_append(const struct repo_consumer_row *row, struct buffer *out)
+int lmdb_consumer_row_append(const struct repo_consumer_row *row, struct buffer *out)
 {
     int rc = append_times(out, row->created_ms, row->updated_ms);
 
     return rc == 0 ? buffer_append(out, row->record.bytes, row->record.size) : rc;
 }
 
-int repo_key_row_append(const struct repo_key_row *row, struct buffer *out)
+int lmdb_key_row_append(const struct repo_key_row *row, struct buffer *out)
 {
     int rc = append_times(out, row->created_ms, row->updated_ms);
 
     if (rc == 0)
-        rc = repo_append_u8(out, (uint8_t)row->type);
+        rc = lmdb_append_u8(out, (uint8_t)row->type);
     if (rc == 0)
         rc = buffer_append(out, row->digest, DIGEST_BYTES);
     return rc == 0 ? buffer_append(out, row->record.bytes, row->record.size) : rc;

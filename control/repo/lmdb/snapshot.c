@@ -4,11 +4,25 @@
  * by id. Records go out as they are stored. The header's counts come from the counters of each
  * scope.
  */
-#include "control/repo/lmdb/repo_lmdb.h"
+#include "control/repo/lmdb/snapshot.h"
+
+#include "control/repo/entity.h"
+#include "control/repo/errors.h"
+#include "control/repo/lmdb/load.h"
+#include "control/repo/lmdb/names.h"
+#include "control/repo/lmdb/rowkey.h"
+#include "control/repo/lmdb/rows.h"
+#include "control/repo/lmdb/state.h"
+#include "control/repo/lmdb/store.h"
+#include "control/repo/lmdb/txn.h"
+#include "control/repo/lmdb/view.h"
+#include "control/repo/scopes.h"
+#include "control/repo/view.h"
+#include "store/record.h"
 
 struct snapshot {
-    struct repo_lmdb_view view;
-    const struct repo_txn *txn; /* the view's */
+    struct lmdb_view view;
+    const struct lmdb_txn *txn; /* the view's */
     const struct repo_snapshot_sink *sink;
     struct repo_scopes scopes;
 };
@@ -27,13 +41,13 @@ static int send_header(struct snapshot *snapshot, const struct uuid *control_pla
 {
     struct snapshot_header header = {.control_plane_id = *control_plane_id,
                                      .realms = snapshot->scopes.count - 1};
-    struct repo_state state;
-    int rc = repo_state_read(snapshot->txn, &state, err);
+    struct lmdb_state state;
+    int rc = lmdb_state_read(snapshot->txn, &state, err);
 
     for (size_t i = 0; rc == 0 && i < snapshot->scopes.count; i++) {
         struct repo_counts counts;
 
-        rc = repo_counts_get(snapshot->txn, &snapshot->scopes.items[i].id, &counts, err);
+        rc = lmdb_counts_get(snapshot->txn, &snapshot->scopes.items[i].id, &counts, err);
         header.consumers += counts.consumers;
         header.keys += counts.keys;
     }
@@ -64,7 +78,7 @@ static int send_realms(struct snapshot *snapshot, struct error *err)
         const struct repo_numbered_scope *scope = &snapshot->scopes.items[i];
         struct repo_realm_row row;
 
-        rc = repo_realm_load(snapshot->txn, &scope->id.id, "realmId", &row, err);
+        rc = lmdb_realm_load(snapshot->txn, &scope->id.id, "realmId", &row, err);
         if (rc == 0)
             rc = send_record(snapshot, SNAPSHOT_REALM, scope->number, &row.record, err);
     }
@@ -84,7 +98,7 @@ struct visit {
 
 static int next_key(struct visit *visit, MDB_cursor_op op, struct error *err)
 {
-    int rc = repo_cursor_get(visit->keys, &visit->key, &visit->value, op, err);
+    int rc = lmdb_cursor_get(visit->keys, &visit->key, &visit->value, op, err);
 
     visit->at_end = rc == E_NOT_FOUND;
     return visit->at_end ? 0 : rc;
@@ -94,10 +108,10 @@ static int send_key(struct visit *visit, struct error *err)
 {
     struct repo_key_row row;
     struct repo_record record;
-    int rc = repo_key_row_read(&visit->value, &row, err);
+    int rc = lmdb_key_row_read(&visit->value, &row, err);
 
     if (rc == 0)
-        rc = repo_key_record(visit->snapshot->txn, &visit->scope->id, &row, &record, err);
+        rc = lmdb_key_record(visit->snapshot->txn, &visit->scope->id, &row, &record, err);
     if (rc == 0)
         rc = send_record(visit->snapshot, SNAPSHOT_KEY, visit->scope->number, &record, err);
     return rc == 0 ? next_key(visit, MDB_NEXT, err) : rc;
@@ -106,10 +120,10 @@ static int send_key(struct visit *visit, struct error *err)
 /* A key that no consumer of the walk takes stops the rest: then the header's count is missed. */
 static int send_keys_of(struct visit *visit, const struct uuid *consumer_id, struct error *err)
 {
-    const struct repo_bytes keys = repo_keys_of(&visit->scope->id, consumer_id);
+    const struct lmdb_rowkey keys = lmdb_rowkey_keys(&visit->scope->id, consumer_id);
     int rc = 0;
 
-    while (rc == 0 && !visit->at_end && repo_has_prefix(&visit->key, &keys))
+    while (rc == 0 && !visit->at_end && lmdb_has_prefix(&visit->key, &keys))
         rc = send_key(visit, err);
     return rc;
 }
@@ -120,7 +134,7 @@ static int visit_consumer(void *context, MDB_cursor *cursor, const MDB_val *key,
     struct visit *visit = context;
     struct repo_consumer_row row;
     struct record_consumer view;
-    int rc = repo_consumer_row_read(value, &row, err);
+    int rc = lmdb_consumer_row_read(value, &row, err);
 
     (void)cursor;
     (void)key;
@@ -134,12 +148,12 @@ static int visit_consumer(void *context, MDB_cursor *cursor, const MDB_val *key,
 
 static int send_scope(struct visit *visit, struct error *err)
 {
-    const struct repo_bytes prefix = repo_key_scope(&visit->scope->id);
+    const struct lmdb_rowkey prefix = lmdb_rowkey_scope(&visit->scope->id);
     int rc;
 
     visit->key = (MDB_val){prefix.size, (void *)(uintptr_t)prefix.bytes};
     rc = next_key(visit, MDB_SET_RANGE, err);
-    return rc == 0 ? repo_walk(visit->snapshot->txn, TABLE_CONSUMERS, &prefix, visit_consumer,
+    return rc == 0 ? lmdb_walk(visit->snapshot->txn, TABLE_CONSUMERS, &prefix, visit_consumer,
                                visit, err)
                    : rc;
 }
@@ -147,7 +161,7 @@ static int send_scope(struct visit *visit, struct error *err)
 static int send_consumers(struct snapshot *snapshot, struct error *err)
 {
     struct visit visit = {.snapshot = snapshot};
-    int rc = repo_cursor_open(snapshot->txn, TABLE_KEYS, &visit.keys, err);
+    int rc = lmdb_cursor_open(snapshot->txn, TABLE_KEYS, &visit.keys, err);
 
     if (rc != 0)
         return rc;
@@ -177,13 +191,13 @@ int lmdb_snapshot(struct repo *repo, const struct uuid *control_plane_id,
                   const struct repo_snapshot_sink *sink, struct error *err)
 {
     struct snapshot snapshot = {.sink = sink};
-    int rc = repo_lmdb_view_init(&snapshot.view, repo_lmdb(repo), err);
+    int rc = lmdb_view_init(&snapshot.view, lmdb_repo(repo), err);
 
     if (rc != 0)
         return rc;
     snapshot.txn = &snapshot.view.txn;
     rc = send_all(&snapshot, control_plane_id, err);
     repo_scopes_finish(&snapshot.scopes);
-    repo_lmdb_view_finish(&snapshot.view);
+    lmdb_view_finish(&snapshot.view);
     return rc;
 }

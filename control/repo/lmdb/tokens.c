@@ -3,15 +3,23 @@
  * Only the SHA-256 of a token is kept (a token has 256 random bits, so a plain hash cannot be
  * searched); it stands in "names" and leads to the row. These writes spend no version.
  */
-#include "control/repo/lmdb/repo_lmdb.h"
+#include "control/repo/lmdb/tokens.h"
 
 #include <string.h>
 
-static struct repo_bytes index_key(const uint8_t hash[DIGEST_BYTES])
-{
-    const struct repo_bytes organisation = repo_namespace_organisation();
+#include "control/repo/errors.h"
+#include "control/repo/lmdb/names.h"
+#include "control/repo/lmdb/page.h"
+#include "control/repo/lmdb/rowkey.h"
+#include "control/repo/lmdb/rows.h"
+#include "control/repo/lmdb/txn.h"
+#include "control/repo/lmdb/writer.h"
 
-    return repo_name_key(&organisation, REPO_NAME_TOKEN, hash);
+static struct lmdb_rowkey index_key(const uint8_t hash[DIGEST_BYTES])
+{
+    const struct lmdb_rowkey organisation = lmdb_namespace_organisation();
+
+    return lmdb_name_key(&organisation, LMDB_NAME_TOKEN, hash);
 }
 
 /* ---- rows ---- */
@@ -19,14 +27,14 @@ static struct repo_bytes index_key(const uint8_t hash[DIGEST_BYTES])
 static int row_append(const struct repo_token *token, const uint8_t hash[DIGEST_BYTES],
                       struct buffer *out)
 {
-    int rc = repo_append_u64(out, (uint64_t)token->created_ms);
+    int rc = lmdb_append_u64(out, (uint64_t)token->created_ms);
 
     if (rc == 0)
-        rc = repo_append_u8(out, (uint8_t)token->role);
+        rc = lmdb_append_u8(out, (uint8_t)token->role);
     if (rc == 0)
-        rc = repo_append_u8(out, token->has_control_plane ? 1 : 0);
+        rc = lmdb_append_u8(out, token->has_control_plane ? 1 : 0);
     if (rc == 0)
-        rc = repo_append_uuid(out, &token->control_plane_id);
+        rc = lmdb_append_uuid(out, &token->control_plane_id);
     if (rc == 0)
         rc = buffer_append(out, hash, DIGEST_BYTES);
     return rc == 0 ? buffer_append(out, token->name, strlen(token->name) + 1) : rc;
@@ -36,16 +44,16 @@ static int row_append(const struct repo_token *token, const uint8_t hash[DIGEST_
 static int row_read(const struct uuid *id, const MDB_val *value, struct repo_token *ret,
                     const uint8_t **ret_hash, struct error *err)
 {
-    struct repo_reader reader = repo_reader_on(value);
+    struct lmdb_reader reader = lmdb_reader_on(value);
     struct repo_token token = {.id = *id};
     unsigned role;
 
-    token.created_ms = (int64_t)repo_read_u64(&reader);
-    role = repo_read_u8(&reader);
+    token.created_ms = (int64_t)lmdb_read_u64(&reader);
+    role = lmdb_read_u8(&reader);
     token.role = (enum repo_role)role;
-    token.has_control_plane = repo_read_u8(&reader) != 0;
-    token.control_plane_id = repo_read_uuid(&reader);
-    *ret_hash = repo_read_bytes(&reader, DIGEST_BYTES);
+    token.has_control_plane = lmdb_read_u8(&reader) != 0;
+    token.control_plane_id = lmdb_read_uuid(&reader);
+    *ret_hash = lmdb_read_bytes(&reader, DIGEST_BYTES);
     token.name = (const char *)reader.at;
     if (!reader.ok || role >= REPO_ROLES || reader.left == 0 || token.name[reader.left - 1] != '\0')
         return repo_corrupt("a token's row is wrong", err);
@@ -69,57 +77,55 @@ static int row_export(const struct uuid *id, const MDB_val *value, struct arena 
     return 0;
 }
 
-static int load(const struct repo_txn *txn, const struct uuid *id, MDB_val *ret, struct error *err)
+static int load(const struct lmdb_txn *txn, const struct uuid *id, MDB_val *ret, struct error *err)
 {
-    struct repo_bytes key = repo_key_uuid(id);
-    int rc = repo_get(txn, TABLE_TOKENS, &key, ret, err);
+    struct lmdb_rowkey key = lmdb_rowkey_uuid(id);
+    int rc = lmdb_get(txn, TABLE_TOKENS, &key, ret, err);
 
     return rc == E_NOT_FOUND ? repo_not_found("id", "token", id, err) : rc;
 }
 
 /* ---- reading ---- */
 
-static int decode(const struct repo_txn *txn, void *context, const struct uuid *id,
-                  const MDB_val *value, struct arena *arena, void *ret, struct error *err)
+static int decode(const struct lmdb_page_row *row, struct arena *arena, void *ret,
+                  struct error *err)
 {
-    (void)txn;
-    (void)context;
-    return row_export(id, value, arena, ret, err);
+    return row_export(row->id, row->value, arena, ret, err);
 }
 
 int lmdb_token_list(const struct repo_call *call, const struct repo_page *page,
                     struct repo_token_rows *ret)
 {
-    const struct repo_page_query query = {
+    const struct lmdb_page_query query = {
         .table = TABLE_TOKENS, .row_size = sizeof(struct repo_token), .decode = decode};
-    struct repo_page_result result;
-    struct repo_txn txn;
-    int rc = repo_read_begin(call, &txn);
+    struct lmdb_page_result result;
+    struct lmdb_txn txn;
+    int rc = lmdb_txn_open_for(call, &txn);
 
     if (rc != 0)
         return rc;
-    rc = repo_page_read(&txn, &query, page, call->arena, &result, call->err);
-    repo_read_end(&txn);
+    rc = lmdb_page_read(&txn, &query, page, call->arena, &result, call->err);
+    lmdb_txn_close(&txn);
     if (rc == 0)
         *ret = (struct repo_token_rows){result.rows, result.count, result.info};
     return rc;
 }
 
-static int find(const struct repo_txn *txn, const uint8_t hash[DIGEST_BYTES], struct arena *arena,
+static int find(const struct lmdb_txn *txn, const uint8_t hash[DIGEST_BYTES], struct arena *arena,
                 struct repo_token *ret, struct error *err)
 {
-    struct repo_bytes key = index_key(hash);
-    struct repo_reader reader;
+    struct lmdb_rowkey key = index_key(hash);
+    struct lmdb_reader reader;
     struct uuid id;
     MDB_val value;
-    int rc = repo_get(txn, TABLE_NAMES, &key, &value, err);
+    int rc = lmdb_get(txn, TABLE_NAMES, &key, &value, err);
 
     if (rc == E_NOT_FOUND)
         return error_set(err, rc, "the token is not known");
     if (rc != 0)
         return rc;
-    reader = repo_reader_on(&value);
-    id = repo_read_uuid(&reader);
+    reader = lmdb_reader_on(&value);
+    id = lmdb_read_uuid(&reader);
     if (!reader.ok)
         return repo_corrupt("a token's index is cut short", err);
     rc = load(txn, &id, &value, err);
@@ -129,13 +135,13 @@ static int find(const struct repo_txn *txn, const uint8_t hash[DIGEST_BYTES], st
 int lmdb_token_find(const struct repo_call *call, const uint8_t hash[DIGEST_BYTES],
                     struct repo_token *ret)
 {
-    struct repo_txn txn;
-    int rc = repo_read_begin(call, &txn);
+    struct lmdb_txn txn;
+    int rc = lmdb_txn_open_for(call, &txn);
 
     if (rc != 0)
         return rc;
     rc = find(&txn, hash, call->arena, ret, call->err);
-    repo_read_end(&txn);
+    lmdb_txn_close(&txn);
     return rc;
 }
 
@@ -149,30 +155,29 @@ struct token_args {
     struct repo_token *ret;
 };
 
-static int take_hash(const struct repo_txn *txn, const uint8_t hash[DIGEST_BYTES],
+static int take_hash(const struct lmdb_txn *txn, const uint8_t hash[DIGEST_BYTES],
                      const struct uuid *id, struct error *err)
 {
-    struct repo_bytes key = index_key(hash);
-    MDB_val existing;
-    int rc = repo_put_new(txn, TABLE_NAMES, &key, id->bytes, UUID_BYTES, &existing, err);
+    struct lmdb_rowkey key = index_key(hash);
+    int rc = lmdb_put_new(txn, TABLE_NAMES, &key, id->bytes, UUID_BYTES, err);
 
     return rc == E_CONFLICT ? error_set_field(err, rc, "secret", "this token exists already") : rc;
 }
 
-static int put(const struct repo_txn *txn, const struct token_args *args,
+static int put(const struct lmdb_txn *txn, const struct token_args *args,
                const struct repo_token *token, struct error *err)
 {
-    struct repo_bytes key = repo_key_uuid(&token->id);
+    struct lmdb_rowkey key = lmdb_rowkey_uuid(&token->id);
     struct buffer out;
     int rc =
         strlen(token->name) <= MODEL_NAME_MAX && (unsigned)token->role < REPO_ROLES ? 0 : E_INVALID;
 
-    buffer_init(&out, REPO_ROW_MAX_BYTES);
+    buffer_init(&out, LMDB_ROW_MAX_BYTES);
     if (rc == 0)
         rc = row_append(token, args->hash, &out);
     rc = repo_encode_error(rc, "the token", err);
     if (rc == 0)
-        rc = repo_put(txn, TABLE_TOKENS, &key, out.data, out.size, err);
+        rc = lmdb_put(txn, TABLE_TOKENS, &key, out.data, out.size, err);
     if (rc == 0) {
         const MDB_val value = {.mv_size = out.size, .mv_data = out.data};
 
@@ -182,11 +187,11 @@ static int put(const struct repo_txn *txn, const struct token_args *args,
     return rc;
 }
 
-static int create(struct repo_write *write, void *context, struct error *err)
+static int create(struct lmdb_write *write, void *context, struct error *err)
 {
     const struct token_args *args = context;
     struct repo_token token = *args->input;
-    int rc = repo_new_id(write, &token.id, err);
+    int rc = lmdb_new_id(write, &token.id, err);
 
     if (rc != 0)
         return rc;
@@ -200,14 +205,14 @@ int lmdb_token_create(const struct repo_call *call, const struct repo_token *inp
 {
     struct token_args args = {.call = call, .input = input, .hash = hash, .ret = ret};
 
-    return repo_write(call, create, &args, REPO_WRITE_SHARED);
+    return lmdb_write(call, create, &args, LMDB_WRITE_SHARED);
 }
 
-static int delete_token(struct repo_write *write, void *context, struct error *err)
+static int delete_token(struct lmdb_write *write, void *context, struct error *err)
 {
     const struct token_args *args = context;
-    struct repo_bytes key = repo_key_uuid(args->id);
-    struct repo_bytes index;
+    struct lmdb_rowkey key = lmdb_rowkey_uuid(args->id);
+    struct lmdb_rowkey index;
     struct repo_token token;
     const uint8_t *hash;
     MDB_val value;
@@ -218,15 +223,15 @@ static int delete_token(struct repo_write *write, void *context, struct error *e
     if (rc != 0)
         return rc;
     index = index_key(hash);
-    rc = repo_del(&write->txn, TABLE_NAMES, &index, err);
+    rc = lmdb_del(&write->txn, TABLE_NAMES, &index, err);
     if (rc == E_NOT_FOUND)
         return repo_corrupt("a token is missing in its index", err);
-    return rc == 0 ? repo_del(&write->txn, TABLE_TOKENS, &key, err) : rc;
+    return rc == 0 ? lmdb_del(&write->txn, TABLE_TOKENS, &key, err) : rc;
 }
 
 int lmdb_token_delete(const struct repo_call *call, const struct uuid *id)
 {
     struct token_args args = {.call = call, .id = id};
 
-    return repo_write(call, delete_token, &args, REPO_WRITE_SHARED);
+    return lmdb_write(call, delete_token, &args, LMDB_WRITE_SHARED);
 }

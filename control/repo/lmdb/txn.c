@@ -3,12 +3,15 @@
  * Read transactions are pooled: a reset one keeps its reader slot and holds no page, and renewing
  * it is far cheaper than beginning another. MDB_NOTLS lets any thread take any of them.
  *
- * Failure modes: every LMDB code passes repo_lmdb_error(). "No such row" and "row exists" come back
+ * Failure modes: every LMDB code passes lmdb_error(). "No such row" and "row exists" come back
  * without a message, because only the caller knows what it was looking for.
  */
-#include "control/repo/lmdb/repo_lmdb.h"
+#include "control/repo/lmdb/txn.h"
 
 #include <string.h>
+
+#include "control/repo/lmdb/rowkey.h"
+#include "control/repo/lmdb/store.h"
 
 static int code_of(int code)
 {
@@ -48,7 +51,7 @@ static const char *advice_for(int code)
     }
 }
 
-int repo_lmdb_error(int code, const char *doing, struct error *err)
+int lmdb_error(int code, const char *doing, struct error *err)
 {
     int ours;
 
@@ -61,7 +64,7 @@ int repo_lmdb_error(int code, const char *doing, struct error *err)
                      advice_for(ours));
 }
 
-static MDB_txn *pool_take(struct repo_pool *pool)
+static MDB_txn *pool_take(struct lmdb_pool *pool)
 {
     MDB_txn *txn = NULL;
 
@@ -72,7 +75,7 @@ static MDB_txn *pool_take(struct repo_pool *pool)
     return txn;
 }
 
-int repo_snapshot_begin(struct repo_lmdb *repo, struct repo_txn *ret, struct error *err)
+int lmdb_txn_open(struct lmdb_repo *repo, struct lmdb_txn *ret, struct error *err)
 {
     MDB_txn *txn = pool_take(&repo->pool);
     int rc;
@@ -85,28 +88,28 @@ int repo_snapshot_begin(struct repo_lmdb *repo, struct repo_txn *ret, struct err
         rc = mdb_txn_begin(repo->env, NULL, MDB_RDONLY, &txn);
     }
     if (rc != 0)
-        return repo_lmdb_error(rc, "to begin reading", err);
-    *ret = (struct repo_txn){.repo = repo, .handle = txn};
+        return lmdb_error(rc, "to begin reading", err);
+    *ret = (struct lmdb_txn){.repo = repo, .handle = txn};
     return 0;
 }
 
-int repo_read_begin(const struct repo_call *call, struct repo_txn *ret)
+int lmdb_txn_open_for(const struct repo_call *call, struct lmdb_txn *ret)
 {
-    int rc = repo_snapshot_begin(repo_lmdb(call->repo), ret, call->err);
+    int rc = lmdb_txn_open(lmdb_repo(call->repo), ret, call->err);
 
     if (rc == 0)
         ret->actor = call->actor;
     return rc;
 }
 
-void repo_read_end(struct repo_txn *txn)
+void lmdb_txn_close(struct lmdb_txn *txn)
 {
-    struct repo_pool *pool = &txn->repo->pool;
+    struct lmdb_pool *pool = &txn->repo->pool;
     MDB_txn *handle = txn->handle;
 
     mdb_txn_reset(handle);
     pthread_mutex_lock(&pool->lock);
-    if (pool->count < REPO_POOL_MAX) {
+    if (pool->count < LMDB_POOL_MAX) {
         pool->idle[pool->count++] = handle;
         handle = NULL;
     }
@@ -124,86 +127,79 @@ static MDB_val value_of(const void *bytes, size_t size)
     return value;
 }
 
-int repo_get(const struct repo_txn *txn, enum repo_table table, const struct repo_bytes *key,
+int lmdb_get(const struct lmdb_txn *txn, enum lmdb_table table, const struct lmdb_rowkey *key,
              MDB_val *ret, struct error *err)
 {
     MDB_val name = value_of(key->bytes, key->size);
 
-    return repo_lmdb_error(mdb_get(txn->handle, txn->repo->tables[table], &name, ret),
-                           "to read a row", err);
+    return lmdb_error(mdb_get(txn->handle, txn->repo->tables[table], &name, ret), "to read a row",
+                      err);
 }
 
-int repo_put(const struct repo_txn *txn, enum repo_table table, const struct repo_bytes *key,
+int lmdb_put(const struct lmdb_txn *txn, enum lmdb_table table, const struct lmdb_rowkey *key,
              const void *value, size_t size, struct error *err)
 {
     MDB_val name = value_of(key->bytes, key->size);
     MDB_val data = value_of(value, size);
 
-    return repo_lmdb_error(mdb_put(txn->handle, txn->repo->tables[table], &name, &data, 0),
-                           "to write a row", err);
+    return lmdb_error(mdb_put(txn->handle, txn->repo->tables[table], &name, &data, 0),
+                      "to write a row", err);
 }
 
-int repo_put_new(const struct repo_txn *txn, enum repo_table table, const struct repo_bytes *key,
-                 const void *value, size_t size, MDB_val *ret_existing, struct error *err)
+int lmdb_put_new(const struct lmdb_txn *txn, enum lmdb_table table, const struct lmdb_rowkey *key,
+                 const void *value, size_t size, struct error *err)
 {
     MDB_val name = value_of(key->bytes, key->size);
     MDB_val data = value_of(value, size);
-    int rc = mdb_put(txn->handle, txn->repo->tables[table], &name, &data, MDB_NOOVERWRITE);
 
-    if (rc == MDB_KEYEXIST)
-        *ret_existing = data;
-    return repo_lmdb_error(rc, "to write a row", err);
+    return lmdb_error(mdb_put(txn->handle, txn->repo->tables[table], &name, &data, MDB_NOOVERWRITE),
+                      "to write a row", err);
 }
 
-int repo_del(const struct repo_txn *txn, enum repo_table table, const struct repo_bytes *key,
+int lmdb_del(const struct lmdb_txn *txn, enum lmdb_table table, const struct lmdb_rowkey *key,
              struct error *err)
 {
     MDB_val name = value_of(key->bytes, key->size);
 
-    return repo_lmdb_error(mdb_del(txn->handle, txn->repo->tables[table], &name, NULL),
-                           "to delete a row", err);
+    return lmdb_error(mdb_del(txn->handle, txn->repo->tables[table], &name, NULL),
+                      "to delete a row", err);
 }
 
-int repo_cursor_open(const struct repo_txn *txn, enum repo_table table, MDB_cursor **ret,
+int lmdb_cursor_open(const struct lmdb_txn *txn, enum lmdb_table table, MDB_cursor **ret,
                      struct error *err)
 {
-    return repo_lmdb_error(mdb_cursor_open(txn->handle, txn->repo->tables[table], ret),
-                           "to open a cursor", err);
+    return lmdb_error(mdb_cursor_open(txn->handle, txn->repo->tables[table], ret),
+                      "to open a cursor", err);
 }
 
-int repo_cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op,
+int lmdb_cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op,
                     struct error *err)
 {
-    return repo_lmdb_error(mdb_cursor_get(cursor, key, value, op), "to read rows", err);
+    return lmdb_error(mdb_cursor_get(cursor, key, value, op), "to read rows", err);
 }
 
-bool repo_has_prefix(const MDB_val *key, const struct repo_bytes *prefix)
-{
-    return key->mv_size >= prefix->size && memcmp(key->mv_data, prefix->bytes, prefix->size) == 0;
-}
-
-static int walk(MDB_cursor *cursor, const struct repo_bytes *prefix, repo_visit_fn visit,
+static int walk(MDB_cursor *cursor, const struct lmdb_rowkey *prefix, lmdb_visit_fn visit,
                 void *context, struct error *err)
 {
     MDB_val key = value_of(prefix->bytes, prefix->size);
     MDB_val value;
     int rc =
-        repo_cursor_get(cursor, &key, &value, prefix->size > 0 ? MDB_SET_RANGE : MDB_FIRST, err);
+        lmdb_cursor_get(cursor, &key, &value, prefix->size > 0 ? MDB_SET_RANGE : MDB_FIRST, err);
 
-    while (rc == 0 && repo_has_prefix(&key, prefix)) {
+    while (rc == 0 && lmdb_has_prefix(&key, prefix)) {
         rc = visit(context, cursor, &key, &value, err);
         if (rc != 0)
             return rc;
-        rc = repo_cursor_get(cursor, &key, &value, MDB_NEXT, err);
+        rc = lmdb_cursor_get(cursor, &key, &value, MDB_NEXT, err);
     }
     return rc == E_NOT_FOUND ? 0 : rc;
 }
 
-int repo_walk(const struct repo_txn *txn, enum repo_table table, const struct repo_bytes *prefix,
-              repo_visit_fn visit, void *context, struct error *err)
+int lmdb_walk(const struct lmdb_txn *txn, enum lmdb_table table, const struct lmdb_rowkey *prefix,
+              lmdb_visit_fn visit, void *context, struct error *err)
 {
     MDB_cursor *cursor;
-    int rc = repo_cursor_open(txn, table, &cursor, err);
+    int rc = lmdb_cursor_open(txn, table, &cursor, err);
 
     if (rc != 0)
         return rc;
@@ -218,11 +214,11 @@ static int delete_row(void *context, MDB_cursor *cursor, const MDB_val *key, con
     (void)context;
     (void)key;
     (void)value;
-    return repo_lmdb_error(mdb_cursor_del(cursor, 0), "to delete rows", err);
+    return lmdb_error(mdb_cursor_del(cursor, 0), "to delete rows", err);
 }
 
-int repo_del_prefix(const struct repo_txn *txn, enum repo_table table,
-                    const struct repo_bytes *prefix, struct error *err)
+int lmdb_del_prefix(const struct lmdb_txn *txn, enum lmdb_table table,
+                    const struct lmdb_rowkey *prefix, struct error *err)
 {
-    return repo_walk(txn, table, prefix, delete_row, NULL, err);
+    return lmdb_walk(txn, table, prefix, delete_row, NULL, err);
 }

@@ -2,20 +2,35 @@
  *
  * Loans last as long as the transaction, which is longer than the interface asks for.
  */
-#include "control/repo/lmdb/repo_lmdb.h"
+#include "control/repo/lmdb/view.h"
 
 #include <stdlib.h>
 
-static const struct repo_txn *txn_of(struct repo_view *view)
+#include "control/repo/entity.h"
+#include "control/repo/errors.h"
+#include "control/repo/lmdb/digests.h"
+#include "control/repo/lmdb/load.h"
+#include "control/repo/lmdb/log.h"
+#include "control/repo/lmdb/names.h"
+#include "control/repo/lmdb/rowkey.h"
+#include "control/repo/lmdb/rows.h"
+#include "control/repo/lmdb/state.h"
+#include "control/repo/lmdb/store.h"
+#include "control/repo/lmdb/txn.h"
+#include "control/repo/view.h"
+#include "control/repo/visibility.h"
+#include "store/record.h"
+
+static const struct lmdb_txn *txn_of(struct repo_view *view)
 {
-    return &((struct repo_lmdb_view *)view)->txn;
+    return &((struct lmdb_view *)view)->txn;
 }
 
 static int head(struct repo_view *view, struct repo_view_head *ret, struct error *err)
 {
-    const struct repo_txn *txn = txn_of(view);
-    struct repo_state state;
-    int rc = repo_state_read(txn, &state, err);
+    const struct lmdb_txn *txn = txn_of(view);
+    struct lmdb_state state;
+    int rc = lmdb_state_read(txn, &state, err);
 
     if (rc == 0)
         *ret = (struct repo_view_head){.epoch = txn->repo->epoch,
@@ -28,7 +43,7 @@ static int head(struct repo_view *view, struct repo_view_head *ret, struct error
 static int log_of(struct repo_view *view, uint64_t from, uint64_t to, repo_touch_fn visit,
                   void *context, struct error *err)
 {
-    return repo_log_walk(txn_of(view), from, to, visit, context, err);
+    return lmdb_log_walk(txn_of(view), from, to, visit, context, err);
 }
 
 /* ---- realms ---- */
@@ -57,7 +72,7 @@ static int visit_realm(void *context, MDB_cursor *cursor, const MDB_val *key, co
     const struct realm_walk *walk = context;
     struct repo_realm_view realm;
     struct repo_realm_row row;
-    int rc = repo_realm_row_read(value, &row, err);
+    int rc = lmdb_realm_row_read(value, &row, err);
 
     (void)cursor;
     (void)key;
@@ -70,32 +85,32 @@ static int visit_realm(void *context, MDB_cursor *cursor, const MDB_val *key, co
 static int realms(struct repo_view *view, const struct uuid *control_plane_id, repo_realm_fn visit,
                   void *context, struct error *err)
 {
-    static const struct repo_bytes everything;
+    static const struct lmdb_rowkey everything;
     struct realm_walk walk = {.visit = visit, .context = context};
 
     (void)uuid_format(control_plane_id, walk.control_plane);
-    return repo_walk(txn_of(view), TABLE_REALMS, &everything, visit_realm, &walk, err);
+    return lmdb_walk(txn_of(view), TABLE_REALMS, &everything, visit_realm, &walk, err);
 }
 
 static int realm(struct repo_view *view, const struct uuid *id, struct repo_realm_view *ret,
                  struct error *err)
 {
     struct repo_realm_row row;
-    int rc = repo_realm_load(txn_of(view), id, "realmId", &row, err);
+    int rc = lmdb_realm_load(txn_of(view), id, "realmId", &row, err);
 
     return rc == 0 ? describe(&row, ret, err) : rc;
 }
 
 /* ---- consumers and keys ---- */
 
-static struct repo_bytes consumer_name(const struct repo_path *path)
+static struct lmdb_rowkey consumer_name(const struct repo_path *path)
 {
-    return repo_consumer_key(&path->scope, &path->consumer_id);
+    return lmdb_rowkey_consumer(&path->scope, &path->consumer_id);
 }
 
-static struct repo_bytes key_name(const struct repo_path *path)
+static struct lmdb_rowkey key_name(const struct repo_path *path)
 {
-    return repo_key_with_id(repo_keys_of(&path->scope, &path->consumer_id), &path->key_id);
+    return lmdb_rowkey_with_id(lmdb_rowkey_keys(&path->scope, &path->consumer_id), &path->key_id);
 }
 
 static int exist(struct repo_view *view, const struct repo_path *paths, size_t count, bool *ret,
@@ -103,9 +118,9 @@ static int exist(struct repo_view *view, const struct repo_path *paths, size_t c
 {
     for (size_t i = 0; i < count; i++) {
         const bool is_key = !uuid_is_nil(&paths[i].key_id);
-        const struct repo_bytes name = is_key ? key_name(&paths[i]) : consumer_name(&paths[i]);
+        const struct lmdb_rowkey name = is_key ? key_name(&paths[i]) : consumer_name(&paths[i]);
         MDB_val value;
-        int rc = repo_get(txn_of(view), is_key ? TABLE_KEYS : TABLE_CONSUMERS, &name, &value, err);
+        int rc = lmdb_get(txn_of(view), is_key ? TABLE_KEYS : TABLE_CONSUMERS, &name, &value, err);
 
         if (rc != 0 && rc != E_NOT_FOUND)
             return rc;
@@ -116,7 +131,7 @@ static int exist(struct repo_view *view, const struct repo_path *paths, size_t c
 
 /* A walk over the rows of one path. */
 struct record_walk {
-    const struct repo_txn *txn;
+    const struct lmdb_txn *txn;
     const struct repo_scope *scope;
     const struct set_hash_marks *buckets;
     size_t at;
@@ -127,13 +142,13 @@ struct record_walk {
 /* By the consumer whose UUID follows the scope in the row's key. */
 static bool is_selected(const struct record_walk *walk, const MDB_val *key)
 {
-    struct repo_reader reader = repo_reader_on(key);
+    struct lmdb_reader reader = lmdb_reader_on(key);
     struct uuid consumer_id;
 
     if (walk->buckets == NULL)
         return true;
-    (void)repo_read_scope(&reader);
-    consumer_id = repo_read_uuid(&reader);
+    (void)lmdb_read_scope(&reader);
+    consumer_id = lmdb_read_uuid(&reader);
     return reader.ok && set_hash_marked(walk->buckets, set_hash_bucket(&consumer_id));
 }
 
@@ -147,7 +162,7 @@ static int visit_consumer(void *context, MDB_cursor *cursor, const MDB_val *key,
     (void)cursor;
     if (!is_selected(walk, key))
         return 0;
-    rc = repo_consumer_row_read(value, &row, err);
+    rc = lmdb_consumer_row_read(value, &row, err);
     return rc == 0 ? walk->visit(walk->context, walk->at, &row.record, err) : rc;
 }
 
@@ -162,19 +177,19 @@ static int visit_key(void *context, MDB_cursor *cursor, const MDB_val *key, cons
     (void)cursor;
     if (!is_selected(walk, key))
         return 0;
-    rc = repo_key_row_read(value, &row, err);
+    rc = lmdb_key_row_read(value, &row, err);
     if (rc == 0)
-        rc = repo_key_record(walk->txn, walk->scope, &row, &record, err);
+        rc = lmdb_key_record(walk->txn, walk->scope, &row, &record, err);
     return rc == 0 ? walk->visit(walk->context, walk->at, &record, err) : rc;
 }
 
 /* One row, when it is there. */
-static int visit_row(struct record_walk *walk, enum repo_table table, const struct repo_bytes *name,
-                     repo_visit_fn visit, struct error *err)
+static int visit_row(struct record_walk *walk, enum lmdb_table table,
+                     const struct lmdb_rowkey *name, lmdb_visit_fn visit, struct error *err)
 {
     const MDB_val key = {name->size, (void *)(uintptr_t)name->bytes};
     MDB_val value;
-    int rc = repo_get(walk->txn, table, name, &value, err);
+    int rc = lmdb_get(walk->txn, table, name, &value, err);
 
     if (rc == E_NOT_FOUND)
         return 0;
@@ -184,8 +199,8 @@ static int visit_row(struct record_walk *walk, enum repo_table table, const stru
 static int select_records(struct repo_view *view, const struct repo_selection *selection,
                           struct record_walk *walk, bool keys, struct error *err)
 {
-    const enum repo_table table = keys ? TABLE_KEYS : TABLE_CONSUMERS;
-    const repo_visit_fn visit = keys ? visit_key : visit_consumer;
+    const enum lmdb_table table = keys ? TABLE_KEYS : TABLE_CONSUMERS;
+    const lmdb_visit_fn visit = keys ? visit_key : visit_consumer;
     int rc = 0;
 
     walk->txn = txn_of(view);
@@ -194,13 +209,13 @@ static int select_records(struct repo_view *view, const struct repo_selection *s
         const struct repo_path *path = &selection->paths[i];
         const bool all_consumers = uuid_is_nil(&path->consumer_id);
         const bool all_keys = keys && !all_consumers && uuid_is_nil(&path->key_id);
-        struct repo_bytes name = repo_key_scope(&path->scope);
+        struct lmdb_rowkey name = lmdb_rowkey_scope(&path->scope);
 
         if (!all_consumers)
             name = keys && !all_keys ? key_name(path) : consumer_name(path);
         walk->at = i;
         walk->scope = &path->scope;
-        rc = all_consumers || all_keys ? repo_walk(walk->txn, table, &name, visit, walk, err)
+        rc = all_consumers || all_keys ? lmdb_walk(walk->txn, table, &name, visit, walk, err)
                                        : visit_row(walk, table, &name, visit, err);
     }
     return rc;
@@ -230,7 +245,7 @@ static int counts(struct repo_view *view, const struct repo_numbered_scope *scop
     *ret = (struct repo_counts){0};
     for (size_t i = 0; i < count; i++) {
         struct repo_counts one;
-        int rc = repo_counts_get(txn_of(view), &scopes[i].id, &one, err);
+        int rc = lmdb_counts_get(txn_of(view), &scopes[i].id, &one, err);
 
         if (rc != 0)
             return rc;
@@ -246,25 +261,25 @@ static int digests(struct repo_view *view, const struct repo_numbered_scope *sco
     int rc = 0;
 
     for (size_t i = 0; rc == 0 && i < count; i++)
-        rc = repo_digest_get(txn_of(view), &scopes[i].id, &ret[i], err);
+        rc = lmdb_digest_get(txn_of(view), &scopes[i].id, &ret[i], err);
     return rc;
 }
 
 static int buckets(struct repo_view *view, const struct repo_scope *scope,
                    struct set_hash ret[SET_HASH_BUCKETS], struct error *err)
 {
-    return repo_digest_buckets(txn_of(view), scope, ret, err);
+    return lmdb_digest_buckets(txn_of(view), scope, ret, err);
 }
 
 /* ---- life ---- */
 
 static void close_view(struct repo_view *view)
 {
-    repo_lmdb_view_finish((struct repo_lmdb_view *)view);
+    lmdb_view_finish((struct lmdb_view *)view);
     free(view);
 }
 
-int repo_lmdb_view_init(struct repo_lmdb_view *view, struct repo_lmdb *repo, struct error *err)
+int lmdb_view_init(struct lmdb_view *view, struct lmdb_repo *repo, struct error *err)
 {
     static const struct repo_view_ops ops = {
         .close = close_view,
@@ -281,22 +296,22 @@ int repo_lmdb_view_init(struct repo_lmdb_view *view, struct repo_lmdb *repo, str
     };
 
     view->base.ops = &ops;
-    return repo_snapshot_begin(repo, &view->txn, err);
+    return lmdb_txn_open(repo, &view->txn, err);
 }
 
-void repo_lmdb_view_finish(struct repo_lmdb_view *view)
+void lmdb_view_finish(struct lmdb_view *view)
 {
-    repo_read_end(&view->txn);
+    lmdb_txn_close(&view->txn);
 }
 
-int lmdb_view(struct repo *repo, struct repo_view **ret, struct error *err)
+int lmdb_view_open(struct repo *repo, struct repo_view **ret, struct error *err)
 {
-    struct repo_lmdb_view *view = malloc(sizeof(*view));
+    struct lmdb_view *view = malloc(sizeof(*view));
     int rc;
 
     if (view == NULL)
         return repo_no_memory(err);
-    rc = repo_lmdb_view_init(view, repo_lmdb(repo), err);
+    rc = lmdb_view_init(view, lmdb_repo(repo), err);
     if (rc == 0)
         *ret = &view->base;
     else

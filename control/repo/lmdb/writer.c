@@ -5,15 +5,20 @@
  * all that wait, runs each in a nested transaction with a version of its own, and commits them
  * together. While that commit runs the next batch gathers: no timer, no added delay.
  *
- *     caller: repo_write() --> queue --> thread: [child, child, ...] --> commit, sync
+ *     caller: lmdb_write() --> queue --> thread: [child, child, ...] --> commit, sync
  *                                                --> listener --> callers wake
  *
  * Failure modes: a write that fails aborts its child alone. A commit that fails fails every write
  * of the batch, and the in-memory state goes back to what is on disk.
  */
-#include "control/repo/lmdb/repo_lmdb.h"
+#include "control/repo/lmdb/writer.h"
 
 #include <string.h>
+
+#include "control/repo/lmdb/log.h"
+#include "control/repo/lmdb/state.h"
+#include "control/repo/lmdb/store.h"
+#include "control/repo/lmdb/txn.h"
 
 enum {
     BATCH_MAX = 256,      /* bounds the delay of the first in a batch: some 10 ms */
@@ -22,22 +27,22 @@ enum {
 };
 
 /* One caller's request; lives on its stack until `done`. */
-struct repo_job {
-    repo_write_fn run;
+struct lmdb_job {
+    lmdb_write_fn run;
     void *args;
-    enum repo_write_mode mode;
+    enum lmdb_write_mode mode;
     const struct uuid *actor; /* borrowed */
     struct error *err;
     int rc;
     uint64_t version; /* 0: spent none */
     bool done;
     pthread_cond_t finished;
-    struct repo_job *next;
+    struct lmdb_job *next;
 };
 
 /* ---- the callers' side ---- */
 
-static void enqueue(struct repo_writer *writer, struct repo_job *job)
+static void enqueue(struct lmdb_writer *writer, struct lmdb_job *job)
 {
     if (writer->last != NULL)
         writer->last->next = job;
@@ -47,11 +52,11 @@ static void enqueue(struct repo_writer *writer, struct repo_job *job)
     pthread_cond_signal(&writer->wanted);
 }
 
-int repo_write(const struct repo_call *call, repo_write_fn run, void *args,
-               enum repo_write_mode mode)
+int lmdb_write(const struct repo_call *call, lmdb_write_fn run, void *args,
+               enum lmdb_write_mode mode)
 {
-    struct repo_writer *writer = &repo_lmdb(call->repo)->writer;
-    struct repo_job job = {
+    struct lmdb_writer *writer = &lmdb_repo(call->repo)->writer;
+    struct lmdb_job job = {
         .run = run, .args = args, .mode = mode, .actor = call->actor, .err = call->err};
 
     pthread_cond_init(&job.finished, NULL); /* cannot fail on Linux */
@@ -73,10 +78,10 @@ int repo_write(const struct repo_call *call, repo_write_fn run, void *args,
 /* ---- the thread's side ---- */
 
 /* Waits for work and unhooks a batch; NULL: stop, and nothing is left to do. */
-static struct repo_job *take_batch(struct repo_writer *writer)
+static struct lmdb_job *take_batch(struct lmdb_writer *writer)
 {
-    struct repo_job *batch;
-    struct repo_job *last;
+    struct lmdb_job *batch;
+    struct lmdb_job *last;
 
     pthread_mutex_lock(&writer->lock);
     while (writer->first == NULL && !writer->stopping)
@@ -84,7 +89,7 @@ static struct repo_job *take_batch(struct repo_writer *writer)
     batch = last = writer->first;
     if (batch != NULL) {
         for (int n = 1; n < BATCH_MAX && last->next != NULL; n++) {
-            if (batch->mode == REPO_WRITE_ALONE || last->next->mode == REPO_WRITE_ALONE)
+            if (batch->mode == LMDB_WRITE_ALONE || last->next->mode == LMDB_WRITE_ALONE)
                 break;
             last = last->next;
         }
@@ -98,97 +103,96 @@ static struct repo_job *take_batch(struct repo_writer *writer)
 }
 
 /* Runs one write inside `handle`; *state moves on only when it succeeds. */
-static int run_job(struct repo_lmdb *repo, struct repo_job *job, MDB_txn *handle,
-                   struct repo_state *state)
+static int run_job(struct lmdb_repo *repo, struct lmdb_job *job, MDB_txn *handle,
+                   struct lmdb_state *state)
 {
-    struct repo_write write = {.txn = {.repo = repo, .handle = handle, .actor = job->actor},
+    struct lmdb_write write = {.txn = {.repo = repo, .handle = handle, .actor = job->actor},
                                .state = *state};
 
     write.now_ms = repo->clock.wall_ms(repo->clock.context);
     buffer_init(&write.touched, TOUCHED_MAX);
     job->rc = job->run(&write, job->args, job->err);
     if (job->rc == 0)
-        job->rc = repo_log_append(&write, job->err);
+        job->rc = lmdb_log_append(&write, job->err);
     if (job->rc == 0)
         *state = write.state;
     buffer_finish(&write.touched);
     return job->rc;
 }
 
-static void accept(struct repo_job *job, struct repo_state *state, const struct repo_state *after)
+static void accept(struct lmdb_job *job, struct lmdb_state *state, const struct lmdb_state *after)
 {
     job->version = after->version > state->version ? after->version : 0;
     *state = *after;
 }
 
-static void run_child(struct repo_lmdb *repo, struct repo_job *job, MDB_txn *parent,
-                      struct repo_state *state)
+static void run_child(struct lmdb_repo *repo, struct lmdb_job *job, MDB_txn *parent,
+                      struct lmdb_state *state)
 {
-    struct repo_state after = *state;
+    struct lmdb_state after = *state;
     MDB_txn *child;
 
-    job->rc =
-        repo_lmdb_error(mdb_txn_begin(repo->env, parent, 0, &child), "to begin a write", job->err);
+    job->rc = lmdb_error(mdb_txn_begin(repo->env, parent, 0, &child), "to begin a write", job->err);
     if (job->rc != 0)
         return;
     if (run_job(repo, job, child, &after) != 0) {
         mdb_txn_abort(child);
         return;
     }
-    job->rc = repo_lmdb_error(mdb_txn_commit(child), "to end a write", job->err);
+    job->rc = lmdb_error(mdb_txn_commit(child), "to end a write", job->err);
     if (job->rc == 0)
         accept(job, state, &after);
 }
 
 /* A write without company needs no nesting: when it fails, the whole transaction is dropped. */
-static void run_single(struct repo_lmdb *repo, struct repo_job *job, MDB_txn *handle,
-                       struct repo_state *state)
+static void run_single(struct lmdb_repo *repo, struct lmdb_job *job, MDB_txn *handle,
+                       struct lmdb_state *state)
 {
-    struct repo_state after = *state;
+    struct lmdb_state after = *state;
 
     if (run_job(repo, job, handle, &after) == 0)
         accept(job, state, &after);
 }
 
-static bool any_succeeded(const struct repo_job *batch)
+static bool any_succeeded(const struct lmdb_job *batch)
 {
-    for (const struct repo_job *job = batch; job != NULL; job = job->next) {
+    for (const struct lmdb_job *job = batch; job != NULL; job = job->next) {
         if (job->rc == 0)
             return true;
     }
     return false;
 }
 
-static int commit_batch(struct repo_lmdb *repo, MDB_txn *handle, struct repo_state *state,
+static int commit_batch(struct lmdb_repo *repo, MDB_txn *handle, struct lmdb_state *state,
                         struct error *err)
 {
-    struct repo_txn txn = {.repo = repo, .handle = handle};
+    struct lmdb_txn txn = {.repo = repo, .handle = handle};
     size_t added = (size_t)(state->version - repo->writer.state.version);
     int rc = 0;
 
     if (added > 0)
-        rc = repo_log_trim(&txn, state, 2 * added + TRIM_MARGIN, err);
+        rc = lmdb_log_trim(&txn, state, 2 * added + TRIM_MARGIN, err);
     if (rc == 0)
-        rc = repo_state_write(&txn, state, err);
+        rc = lmdb_state_write(&txn, state, err);
     if (rc != 0) {
         mdb_txn_abort(handle);
         return rc;
     }
-    return repo_lmdb_error(mdb_txn_commit(handle), "to commit", err);
+    return lmdb_error(mdb_txn_commit(handle), "to commit", err);
 }
 
 /* What went wrong for all goes to those that had succeeded so far. */
-static void fail_batch(struct repo_job *batch, const struct error *cause)
+static void fail_batch(struct lmdb_job *batch, const struct error *cause)
 {
-    for (struct repo_job *job = batch; job != NULL; job = job->next) {
+    for (struct lmdb_job *job = batch; job != NULL; job = job->next) {
         if (job->rc == 0)
             job->rc = error_set(job->err, cause->code, "%s", cause->message);
     }
 }
 
-static void notify(struct repo_lmdb *repo, uint64_t version)
+static void notify(struct lmdb_repo *repo, uint64_t version)
 {
-    struct repo_listener *listener = &repo->listener;
+    struct lmdb_listener *listener = &repo->listener;
 
     pthread_mutex_lock(&listener->lock);
     if (listener->call != NULL)
@@ -196,21 +200,20 @@ static void notify(struct repo_lmdb *repo, uint64_t version)
     pthread_mutex_unlock(&listener->lock);
 }
 
-static void run_batch(struct repo_lmdb *repo, struct repo_job *batch)
+static void run_batch(struct lmdb_repo *repo, struct lmdb_job *batch)
 {
-    struct repo_state state = repo->writer.state;
+    struct lmdb_state state = repo->writer.state;
     struct error err = ERROR_INIT;
     MDB_txn *handle;
 
-    if (repo_lmdb_error(mdb_txn_begin(repo->env, NULL, 0, &handle), "to begin writing", &err) !=
-        0) {
+    if (lmdb_error(mdb_txn_begin(repo->env, NULL, 0, &handle), "to begin writing", &err) != 0) {
         fail_batch(batch, &err);
         return;
     }
     if (batch->next == NULL) {
         run_single(repo, batch, handle, &state);
     } else {
-        for (struct repo_job *job = batch; job != NULL; job = job->next)
+        for (struct lmdb_job *job = batch; job != NULL; job = job->next)
             run_child(repo, job, handle, &state);
     }
     if (!any_succeeded(batch)) {
@@ -226,11 +229,11 @@ static void run_batch(struct repo_lmdb *repo, struct repo_job *batch)
     repo->writer.state = state;
 }
 
-static void finish_batch(struct repo_writer *writer, struct repo_job *batch)
+static void finish_batch(struct lmdb_writer *writer, struct lmdb_job *batch)
 {
     pthread_mutex_lock(&writer->lock);
     while (batch != NULL) {
-        struct repo_job *next = batch->next; /* once done, the job is its caller's again */
+        struct lmdb_job *next = batch->next; /* once done, the job is its caller's again */
 
         batch->done = true;
         pthread_cond_signal(&batch->finished);
@@ -241,8 +244,8 @@ static void finish_batch(struct repo_writer *writer, struct repo_job *batch)
 
 static void *writer_main(void *context)
 {
-    struct repo_lmdb *repo = context;
-    struct repo_job *batch;
+    struct lmdb_repo *repo = context;
+    struct lmdb_job *batch;
 
     while ((batch = take_batch(&repo->writer)) != NULL) {
         run_batch(repo, batch);
@@ -251,9 +254,9 @@ static void *writer_main(void *context)
     return NULL;
 }
 
-int repo_writer_start(struct repo_lmdb *repo, const struct repo_state *state, struct error *err)
+int lmdb_writer_start(struct lmdb_repo *repo, const struct lmdb_state *state, struct error *err)
 {
-    struct repo_writer *writer = &repo->writer;
+    struct lmdb_writer *writer = &repo->writer;
     int rc;
 
     writer->state = *state;
@@ -263,9 +266,9 @@ int repo_writer_start(struct repo_lmdb *repo, const struct repo_state *state, st
     return 0;
 }
 
-void repo_writer_stop(struct repo_lmdb *repo)
+void lmdb_writer_stop(struct lmdb_repo *repo)
 {
-    struct repo_writer *writer = &repo->writer;
+    struct lmdb_writer *writer = &repo->writer;
 
     pthread_mutex_lock(&writer->lock);
     writer->stopping = true;

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "control/repo/lmdb/repo_lmdb.h"
+#include "control/repo/lmdb/store.h"
 #include "control/repo/visibility.h"
 #include "tests/lib/repo_fixture.h"
 
@@ -204,8 +204,8 @@ static void *attempt_main(void *context)
 /* Returns when the write stands in the queue: its last job is another. */
 static void enqueue(struct attempt *attempt)
 {
-    struct repo_writer *writer = &repo_lmdb(f->repo)->writer;
-    const struct repo_job *before;
+    struct lmdb_writer *writer = &lmdb_repo(f->repo)->writer;
+    const struct lmdb_job *before;
     bool queued = false;
 
     pthread_mutex_lock(&writer->lock);
