@@ -34,7 +34,8 @@ static void write_admin_token(const struct fixture *fixture, char path[128])
 static void start_repo(struct fixture *fixture, const struct fixture_options *options)
 {
     const struct repo_options repo = {.region = "us", .clock = clock_system};
-    struct feed_options feed = {.heartbeat_ms =
+    struct feed_options feed = {.patience_ms = options->patience_ms,
+                                .heartbeat_ms =
                                     options->heartbeat_ms > 0 ? options->heartbeat_ms : 100,
                                 .region = "us",
                                 .log = &fixture->log};

@@ -19,6 +19,7 @@ struct fixture_options {
     uint32_t heartbeat_ms;  /* 0: 100 */
     unsigned auth_failures; /* a minute; 0: more than any test has */
     const char *tls_cert;   /* PEM texts; NULL: plain HTTP */
+    int64_t patience_ms;    /* of the feed; 0: its own */
     const char *tls_key;
     const char *client_ca;
 };

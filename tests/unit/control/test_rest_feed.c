@@ -1,6 +1,7 @@
 /* The feed over HTTP: lines arrive, acknowledgements complete waits, many followers, stopping. */
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,6 +10,8 @@
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <cmocka.h>
 #include <curl/curl.h>
 
@@ -18,7 +21,7 @@
 #define BITS_LESS_1 "000000000000000000000000000000000000000000000000000000000000001"
 #define BITS        "8" BITS_LESS_1
 
-enum { FOLLOWERS = 1000, PATIENCE_MS = 30000 };
+enum { FOLLOWERS = 1000, PATIENCE_MS = 30000, UNREAD_CONSUMERS = 400 };
 
 /* A host that follows: one transfer of a curl multi handle, its lines kept. */
 struct host {
@@ -527,6 +530,82 @@ static void a_thousand_followers_get_a_change_and_a_clean_end(void **state)
     hosts_close(&hosts);
 }
 
+/* More than the sockets' buffers take of somebody who does not read: some 32 KB each. */
+static void make_large(struct fixture *f, const char *realm)
+{
+    struct repo_scope scope = {.kind = REPO_SCOPE_REALM};
+    const char *tags[MODEL_LABELS_MAX];
+    char tag[MODEL_LABEL_MAX];
+    char name[32];
+
+    assert_true(uuid_parse(realm, &scope.id));
+    memset(tag, 'x', sizeof(tag));
+    tag[sizeof(tag) - 1] = 0;
+    for (size_t i = 0; i < MODEL_LABELS_MAX; i++)
+        tags[i] = tag;
+    for (int i = 0; i < UNREAD_CONSUMERS; i++) {
+        struct repo_consumer input = {
+            .model = {.username = name, .tags = {tags, MODEL_LABELS_MAX}}};
+        struct error err = ERROR_INIT;
+        struct repo_consumer made;
+        struct repo_call call;
+        struct arena arena;
+
+        (void)snprintf(name, sizeof(name), "consumer-%d", i);
+        arena_init(&arena, 1 << 20);
+        call = (struct repo_call){.repo = f->repo, .arena = &arena, .err = &err};
+        if (repo_consumer_create(&call, &scope, &input, &made) != 0)
+            fail_msg("%s", err.message);
+        arena_finish(&arena);
+    }
+}
+
+/* Asks for all since the cursor, and reads nothing. */
+static int ask_without_reading(const struct fixture *f, const char *token, const char *cursor)
+{
+    const int little = 4096;
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    char request[1024];
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    address.sin_port = htons((uint16_t)atoi(strrchr(f->url, ':') + 1));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &little, sizeof(little)), 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    (void)snprintf(request, sizeof(request),
+                   "GET /v1/sync/feed?control_plane_id=" CP "&host=deaf%s HTTP/1.1\r\n"
+                   "Host: x\r\nAuthorization: Bearer %s\r\n\r\n",
+                   cursor, token);
+    assert_int_equal(send(fd, request, strlen(request), MSG_NOSIGNAL), strlen(request));
+    return fd;
+}
+
+static void connection_that_does_not_read_its_feed_is_ended(void **state)
+{
+    struct fixture *f = fixture_start(&(struct fixture_options){.patience_ms = 300});
+    const int64_t until_ms = now_ms() + PATIENCE_MS;
+    struct feed_stats stats = {.followers = 1};
+    char realm[UUID_TEXT_SIZE];
+    char token[AUTH_SECRET_SIZE];
+    char cursor[128];
+    int fd;
+
+    (void)state;
+    fixture_make_realm(f, "prod", CP, realm);
+    (void)snprintf(token, sizeof(token), "%s", fixture_make_token(f, "data-plane", CP));
+    newest_cursor(f, cursor);
+    make_large(f, realm);
+    fd = ask_without_reading(f, token, cursor);
+    while (stats.followers_cut == 0 || stats.followers > 0) { /* and the connection is gone */
+        assert_true(now_ms() < until_ms);
+        (void)sched_yield();
+        feed_stats(f->feed, &stats);
+    }
+    assert_int_equal(stats.held_bytes, 0);
+    assert_int_equal(close(fd), 0);
+    fixture_stop(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -539,6 +618,7 @@ int main(void)
         cmocka_unit_test(wait_names_the_late_hosts_when_time_is_over),
         cmocka_unit_test(wait_needs_nobody_without_hosts_and_for_what_hosts_do_not_see),
         cmocka_unit_test(stopping_answers_a_wait_in_progress),
+        cmocka_unit_test(connection_that_does_not_read_its_feed_is_ended),
         cmocka_unit_test(a_thousand_followers_get_a_change_and_a_clean_end),
     };
 
