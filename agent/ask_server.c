@@ -129,8 +129,6 @@ void ask_server_answer(void *context, enum ask_result result, const char *text)
 
 static void exchange_destroy(struct ask_exchange *exchange)
 {
-    if (exchange->body.size > 0)
-        explicit_bzero(exchange->body.data, exchange->body.size); /* holds a secret */
     buffer_finish(&exchange->body);
     buffer_finish(&exchange->answer);
     ask_question_destroy(exchange->question);
@@ -160,7 +158,7 @@ static enum MHD_Result begin(struct ask_server *server, struct MHD_Connection *c
         return MHD_NO;
     exchange->server = server;
     exchange->connection = connection;
-    buffer_init(&exchange->body, ASK_BODY_MAX_BYTES);
+    buffer_init_secret(&exchange->body, ASK_BODY_MAX_BYTES);
     buffer_init(&exchange->answer, ANSWER_MAX_BYTES);
     *state = exchange;
     if (strcmp(path, PATH) != 0)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "agent/ask_answer.h"
+#include "base/wipe.h"
 #include "sync/url.h"
 
 /* 64 groups each of a realm and a consumer, and three names, all at their limits and escaped. */
@@ -56,9 +57,7 @@ static char *question_text(const struct ask_upstream_options *options)
 static void destroy(struct ask_upstream *upstream)
 {
     config_source_finish(&upstream->source);
-    if (upstream->body != NULL)
-        explicit_bzero(upstream->body, strlen(upstream->body));
-    free(upstream->body);
+    wipe_free(upstream->body);
     buffer_finish(&upstream->answer);
     free(upstream);
 }

@@ -5,11 +5,15 @@
 #include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
+
+#include <jansson.h>
 
 #include "agent/agent.h"
 #include "base/process.h"
 #include "base/utf8.h"
+#include "base/wipe.h"
 
 enum { EXIT_STOPPED = 0, EXIT_USAGE = 1, EXIT_CANNOT_RUN = 2 };
 
@@ -82,6 +86,8 @@ int main(int argc, char **argv)
     int code;
 
     process_begin_daemon();
+    wipe_openssl();
+    json_set_alloc_funcs(malloc, wipe_free);
     code = parse_arguments(argc, argv, &arguments);
     if (code >= 0)
         return code;

@@ -32,6 +32,8 @@ void arena_reset(struct arena *arena)
     while (arena->blocks != NULL) {
         struct arena_block *next = arena->blocks->next;
 
+        /* What a request or a line was about, secrets among it. */
+        explicit_bzero(arena->blocks->bytes, arena->blocks->used);
         free(arena->blocks);
         arena->blocks = next;
     }

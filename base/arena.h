@@ -18,7 +18,7 @@ struct arena {
 
 void arena_init(struct arena *arena, size_t max_bytes);
 void arena_finish(struct arena *arena);
-/* Frees all that was handed out; the arena stays usable. */
+/* Overwrites and frees all that was handed out; the arena stays usable. */
 void arena_reset(struct arena *arena);
 
 /* Zeroed memory, aligned for any type; NULL when out of memory or over the ceiling. */

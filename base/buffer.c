@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/wipe.h"
 
 enum { BUFFER_FIRST_CAPACITY = 256 };
 
@@ -15,14 +16,29 @@ void buffer_init(struct buffer *buf, size_t max_bytes)
     *buf = (struct buffer){.max = max_bytes};
 }
 
+void buffer_init_secret(struct buffer *buf, size_t max_bytes)
+{
+    *buf = (struct buffer){.max = max_bytes, .is_secret = true};
+}
+
+static void forget(struct buffer *buf)
+{
+    *buf = (struct buffer){.max = buf->max, .is_secret = buf->is_secret};
+}
+
 void buffer_finish(struct buffer *buf)
 {
-    free(buf->data);
-    buffer_init(buf, buf->max);
+    if (buf->is_secret)
+        wipe_free(buf->data);
+    else
+        free(buf->data);
+    forget(buf);
 }
 
 void buffer_clear(struct buffer *buf)
 {
+    if (buf->is_secret && buf->size > 0)
+        explicit_bzero(buf->data, buf->size);
     buf->size = 0;
 }
 
@@ -42,7 +58,7 @@ int buffer_reserve(struct buffer *buf, size_t extra)
         capacity = capacity > buf->max / 2 ? buf->max : capacity * 2;
     if (capacity > buf->max)
         capacity = buf->max;
-    grown = realloc(buf->data, capacity);
+    grown = buf->is_secret ? wipe_realloc(buf->data, capacity) : realloc(buf->data, capacity);
     if (grown == NULL)
         return E_NO_MEMORY;
     buf->data = grown;
@@ -123,6 +139,6 @@ unsigned char *buffer_take(struct buffer *buf, size_t *ret_size)
     unsigned char *data = buf->data;
 
     *ret_size = buf->size;
-    buffer_init(buf, buf->max);
+    forget(buf);
     return data;
 }

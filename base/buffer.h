@@ -6,16 +6,21 @@
 #ifndef RS_BASE_BUFFER_H
 #define RS_BASE_BUFFER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct buffer {
     unsigned char *data; /* owned */
     size_t size;         /* bytes used */
     size_t capacity;
-    size_t max; /* ceiling in bytes; growth beyond it is E_TOO_LARGE */
+    size_t max;     /* ceiling in bytes; growth beyond it is E_TOO_LARGE */
+    bool is_secret; /* memory that is given up is wiped */
 };
 
 void buffer_init(struct buffer *buf, size_t max_bytes);
+/* For what may hold a secret: growing leaves no copy behind, buffer_clear() and buffer_finish()
+ * overwrite. Whoever takes the memory (buffer_take) frees it with wipe_free(). */
+void buffer_init_secret(struct buffer *buf, size_t max_bytes);
 /* Frees the memory; the buffer is empty and usable again (the ceiling stays). */
 void buffer_finish(struct buffer *buf);
 /* Forgets the contents, keeps the memory. */

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -13,9 +14,14 @@
 enum { TOKEN_FILE_MAX = 8192 };
 
 /* What may stand behind the token, as an editor or `echo` leaves it. */
+static bool is_trailer(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 static size_t trim(const char *text, size_t size)
 {
-    while (size > 0 && memchr(" \t\r\n", text[size - 1], 4) != NULL)
+    while (size > 0 && is_trailer(text[size - 1]))
         size--;
     return size;
 }

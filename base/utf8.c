@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/wipe.h"
+
 /* Length of the sequence that begins with `lead` and the range of its second byte, which rules out
  * overlong forms, surrogates and code points over U+10FFFF; 0: no sequence begins so. */
 static size_t sequence_of(unsigned char lead, unsigned char *low, unsigned char *high)
@@ -173,6 +175,6 @@ char *utf8_json_take(char *json)
     }
     if (shown != NULL)
         *to = 0;
-    free(json);
+    wipe_free(json);
     return shown;
 }

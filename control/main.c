@@ -16,7 +16,9 @@
 #include "base/own.h"
 #include "base/process.h"
 #include "base/utf8.h"
+#include "base/wipe.h"
 #include "control/config.h"
+#include "control/rest/json.h"
 #include "control/rest/rest.h"
 #include "control/tls.h"
 
@@ -280,6 +282,8 @@ int main(int argc, char **argv)
     int status = EXIT_STOPPED;
 
     process_begin_daemon();
+    wipe_openssl();
+    json_wipe_memory();
     if (prepare(&control, argc, argv, &action, &err) != 0) {
         utf8_complain("realm-control", err.message);
         status = EXIT_CONFIG;

@@ -42,7 +42,7 @@ int feed_reader_create(const struct feed_expectation *expectation, const struct 
     reader->expect = *expectation;
     reader->events = *events;
     reader->cursor = expectation->cursor;
-    buffer_init(&reader->partial, FEED_LINE_MAX_BYTES);
+    buffer_init_secret(&reader->partial, FEED_LINE_MAX_BYTES);
     *ret = reader;
     return 0;
 }

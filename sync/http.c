@@ -16,7 +16,9 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/wipe.h"
 #include "sync/http_internal.h"
 
 struct http_client {
@@ -259,7 +261,9 @@ int http_client_create(uv_loop_t *loop, struct http_client **ret, struct error *
 
     if (client == NULL)
         return error_set(err, E_NO_MEMORY, NULL);
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+    /* Headers and bodies hold tokens and keys, and libcurl keeps copies of its own. */
+    if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wipe_free, wipe_realloc, strdup,
+                             calloc) != CURLE_OK) {
         free(client);
         return error_set(err, E_NO_MEMORY, "libcurl could not be initialised");
     }

@@ -97,14 +97,16 @@ static size_t on_body(char *bytes, size_t one, size_t size, void *context)
 
 /* ---- options ---- */
 
-static int add_header(struct http_request *request, const char *name, const char *value)
+/* "name: " and both parts of the value. libcurl wipes what it frees (http_client_create). */
+static int add_header(struct http_request *request, const char *name, const char *first,
+                      const char *second)
 {
     struct curl_slist *longer;
     struct buffer line;
     int rc;
 
-    buffer_init(&line, 16 * 1024); /* what servers accept as one header */
-    rc = buffer_printf(&line, "%s: %s", name, value);
+    buffer_init_secret(&line, 16 * 1024); /* what servers accept as one header */
+    rc = buffer_printf(&line, "%s: %s%s", name, first, second);
     if (rc == 0)
         rc = buffer_terminate(&line);
     if (rc == 0) {
@@ -123,25 +125,18 @@ static int add_range(struct http_request *request, const struct http_request_opt
     int rc;
 
     (void)snprintf(range, sizeof(range), "bytes=%" PRIu64 "-", options->range_from);
-    rc = add_header(request, "Range", range);
-    return rc == 0 ? add_header(request, "If-Range", options->if_range) : rc;
+    rc = add_header(request, "Range", range, "");
+    return rc == 0 ? add_header(request, "If-Range", options->if_range, "") : rc;
 }
 
 static int add_headers(struct http_request *request, const struct http_request_options *options)
 {
     int rc = 0;
 
-    if (options->credentials->token != NULL) {
-        char *value = NULL;
-
-        if (asprintf(&value, "Bearer %s", options->credentials->token) < 0)
-            return E_NO_MEMORY;
-        rc = add_header(request, "Authorization", value);
-        explicit_bzero(value, strlen(value));
-        free(value);
-    }
+    if (options->credentials->token != NULL)
+        rc = add_header(request, "Authorization", "Bearer ", options->credentials->token);
     if (rc == 0 && options->json_body != NULL)
-        rc = add_header(request, "Content-Type", "application/json");
+        rc = add_header(request, "Content-Type", "application/json", "");
     if (rc == 0 && options->if_range != NULL)
         rc = add_range(request, options);
     return rc;

@@ -81,7 +81,7 @@ int feed_follower_create(struct feed *feed, const struct follower_options *optio
     follower->context = options->context;
     follower->credential = options->credential;
     follower->wish = options->wish;
-    buffer_init(&follower->line, FEED_LINES_MAX_BYTES);
+    buffer_init_secret(&follower->line, FEED_LINES_MAX_BYTES);
     rc = uuid_random(&follower->id);
     if (rc != 0)
         (void)error_set(err, rc, "the system has no randomness");

@@ -13,6 +13,7 @@
 #include <jansson.h>
 
 #include "base/utf8.h"
+#include "base/wipe.h"
 #include "control/http/http_internal.h"
 #include "control/http/http_range.h"
 
@@ -105,10 +106,10 @@ void http_answer(struct http_request *request, unsigned status, const char *cont
 {
     struct exchange *exchange = exchange_of(request);
     struct MHD_Response *response =
-        MHD_create_response_from_buffer(size, body, MHD_RESPMEM_MUST_FREE);
+        MHD_create_response_from_buffer_with_free_callback(size, body, wipe_free);
 
     if (response == NULL)
-        free(body);
+        wipe_free(body);
     http_complete(exchange, status, http_decorate(exchange, response, content_type));
 }
 
@@ -197,7 +198,8 @@ struct MHD_Response *http_problem_response(struct exchange *exchange, unsigned s
 
     json_decref(extra);
     if (text != NULL)
-        response = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
+        response =
+            MHD_create_response_from_buffer_with_free_callback(strlen(text), text, wipe_free);
     if (response == NULL)
         free(text);
     return http_decorate(exchange, response, problem_type);

@@ -73,8 +73,6 @@ static void exchange_free(struct exchange *exchange)
     if (exchange->response != NULL)
         MHD_destroy_response(exchange->response);
     http_bodies_give(&server->bodies, &exchange->admission, exchange->reserved);
-    if (exchange->body.size > 0)
-        explicit_bzero(exchange->body.data, exchange->body.size); /* may hold a secret */
     buffer_finish(&exchange->body);
     arena_finish(&exchange->request.arena);
     free(exchange);
@@ -101,7 +99,7 @@ void *http_on_uri(void *context, const char *uri, struct MHD_Connection *connect
     exchange->request.route = HTTP_NO_ROUTE;
     make_id(exchange->request.id);
     arena_init(&exchange->request.arena, REQUEST_ARENA_MAX_BYTES);
-    buffer_init(&exchange->body, 0);
+    buffer_init_secret(&exchange->body, 0);
     pthread_mutex_lock(&server->mutex);
     server->active++;
     pthread_mutex_unlock(&server->mutex);
@@ -283,7 +281,7 @@ static bool admit_body(struct exchange *exchange)
         http_answer_problem(&exchange->request, MHD_HTTP_CONTENT_TOO_LARGE, too_large, NULL);
         return false;
     }
-    buffer_init(&exchange->body, exchange->chunked ? body_max(exchange) : exchange->length);
+    buffer_init_secret(&exchange->body, exchange->chunked ? body_max(exchange) : exchange->length);
     room = take_room(exchange, exchange->length);
     if (room == HTTP_ROOM && buffer_reserve(&exchange->body, exchange->length) == 0)
         return true;

@@ -1,6 +1,9 @@
 #include "control/rest/json.h"
 
+#include <stdlib.h>
+
 #include "base/clock.h"
+#include "base/wipe.h"
 
 struct fault_text {
     enum json_error_code code;
@@ -34,6 +37,11 @@ static void fill_fault(const json_error_t *error, struct json_fault *ret)
             ret->text = fault_texts[i].text;
         }
     }
+}
+
+void json_wipe_memory(void)
+{
+    json_set_alloc_funcs(malloc, wipe_free);
 }
 
 json_t *json_read_object(const char *bytes, size_t size, struct json_fault *ret_fault)

@@ -21,6 +21,10 @@ struct json_fault {
     int column;
 };
 
+/* From now on, memory that JSON values give back is overwritten: bodies hold secrets. Before the
+ * first value is made. */
+void json_wipe_memory(void);
+
 /* Reads one JSON object. Refused: duplicate members, NUL in strings, invalid UTF-8, anything behind
  * the object, nesting without end. NULL with *ret_fault filled (rule NULL: out of memory). */
 json_t *json_read_object(const char *bytes, size_t size, struct json_fault *ret_fault);

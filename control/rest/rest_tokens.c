@@ -1,6 +1,8 @@
 /* rest_tokens.c - /v1/tokens: access for people, programs and data-plane hosts. */
 #include <string.h>
 
+#include <openssl/crypto.h>
+
 #include "control/rest/rest_entities.h"
 #include "control/rest/rest_routes.h"
 
@@ -83,11 +85,13 @@ int rest_token_create(struct rest_call *call)
         return error_set(&call->error, E_IO, "no token could be generated");
     digest_sha256(secret, strlen(secret), hash);
     rc = repo_token_create(&call->repo, &input, hash, &token);
-    if (rc != 0)
-        return rc;
-    answer = token_json(&token);
-    rest_set(&answer, "token", json_string(secret));
-    return rest_reply(call, REST_CREATED, answer);
+    if (rc == 0) {
+        answer = token_json(&token);
+        rest_set(&answer, "token", json_string(secret));
+        rc = rest_reply(call, REST_CREATED, answer);
+    }
+    OPENSSL_cleanse(secret, sizeof(secret));
+    return rc;
 }
 
 int rest_token_delete(struct rest_call *call)
