@@ -30,39 +30,6 @@ const char *env_table_name(enum table table)
     return tables[table].name;
 }
 
-int env_code(int mdb_rc)
-{
-    switch (mdb_rc) {
-    case 0:
-        return 0;
-    case MDB_NOTFOUND:
-        return E_NOT_FOUND;
-    case MDB_KEYEXIST:
-        return E_CONFLICT;
-    case MDB_MAP_FULL:
-        return E_NO_SPACE;
-    case MDB_VERSION_MISMATCH:
-        return E_FORMAT;
-    case MDB_READERS_FULL:
-        return E_READERS_FULL;
-    case MDB_MAP_RESIZED:
-        return E_MAP_RESIZED;
-    case MDB_BAD_RSLOT:
-    case EAGAIN: /* seen when a reader of another PID namespace has our pid */
-        return E_PID_COLLISION;
-    case MDB_CORRUPTED:
-    case MDB_PAGE_NOTFOUND:
-    case MDB_PANIC:
-    case MDB_INVALID:
-    case MDB_INCOMPATIBLE:
-    case MDB_BAD_TXN:
-    case MDB_BAD_DBI:
-        return E_CORRUPT;
-    default:
-        return mdb_rc > 0 ? error_from_errno(mdb_rc) : E_IO;
-    }
-}
-
 int env_error(struct error *err, int mdb_rc, const char *doing)
 {
     const char *advice = "";
@@ -70,7 +37,8 @@ int env_error(struct error *err, int mdb_rc, const char *doing)
     if (mdb_rc == MDB_MAP_FULL)
         advice = " (a reader that holds an old snapshot, or more data than the map has room for: "
                  "see `realmctl readers`)";
-    return error_set(err, env_code(mdb_rc), "cannot %s: %s%s", doing, mdb_strerror(mdb_rc), advice);
+    return error_set(err, lmdb_code(mdb_rc), "cannot %s: %s%s", doing, mdb_strerror(mdb_rc),
+                     advice);
 }
 
 static bool is_disk_full(const struct env *env)
@@ -134,7 +102,7 @@ int env_find_map(struct env *env, MDB_txn *txn)
     int rc = mdb_get(txn, env->tables[TABLE_META], &key, &value);
 
     if (rc != 0)
-        return rc == MDB_NOTFOUND ? E_CORRUPT : env_code(rc);
+        return rc == MDB_NOTFOUND ? E_CORRUPT : lmdb_code(rc);
     (void)mdb_env_stat(env->mdb, &stat); /* fails for NULL only */
     env->page_bytes = stat.ms_psize;
     env->map = tree_map_of(value.mv_data, env->page_bytes);
@@ -341,5 +309,5 @@ int env_read_meta(const struct env *env, MDB_txn *txn, struct layout_meta *ret)
 
     if (rc == MDB_NOTFOUND)
         return E_CORRUPT;
-    return rc != 0 ? env_code(rc) : layout_unpack_meta(value.mv_data, value.mv_size, ret);
+    return rc != 0 ? lmdb_code(rc) : layout_unpack_meta(value.mv_data, value.mv_size, ret);
 }

@@ -1,7 +1,7 @@
 /* env.h - one generation's LMDB environment, opened for writing or for reading, with its tables.
  *
- * The only place that opens LMDB, and env_code() the only one that translates its codes. LMDB's own
- * traps are closed here, before mdb_env_open() can fall into them:
+ * The only place that opens LMDB. LMDB's own traps are closed here, before mdb_env_open() can fall
+ * into them:
  *
  *   - a data file shorter than its newest meta page says is refused (LMDB would die by SIGBUS);
  *   - a read-only mount is refused (LMDB would read without a slot, unprotected) unless the caller
@@ -19,6 +19,7 @@
 
 #include "base/error.h"
 #include "store/layout.h"
+#include "store/lmdb_code.h"
 #include "store/lmdb_format.h"
 
 enum { ENV_MAX_READERS = 4096 };
@@ -123,9 +124,7 @@ static inline MDB_val env_val(const void *bytes, size_t size)
     return (MDB_val){size, (void *)(uintptr_t)bytes};
 }
 
-/* An LMDB or errno code as one of ours. */
-int env_code(int mdb_rc);
-/* The same with a message: "cannot `doing`: reason (what to do)". */
+/* lmdb_code() with a message: "cannot `doing`: reason (what to do)". */
 int env_error(struct error *err, int mdb_rc, const char *doing);
 /* The same for a failed write or commit. LMDB calls a write that a full file system cut short EIO;
  * here it is E_NO_SPACE. */

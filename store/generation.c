@@ -51,7 +51,7 @@ static int check_counts(const struct env *env, MDB_txn *txn, const struct layout
         int rc = mdb_stat(txn, env->tables[counted[i]], &stat);
 
         if (rc != 0)
-            return env_code(rc);
+            return lmdb_code(rc);
         if (stat.ms_entries != expected[i])
             return E_CORRUPT;
     }

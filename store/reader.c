@@ -312,11 +312,11 @@ static int begin_txn(MDB_env *env, MDB_txn **txn)
     int rc;
 
     if (*txn != NULL)
-        return env_code(mdb_txn_renew(*txn));
+        return lmdb_code(mdb_txn_renew(*txn));
     rc = mdb_txn_begin(env, NULL, MDB_RDONLY, txn);
     if (rc != 0)
         *txn = NULL;
-    return env_code(rc);
+    return lmdb_code(rc);
 }
 
 /* All that points into the map. */
@@ -392,7 +392,7 @@ static int move_map(struct env *env)
     int rc = env_check_open_file(env);
 
     if (rc == 0)
-        rc = env_code(mdb_env_set_mapsize(env->mdb, 0));
+        rc = lmdb_code(mdb_env_set_mapsize(env->mdb, 0));
     if (rc == 0)
         rc = begin_txn(env->mdb, &txn);
     if (rc == 0)

@@ -58,7 +58,7 @@ int retained_begin(MDB_env *mdb, MDB_txn **txn)
 
         if (rc != 0) {
             *txn = is_new ? NULL : *txn;
-            return env_code(rc);
+            return lmdb_code(rc);
         }
         atomic_thread_fence(memory_order_acquire); /* the roots were copied before what follows */
         (void)mdb_env_info(mdb, &info);            /* fails for NULL only */

@@ -9,7 +9,7 @@ int tables_get(const struct tables *tables, enum table table, MDB_val key, MDB_v
     int rc = mdb_get(tables->txn, tables->env->tables[table], &key, ret);
 
     if (rc == 0 || rc == MDB_NOTFOUND)
-        return env_code(rc);
+        return lmdb_code(rc);
     return env_error(err, rc, "read the store");
 }
 
@@ -19,7 +19,7 @@ int tables_put(const struct tables *tables, enum table table, MDB_val key, MDB_v
     int rc = mdb_put(tables->txn, tables->env->tables[table], &key, &value, flags);
 
     if (rc == 0 || rc == MDB_KEYEXIST)
-        return env_code(rc);
+        return lmdb_code(rc);
     return env_write_error(tables->env, err, rc, "write to the store");
 }
 
@@ -28,7 +28,7 @@ int tables_delete(const struct tables *tables, enum table table, MDB_val key, st
     int rc = mdb_del(tables->txn, tables->env->tables[table], &key, NULL);
 
     if (rc == 0 || rc == MDB_NOTFOUND)
-        return env_code(rc);
+        return lmdb_code(rc);
     return env_write_error(tables->env, err, rc, "delete from the store");
 }
 
@@ -44,7 +44,7 @@ int tables_at_or_after(const struct tables *tables, enum table table, MDB_val ke
     rc = mdb_cursor_get(cursor, ret_key, ret_value, MDB_SET_RANGE);
     mdb_cursor_close(cursor);
     if (rc == 0 || rc == MDB_NOTFOUND)
-        return env_code(rc);
+        return lmdb_code(rc);
     return env_error(err, rc, "read the store");
 }
 
@@ -63,7 +63,7 @@ int tables_before(const struct tables *tables, enum table table, MDB_val key, MD
         rc = mdb_cursor_get(cursor, ret_key, &value, rc == 0 ? MDB_PREV : MDB_LAST);
     mdb_cursor_close(cursor);
     if (rc == 0 || rc == MDB_NOTFOUND)
-        return env_code(rc);
+        return lmdb_code(rc);
     return env_error(err, rc, "read the store");
 }
 

@@ -278,7 +278,7 @@ struct tables source_view_tables(const struct tool_source *source)
 
 int source_view_get(const struct tool_source *source, enum table table, MDB_val key, MDB_val *ret)
 {
-    return env_code(mdb_get(source->txn, source->generation.env.tables[table], &key, ret));
+    return lmdb_code(mdb_get(source->txn, source->generation.env.tables[table], &key, ret));
 }
 
 const char *source_view_scope(const struct tool_source *source, uint32_t scope,

@@ -11,7 +11,7 @@
 
 enum { ARENA_MAX = 512 * 1024 * 1024 };
 
-static void open_repo(struct repo_fixture *fixture)
+void repo_fixture_open(struct repo_fixture *fixture)
 {
     int rc = repo_lmdb_open(fixture->dir, &fixture->options, &fixture->repo, &fixture->err);
 
@@ -30,7 +30,7 @@ struct repo_fixture *repo_fixture_create(uint64_t keep_versions)
     arena_init(&fixture->arena, ARENA_MAX);
     fixture->options = (struct repo_options){
         .region = "us", .keep_versions = keep_versions, .clock = clock_system};
-    open_repo(fixture);
+    repo_fixture_open(fixture);
     return fixture;
 }
 
@@ -45,7 +45,7 @@ void repo_fixture_destroy(struct repo_fixture *fixture)
 void repo_fixture_reopen(struct repo_fixture *fixture)
 {
     repo_close(fixture->repo);
-    open_repo(fixture);
+    repo_fixture_open(fixture);
 }
 
 int repo_fixture_setup(void **state)

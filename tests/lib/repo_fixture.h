@@ -26,6 +26,8 @@ int repo_fixture_teardown(void **state);
 
 struct repo_fixture *repo_fixture_create(uint64_t keep_versions);
 void repo_fixture_destroy(struct repo_fixture *fixture);
+/* After repo_close(). */
+void repo_fixture_open(struct repo_fixture *fixture);
 void repo_fixture_reopen(struct repo_fixture *fixture);
 /* Removes a directory and the files and directories in it. */
 void repo_fixture_remove_tree(const char *path);

@@ -12,29 +12,7 @@
 
 #include "control/repo/lmdb/rowkey.h"
 #include "control/repo/lmdb/store.h"
-
-static int code_of(int code)
-{
-    switch (code) {
-    case MDB_NOTFOUND:
-        return E_NOT_FOUND;
-    case MDB_KEYEXIST:
-        return E_CONFLICT;
-    case MDB_MAP_FULL:
-        return E_NO_SPACE;
-    case MDB_TXN_FULL:
-        return E_TOO_LARGE;
-    case MDB_READERS_FULL:
-        return E_READERS_FULL;
-    case MDB_VERSION_MISMATCH:
-    case MDB_INVALID:
-        return E_FORMAT;
-    case MDB_PANIC:
-        return E_IO;
-    default:
-        return code > 0 ? error_from_errno(code) : E_CORRUPT;
-    }
-}
+#include "store/lmdb_code.h"
 
 static const char *advice_for(int code)
 {
@@ -57,7 +35,9 @@ int lmdb_error(int code, const char *doing, struct error *err)
 
     if (code == 0)
         return 0;
-    ours = code_of(code);
+    ours = lmdb_code(code);
+    if (ours == E_PERMISSION)
+        ours = E_IO; /* the other is what a caller may not do */
     if (ours == E_NOT_FOUND || ours == E_CONFLICT)
         return error_set(err, ours, NULL);
     return error_set(err, ours, "the control store failed %s: %s%s", doing, mdb_strerror(code),

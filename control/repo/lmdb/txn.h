@@ -11,8 +11,7 @@ struct lmdb_txn {
     const struct uuid *actor; /* whom the caller is bound to; NULL: nobody, or it is the feed */
 };
 
-/* The one place where LMDB's codes become ours. `doing` completes "the control store failed ...".
- * 0 stays 0. */
+/* lmdb_code() with a message: `doing` completes "the control store failed ...". 0 stays 0. */
 int lmdb_error(int code, const char *doing, struct error *err);
 
 /* A consistent view; values read from it are borrowed until lmdb_txn_close(). */

@@ -869,6 +869,26 @@ static void region_of_a_wrong_size_is_refused(void **state)
     assert_int_equal(repo_lmdb_open(f->dir, &options, &second, &err), E_INVALID);
 }
 
+/* The same file damages a host's copy and this store: both call it so. */
+static void file_that_is_no_environment_is_damage(void **state)
+{
+    static const char garbage[8192] = "not a database";
+    char path[128];
+    int fd;
+
+    (void)state;
+    repo_close(repo);
+    (void)snprintf(path, sizeof(path), "%s/control.mdb/data.mdb", f->dir);
+    fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, garbage, sizeof(garbage)), sizeof(garbage));
+    assert_int_equal(close(fd), 0);
+    assert_fails(repo_lmdb_open(f->dir, &f->options, &repo, &err), E_CORRUPT, NULL);
+    assert_int_equal(unlink(path), 0);
+    repo_fixture_open(f);
+    repo = f->repo;
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -904,6 +924,7 @@ int main(void)
         TEST(ids_ascend_within_a_millisecond),
         TEST(times_come_from_the_given_clock),
         TEST(region_of_a_wrong_size_is_refused),
+        TEST(file_that_is_no_environment_is_damage),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
