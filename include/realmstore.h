@@ -6,13 +6,17 @@
  *    RS_E_FORKED. Opening one directory twice in one process makes LMDB lose its locks: don't.
  *  - Everything that a lookup gives is borrowed from the map and dies at rs_end(): copy what stays.
  *  - A snapshot is for one request: begin and end around it; it costs tens of nanoseconds.
- *  - There are two modes of reading. "Slots" writes one slot of the store's lock file: the process
- *    must be in the reader group, a read-only mount is refused, and a snapshot that stays open
- *    keeps its pages from being used again, so that the file grows. "Retained" writes nothing and
- *    works on a read-only mount, in another PID namespace and with read permission alone: the agent
- *    keeps pages for a retention time (retention_ms, 1 s by default), whether anybody reads them or
- *    not. A snapshot lives no longer than that, and the library finds out: rs_lookup() checks
- *    before it answers, and rs_check() tells whether what was borrowed may still be read.
+ *  - There are two modes of reading. "Retained" writes nothing and works on a read-only mount, in
+ *    another PID namespace and with read permission alone: the agent keeps pages for a retention
+ *    time (retention_ms, 1 s by default), whether anybody reads them or not. A snapshot lives no
+ *    longer than that, and the library finds out: rs_lookup() checks before it answers, and
+ *    rs_check() tells whether what was borrowed may still be read. This is the default
+ *    (RS_MODE_AUTO) wherever the agent retains.
+ *  - "Slots" (RS_MODE_SLOTS) is for snapshots that must outlive the retention time. It writes one
+ *    slot of the store's lock file: the process must be in the reader group, a read-only mount is
+ *    refused, and a snapshot that stays open keeps its pages from being used again, so that the
+ * file grows. The price is trust: whoever can write lock.mdb, which is every member of the reader
+ *    group, can keep readers with slots waiting for ever, take their pages away, or crash them.
  *  - What remains in retained mode: a thread that is stopped (SIGSTOP, the freezer, a starved
  *    machine) inside one call of rs_lookup(), or between rs_check() and the use of a string, for
  *    longer than half the retention time goes on in pages that the agent may have used again. In
@@ -99,8 +103,8 @@ enum {
     RS_E_FORMAT = -4,     /* written by another format version; update the library or the agent */
     RS_E_CORRUPT = -5,    /* truncated, damaged, or not a store; `realmctl verify` tells more */
     RS_E_PERMISSION = -6, /* this user may not read the store; see the reader group */
-    RS_E_READ_ONLY_MOUNT = -7, /* slots need to write the lock file, and the agent retains nothing
-                                * or the retained mode was not allowed */
+    RS_E_READ_ONLY_MOUNT = -7, /* slots need to write the lock file; they were asked for, or the
+                                * agent retains nothing */
     RS_E_FORKED = -8,          /* opened in the parent process */
     RS_E_READERS_FULL = -9,   /* all reader slots are taken; `realmctl readers` names the holders */
     RS_E_PID_COLLISION = -10, /* a reader with our pid in another PID namespace holds the lock;
@@ -122,8 +126,7 @@ RS_API const char *rs_strerror(int code);
 /* ---- opening ---- */
 
 typedef enum rs_mode {
-    RS_MODE_AUTO = 0,    /* slots, or retained where a source has no slot for us: read-only mount,
-                          * lock file not writable, pid taken in another namespace, table full */
+    RS_MODE_AUTO = 0,    /* retained, or slots where the agent's retention_ms is 0 */
     RS_MODE_SLOTS = 1,   /* slots or nothing */
     RS_MODE_RETAINED = 2 /* never writes anything */
 } rs_mode;
@@ -133,7 +136,7 @@ typedef struct rs_options {
     char *message; /* NULL, or where a failing rs_open() puts what, where, why and what to do */
     size_t message_size; /* bytes at message, 256 is plenty; cut and NUL-terminated */
     rs_mode mode; /* where `size` ends before it: RS_MODE_SLOTS, since such a caller was built
-                   * before there was rs_check() */
+                   * before there was rs_check(), and may keep a snapshot as long as it likes */
 } rs_options;
 
 /* clang-format off */

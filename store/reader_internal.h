@@ -60,7 +60,8 @@ struct view {
     uint64_t switches; /* of the page, when the view was made */
     bool faulty;       /* a source could not be opened: worth another try later */
     int64_t retry_at_ms;
-    bool retained; /* some source is read without a slot */
+    bool retained;       /* some source is read without a slot */
+    bool to_be_retained; /* as the page wanted it when the view was made */
     unsigned n_sources;
     struct view_source sources[STATUS_SLOTS];
 };

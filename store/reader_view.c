@@ -88,6 +88,13 @@ static int stat_data(const char *source_dir, uint32_t number, struct stat *ret)
     return 0;
 }
 
+/* Whether sources are to be read without a slot, as the page stands now. */
+static bool is_to_be_retained(const rs_store *store, const struct status *page)
+{
+    return store->mode == RS_MODE_RETAINED ||
+           (store->mode == RS_MODE_AUTO && status_retention_ms(page) > 0);
+}
+
 static int open_in_mode(const rs_store *store, const struct status *page, unsigned slot,
                         const char *source_dir, uint32_t number, struct opened *opened,
                         struct error *err)
@@ -95,8 +102,8 @@ static int open_in_mode(const rs_store *store, const struct status *page, unsign
     if (store->mode == RS_MODE_SLOTS)
         return generation_open_reader(source_dir, number, &opened->generation, err);
     if (store->mode == RS_MODE_AUTO)
-        return retained_open_if_needed(page, slot, source_dir, number, &opened->generation,
-                                       &opened->retained, err);
+        return retained_open_auto(page, slot, source_dir, number, &opened->generation,
+                                  &opened->retained, err);
     opened->retained = true;
     return retained_open(page, slot, source_dir, number, &opened->generation, err);
 }
@@ -130,16 +137,19 @@ static int open_generation(rs_store *store, const struct status *page, unsigned 
     return 0;
 }
 
-/* What any view has open must not be opened twice: LMDB would lose its locks. That need not be the
- * former view: a snapshot may live through a switch and a rollback. */
-static struct opened *find_opened(const rs_store *store, const char *source_dir, uint32_t number)
+/* What any view has open in the same mode must not be opened twice: LMDB would lose its locks. That
+ * need not be the former view: a snapshot may live through a switch and a rollback. (Without a slot
+ * no lock is taken, so that the two modes do not meet.) */
+static struct opened *find_opened(const rs_store *store, const char *source_dir, uint32_t number,
+                                  bool retained)
 {
     struct stat file;
 
     if (store->opened == NULL || stat_data(source_dir, number, &file) != 0)
         return NULL;
     for (struct opened *opened = store->opened; opened != NULL; opened = opened->next) {
-        if (file.st_dev == opened->device && file.st_ino == opened->inode)
+        if (file.st_dev == opened->device && file.st_ino == opened->inode &&
+            opened->retained == retained)
             return opened;
     }
     return NULL;
@@ -159,7 +169,7 @@ static int open_source(rs_store *store, const struct status *page, const struct 
     rc = files_join(dir, store->dir, slot->region, err);
     if (rc != 0)
         return rc;
-    source->opened = find_opened(store, dir, slot->generation);
+    source->opened = find_opened(store, dir, slot->generation, is_to_be_retained(store, page));
     if (source->opened != NULL) {
         source->opened->refs++;
         return 0;
@@ -229,6 +239,7 @@ static struct view *make_view(rs_store *store, struct page *page, struct error *
     view->refs = 1;
     view->page = page;
     view->switches = status_switches(&page->status); /* before the slots: a later switch shows */
+    view->to_be_retained = is_to_be_retained(store, &page->status);
     open_sources(store, view, err);
     view->retry_at_ms = store->clock.boot_ms(store->clock.context) + FAULT_RETRY_MS;
     return view;
@@ -250,7 +261,8 @@ static bool is_current(const rs_store *store)
 {
     const struct view *view = store->view;
 
-    if (view == NULL || status_switches(&view->page->status) != view->switches)
+    if (view == NULL || status_switches(&view->page->status) != view->switches ||
+        is_to_be_retained(store, &view->page->status) != view->to_be_retained)
         return false;
     return !view->faulty || store->clock.boot_ms(store->clock.context) < view->retry_at_ms;
 }

@@ -28,25 +28,13 @@ int retained_open(const struct status *page, unsigned slot, const char *source_d
     return rc;
 }
 
-/* Failures of the slot, not of the store. */
-static bool is_slots_matter(int code)
+int retained_open_auto(const struct status *page, unsigned slot, const char *source_dir,
+                       uint32_t number, struct generation *ret, bool *ret_retained,
+                       struct error *err)
 {
-    return code == E_READ_ONLY_MOUNT || code == E_PERMISSION || code == E_PID_COLLISION ||
-           code == E_READERS_FULL;
-}
-
-int retained_open_if_needed(const struct status *page, unsigned slot, const char *source_dir,
-                            uint32_t number, struct generation *ret, bool *ret_retained,
-                            struct error *err)
-{
-    struct error ignored = ERROR_INIT;
-    int rc = generation_open_reader(source_dir, number, ret, err);
-
-    *ret_retained = false;
-    if (!is_slots_matter(rc) || retained_open(page, slot, source_dir, number, ret, &ignored) != 0)
-        return rc;
-    *ret_retained = true;
-    return 0;
+    *ret_retained = status_retention_ms(page) > 0;
+    return *ret_retained ? retained_open(page, slot, source_dir, number, ret, err)
+                         : generation_open_reader(source_dir, number, ret, err);
 }
 
 int retained_begin(MDB_env *mdb, MDB_txn **txn)

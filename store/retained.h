@@ -15,11 +15,12 @@
  * generation_open_reader(). */
 int retained_open(const struct status *page, unsigned slot, const char *source_dir, uint32_t number,
                   struct generation *ret, struct error *err);
-/* Through a slot, or without one where that is impossible and the agent retains; *ret_retained says
- * which. Where neither goes, the code and reason are those of the slot. */
-int retained_open_if_needed(const struct status *page, unsigned slot, const char *source_dir,
-                            uint32_t number, struct generation *ret, bool *ret_retained,
-                            struct error *err);
+/* Without a slot where the agent retains, else through one: RS_MODE_AUTO. *ret_retained says which,
+ * also upon failure. A slot is no second choice: what readers can write, lock.mdb, is trusted only
+ * where the agent's configuration leaves nothing else, or the reader asks for it. */
+int retained_open_auto(const struct status *page, unsigned slot, const char *source_dir,
+                       uint32_t number, struct generation *ret, bool *ret_retained,
+                       struct error *err);
 
 /* Begins or, if *txn is not NULL, renews a read transaction. Without slots LMDB takes the
  * transaction's id and its roots from a meta page in two steps, between which two commits may

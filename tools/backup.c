@@ -151,29 +151,13 @@ static bool has_copies(const struct tool_sources *sources)
     return has;
 }
 
-/* LMDB's copy cannot stop to look whether its pages are still kept, as walks without a slot do. */
-static int check_slots(const struct tool_sources *sources, struct error *err)
-{
-    for (size_t i = 0; i < sources->n; i++) {
-        if (sources->items[i].retained)
-            return error_set(err, E_READ_ONLY_MOUNT,
-                             "source %s: a backup needs a reader slot, and none can be had here: "
-                             "run it where the store is mounted read-write, as root or in the "
-                             "reader group",
-                             sources->items[i].region);
-    }
-    return 0;
-}
-
 static int write_backup(const char *dir, const struct tool_sources *sources, struct error *err)
 {
     int rc;
 
     if (!has_copies(sources))
         return error_set(err, E_NOT_READY, "there is nothing to back up");
-    rc = check_slots(sources, err);
-    if (rc == 0)
-        rc = make_dir(dir, err);
+    rc = make_dir(dir, err);
     if (rc != 0)
         return rc;
     rc = copy_sources(dir, sources, err);
@@ -201,6 +185,7 @@ static int run(const struct tool *tool, int argc, char **argv)
 
     if (argc != 2)
         return tool_misused(&command_backup, "backup takes one directory to make");
+    sources_use_slots(); /* LMDB's copy cannot stop to look whether its pages are still kept */
     rc = sources_open(tool->store_dir, &sources, &err);
     if (rc == 0)
         rc = write_backup(argv[1], &sources, &err);

@@ -226,6 +226,7 @@ static int ask_with_key(const struct tool *tool, const struct source_list *list)
 
     options.message = message;
     options.message_size = sizeof(message);
+    options.mode = tool->slots ? RS_MODE_SLOTS : RS_MODE_AUTO;
     rc = rs_open(&store, tool->store_dir, &options);
     if (rc != 0)
         return tool_fail("%s", message[0] != 0 ? message : rs_strerror(rc));

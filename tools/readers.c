@@ -63,10 +63,6 @@ static int list_source(const struct tool *tool, struct tool_source *source)
                          .region = source->region,
                          .self = getpid(),
                          .agent = agent_pid(&source->status)};
-    if (source->retained)
-        return tool_fail("source %s: reader slots are listed where lock.mdb can be written, not on "
-                         "a read-only mount",
-                         source->region);
     (void)mdb_env_info(source->generation.env.mdb, &info); /* fails for NULL only */
     scan.newest = info.me_last_txnid;
     if (mdb_reader_list(source->generation.env.mdb, scan_line, &scan) < 0)
@@ -83,6 +79,7 @@ static int run(const struct tool *tool, int argc, char **argv)
     (void)argv; /* argv[0] is the command */
     if (argc > 1)
         return tool_misused(&command_readers, "readers takes no arguments");
+    sources_use_slots(); /* they are listed from the file that holds them */
     if (sources_open(tool->store_dir, &sources, &err) != 0)
         return tool_fail("%s", err.message);
     for (size_t i = 0; i < sources.n && rc == TOOL_YES; i++)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/process.h"
+#include "tools/sources.h"
 #include "tools/tool.h"
 
 #define DEFAULT_STORE "/var/lib/realm-agent"
@@ -15,10 +16,12 @@ enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 
 static void print_help(FILE *to)
 {
-    (void)fputs("Usage: realmctl [--store DIR] [--json] COMMAND [ARGUMENTS]\n"
+    (void)fputs("Usage: realmctl [--store DIR] [--json] [--slots] COMMAND [ARGUMENTS]\n"
                 "Look into the local copy of the realms that realm-agent keeps.\n\n"
                 "  --store DIR  the store (default " DEFAULT_STORE ")\n"
                 "  --json       answer in JSON\n"
+                "  --slots      read through reader slots, for passes longer than the agent's\n"
+                "               retention_ms; trusts every member of the reader group\n"
                 "  --help       this text; realmctl COMMAND --help tells more\n"
                 "  --version    print the version\n\n"
                 "Commands:\n",
@@ -88,11 +91,9 @@ static int run_command(struct tool *tool, int argc, char **argv)
 static int parse_options(int argc, char **argv, struct tool *tool)
 {
     static const struct option options[] = {
-        {"store", required_argument, NULL, 's'},
-        {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},
-        {NULL, 0, NULL, 0},
+        {"store", required_argument, NULL, 's'}, {"json", no_argument, NULL, 'j'},
+        {"slots", no_argument, NULL, 'l'},       {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},     {NULL, 0, NULL, 0},
     };
     int option;
 
@@ -103,6 +104,10 @@ static int parse_options(int argc, char **argv, struct tool *tool)
             break;
         case 'j':
             tool->json = true;
+            break;
+        case 'l':
+            tool->slots = true;
+            sources_use_slots();
             break;
         case 'h':
             print_help(stdout);

@@ -89,6 +89,13 @@ static bool has_moved_on(const char *store_dir, struct tool_source *source, uint
     return false;
 }
 
+static bool use_slots;
+
+void sources_use_slots(void)
+{
+    use_slots = true;
+}
+
 static int open_once(const char *store_dir, struct tool_source *source, struct error *err)
 {
     uint32_t number = source->generation.number;
@@ -106,8 +113,10 @@ static int open_once(const char *store_dir, struct tool_source *source, struct e
         return rc;
     source->begun_ms = clock_boot_ms();
     source->promised_ms = status_retention_ms(&source->status);
-    return retained_open_if_needed(&source->status, source->slot, dir, number, &source->generation,
-                                   &source->retained, err);
+    if (use_slots)
+        return generation_open_reader(dir, number, &source->generation, err);
+    return retained_open_auto(&source->status, source->slot, dir, number, &source->generation,
+                              &source->retained, err);
 }
 
 int source_view_open(const char *store_dir, struct tool_source *source, struct error *err)
@@ -226,8 +235,9 @@ int sources_walk(const char *store_dir, const struct source_pass *pass, struct e
     if (rc != E_OVERTAKEN)
         return rc;
     return error_set(err, rc,
-                     "the store changes faster than it can be read without a reader slot: use a "
-                     "mount and a user that can write lock.mdb, or raise the agent's retention_ms");
+                     "the store changes faster than it can be read without a reader slot: use "
+                     "--slots, where this user can write lock.mdb, or raise the agent's "
+                     "retention_ms");
 }
 
 /* ---- walking ---- */
@@ -238,7 +248,8 @@ static int step(struct table_walk *walk, MDB_cursor_op op, struct error *err)
 
     walk->at_end = rc != 0;
     if (source_view_overtaken(walk->source))
-        return error_set(err, E_OVERTAKEN, NULL);
+        return error_set(err, E_OVERTAKEN,
+                         "the agent used pages again that were still being read: use --slots");
     if (rc == 0 || rc == MDB_NOTFOUND)
         return 0;
     return env_error(err, rc, "read the next record");

@@ -4,9 +4,9 @@
  * questions (dump, get, verify). The public library must not have the same store open in this
  * process meanwhile.
  *
- * Where no reader slot can be had (a read-only mount, for one) a source is read without: the agent
- * then keeps its pages for the retention time only. Each step of a walk checks that, and gives
- * E_OVERTAKEN; sources_walk() starts over.
+ * Where the agent retains, a source is read without a reader slot, unless sources_use_slots() was
+ * called: the agent then keeps its pages for the retention time only. Each step of a walk checks
+ * that, and gives E_OVERTAKEN; sources_walk() starts over.
  */
 #ifndef RS_TOOLS_SOURCES_H
 #define RS_TOOLS_SOURCES_H
@@ -36,6 +36,9 @@ struct tool_sources {
     size_t n;
     struct tool_source items[STATUS_SLOTS]; /* sorted by region */
 };
+
+/* From now on: through slots (`realmctl --slots`). */
+void sources_use_slots(void);
 
 /* Opens all. What cannot be opened is E_CORRUPT, E_FORMAT, ... of that source, with its message. */
 int sources_open(const char *store_dir, struct tool_sources *ret, struct error *err);

@@ -19,6 +19,7 @@ enum { TOOL_YES = 0, TOOL_NO = 1, TOOL_UNKNOWN = 2 };
 struct tool {
     const char *store_dir;
     bool json;
+    bool slots; /* read through reader slots */
 };
 
 struct command {

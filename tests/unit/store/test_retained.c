@@ -360,6 +360,56 @@ static void agent_that_retains_nothing_has_no_retained_readers(void **state)
     assert_int_equal(mode_in_use(), RS_MODE_SLOTS);
 }
 
+/* Nothing that readers can write is used: with a lock file of rubbish a slot would hang or crash.
+ */
+static void auto_trusts_no_lock_file_where_the_agent_retains(void **state)
+{
+    static const char rubbish[8192] = "no reader table";
+    const char *path;
+    int fd;
+
+    (void)state;
+    mode = RS_MODE_AUTO;
+    make_people();
+    fixture_close(&f);
+    path = fixture_path(&f, "us/g-000001/lock.mdb");
+    fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, rubbish, sizeof(rubbish)), sizeof(rubbish));
+    assert_int_equal(close(fd), 0);
+    assert_int_equal(read_alice(), RS_FOUND);
+    assert_int_equal(mode_in_use(), RS_MODE_RETAINED);
+}
+
+static void auto_takes_slots_once_the_agent_ceases_to_retain(void **state)
+{
+    (void)state;
+    mode = RS_MODE_AUTO;
+    open_people();
+    assert_int_equal(find_alice(), RS_FOUND);
+    assert_int_equal(mode_in_use(), RS_MODE_RETAINED);
+    fixture_close(&f);
+    f.retention_ms = 0;
+    fixture_open(&f);
+    rename_alice(2);
+    begin_again();
+    assert_int_equal(find_alice(), RS_FOUND);
+    assert_int_equal(mode_in_use(), RS_MODE_SLOTS);
+}
+
+/* A caller that was built before there was a mode does not know of rs_check(). */
+static void options_without_a_mode_mean_slots(void **state)
+{
+    rs_options options = RS_OPTIONS_INIT;
+
+    (void)state;
+    make_people();
+    options.size = offsetof(rs_options, mode);
+    options.mode = RS_MODE_RETAINED; /* not looked at */
+    assert_int_equal(reader_open(&store, f.dir, &options, &f.clock), 0);
+    assert_int_equal(mode_in_use(), RS_MODE_SLOTS);
+}
+
 static void replaced_status_page_ends_a_snapshot(void **state)
 {
     struct status page;
@@ -876,6 +926,9 @@ int main(void)
         TEST(restarted_agent_waits_before_it_may_use_pages_again),
         TEST(killed_agents_successor_publishes_before_it_writes),
         TEST(agent_that_retains_nothing_has_no_retained_readers),
+        TEST(auto_trusts_no_lock_file_where_the_agent_retains),
+        TEST(auto_takes_slots_once_the_agent_ceases_to_retain),
+        TEST(options_without_a_mode_mean_slots),
         TEST(replaced_status_page_ends_a_snapshot),
         TEST(read_only_mount_is_read_without_slots),
         TEST(read_permission_alone_is_enough),
