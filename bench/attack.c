@@ -82,8 +82,49 @@ static void put_repair(const struct attack *attack, size_t n, char *out)
     put_feed(attack, n, all, out);
 }
 
+/* Somebody without credentials announces a megabyte and sends a byte now and then. */
+static void put_slow_body(const struct attack *attack, size_t n, char *out)
+{
+    (void)attack;
+    (void)n;
+    (void)snprintf(
+        out, REQUEST_SIZE,
+        "POST /v1/sync/ack HTTP/1.1\r\nHost: attack\r\nContent-Length: 1048576\r\n\r\n{");
+}
+
+/* The same with a host's credentials. */
+static void put_slow_body_of_host(const struct attack *attack, size_t n, char *out)
+{
+    (void)n;
+    (void)snprintf(out, REQUEST_SIZE,
+                   "POST /v1/sync/ack HTTP/1.1\r\nHost: attack\r\nAuthorization: Bearer %s\r\n"
+                   "Content-Length: 1048576\r\n\r\n{",
+                   attack->token);
+}
+
+static void put_unfinished(const struct attack *attack, size_t n, char *out)
+{
+    (void)attack;
+    (void)n;
+    (void)snprintf(out, REQUEST_SIZE, "GET /healthz HTTP/1.1\r\nHost: att");
+}
+
+/* A token that nobody has, as often as a connection allows. */
+static void put_false_token(const struct attack *attack, size_t n, char *out)
+{
+    (void)attack;
+    (void)snprintf(out, REQUEST_SIZE,
+                   "GET /v1/realms HTTP/1.1\r\nHost: attack\r\n"
+                   "Authorization: Bearer false-token-false-token-%zu\r\n\r\n",
+                   n);
+}
+
 static const struct scenario scenarios[] = {
     {.name = "unread_repairs", .connections = 60, .request = put_repair},
+    {"slow_bodies", 66, put_slow_body, "x", 100},
+    {"slow_bodies_of_a_host", 66, put_slow_body_of_host, "x", 100},
+    {"unfinished_requests", 500, put_unfinished, NULL, 0},
+    {"false_tokens", 200, put_false_token, NULL, 0},
 };
 
 static const struct scenario *find_scenario(const char *name)
