@@ -116,6 +116,8 @@ static void on_pulse(uv_timer_t *timer)
     struct agent *agent = timer->data;
 
     atomic_store(&agent->pulse, clock_boot_ms());
+    status_server_tick(agent->status);
+    ask_server_tick(agent->ask_server);
     (void)sd_notify(0, "WATCHDOG=1"); /* ignored unless the unit has WatchdogSec= */
 }
 

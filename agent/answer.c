@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 enum MHD_Result answer_queue(struct MHD_Connection *connection, unsigned status, const char *type,
-                             const char *allow, struct buffer *body)
+                             const char *allow, bool last, struct buffer *body)
 {
     size_t size;
     unsigned char *bytes = buffer_take(body, &size);
@@ -20,6 +20,8 @@ enum MHD_Result answer_queue(struct MHD_Connection *connection, unsigned status,
     (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
     if (allow != NULL)
         (void)MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, allow);
+    if (last)
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
     result = MHD_queue_response(connection, status, response);
     MHD_destroy_response(response);
     return result;

@@ -20,25 +20,29 @@
 #include <sys/un.h>
 
 #include "agent/answer.h"
+#include "agent/visitors.h"
+#include "base/request_head_mhd.h"
 #include "base/utf8.h"
 
 enum {
-    CONNECTIONS_MAX = 256, /* of a file-descriptor limit of 1024 */
-    IDLE_TIMEOUT_S = 60,   /* gateways keep connections */
+    CONNECTIONS_MAX = 320,         /* of a file-descriptor limit of 1024 */
+    CONNECTIONS_OF_USER_MAX = 256, /* so that one user never shuts the others out */
     BACKLOG = 128,
-    DISCARD_MAX_BYTES = 1024 * 1024, /* of an overlong body: read so that the 413 arrives */
+    DISCARD_MAX_BYTES = 8 * 1024 * 1024, /* of an overlong body: read so that the 413 arrives */
     ANSWER_MAX_BYTES = 1024 * 1024
 };
 
 #define PATH "/v1/auth"
 
 /* Who touches the exchange: the server's thread, but for PENDING, when it is the loop's. */
-enum exchange_state { EXCHANGE_RECEIVING, EXCHANGE_PENDING, EXCHANGE_ANSWERED };
+enum exchange_state { EXCHANGE_NEW, EXCHANGE_RECEIVING, EXCHANGE_PENDING, EXCHANGE_ANSWERED };
 
 struct ask_exchange {
     struct ask_server *server; /* borrowed */
     struct MHD_Connection *connection;
     enum exchange_state state;
+    struct request_target target;
+    bool last; /* what follows on the connection is no request */
     struct buffer body;
     size_t discarded;
     struct ask_question *question; /* owned until the loop takes it */
@@ -53,6 +57,7 @@ struct ask_server {
     ask_handler_fn handler;
     void *context;
     struct MHD_Daemon *daemon; /* owned */
+    struct visitors visitors;
     uv_async_t async;
     void (*closed)(void *context);
     void *closed_context;
@@ -99,9 +104,10 @@ static enum MHD_Result queue_answer(struct ask_exchange *exchange)
     bool good = exchange->status == MHD_HTTP_OK;
     bool method = exchange->status == MHD_HTTP_METHOD_NOT_ALLOWED;
 
+    visitors_hurry(&exchange->server->visitors, exchange->connection);
     return answer_queue(exchange->connection, exchange->status,
                         good ? "application/json" : "application/problem+json",
-                        method ? MHD_HTTP_METHOD_POST : NULL, &exchange->answer);
+                        method ? MHD_HTTP_METHOD_POST : NULL, exchange->last, &exchange->answer);
 }
 
 static enum MHD_Result refuse(struct ask_exchange *exchange, unsigned status, const char *detail)
@@ -138,29 +144,47 @@ static void exchange_destroy(struct ask_exchange *exchange)
 static void on_completed(void *context, struct MHD_Connection *connection, void **state,
                          enum MHD_RequestTerminationCode code)
 {
-    (void)context;
-    (void)connection;
+    struct ask_server *server = context;
+
     (void)code; /* however it ended, nothing is left to do but this */
+    visitors_idle(&server->visitors, connection);
     if (*state != NULL)
         exchange_destroy(*state);
     *state = NULL;
 }
 
-/* The headers are complete. */
-static enum MHD_Result begin(struct ask_server *server, struct MHD_Connection *connection,
-                             const char *path, const char *method, void **state)
+/* The first line is there. NULL (out of memory) closes the connection in on_access(). */
+static void *on_target(void *context, const char *text, struct MHD_Connection *connection)
 {
+    struct ask_server *server = context;
     struct ask_exchange *exchange = calloc(1, sizeof(*exchange));
-    const char *length =
-        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
 
+    visitors_hurry(&server->visitors, connection);
     if (exchange == NULL)
-        return MHD_NO;
+        return NULL;
     exchange->server = server;
     exchange->connection = connection;
+    request_target_note(&exchange->target, text);
     buffer_init_secret(&exchange->body, ASK_BODY_MAX_BYTES);
     buffer_init(&exchange->answer, ANSWER_MAX_BYTES);
-    *state = exchange;
+    return exchange;
+}
+
+/* The headers are complete. */
+static enum MHD_Result begin(struct ask_exchange *exchange, const char *path, const char *method,
+                             const char *version)
+{
+    const char *length = MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND,
+                                                     MHD_HTTP_HEADER_CONTENT_LENGTH);
+    struct request_head head;
+    const char *fault;
+
+    exchange->state = EXCHANGE_RECEIVING;
+    request_head_read(&head, exchange->connection, &exchange->target, method, version);
+    fault = request_head_fault(&head);
+    exchange->last = fault != NULL || request_is_chunked(&head);
+    if (fault != NULL)
+        return refuse(exchange, MHD_HTTP_BAD_REQUEST, fault);
     if (strcmp(path, PATH) != 0)
         return refuse(exchange, MHD_HTTP_NOT_FOUND, "there is nothing but " PATH);
     if (strcmp(method, MHD_HTTP_METHOD_POST) != 0)
@@ -190,6 +214,7 @@ static bool push(struct ask_exchange *exchange)
     if (!quiet) {
         /* Under the mutex: the loop cannot resume the connection before it is suspended. */
         exchange->state = EXCHANGE_PENDING;
+        visitors_busy(&server->visitors, exchange->connection);
         MHD_suspend_connection(exchange->connection);
         STAILQ_INSERT_TAIL(&server->queue, exchange, next);
         (void)uv_async_send(&server->async); /* never fails on an open handle */
@@ -222,9 +247,12 @@ static enum MHD_Result on_access(void *context, struct MHD_Connection *connectio
 {
     struct ask_exchange *exchange = *state;
 
-    (void)version;
+    (void)context;
+    (void)connection;
     if (exchange == NULL)
-        return begin(context, connection, path, method, state);
+        return MHD_NO;
+    if (exchange->state == EXCHANGE_NEW)
+        return begin(exchange, path, method, version);
     if (exchange->state == EXCHANGE_ANSWERED)
         return queue_answer(exchange);
     return *upload_size > 0 ? receive(exchange, upload, upload_size) : dispatch(exchange);
@@ -330,11 +358,10 @@ static int start_daemon(struct ask_server *server, int fd, struct error *err)
 {
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME;
 
-    server->daemon =
-        MHD_start_daemon(flags, 0, NULL, NULL, on_access, server, MHD_OPTION_LISTEN_SOCKET, fd,
-                         MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
-                         MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
-                         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S, MHD_OPTION_END);
+    server->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_access, server,
+                                      MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_URI_LOG_CALLBACK,
+                                      on_target, server, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
+                                      server, VISITORS_OPTIONS(&server->visitors), MHD_OPTION_END);
     if (server->daemon != NULL)
         return 0;
     (void)error_set_errno(err, errno, "cannot serve %s", server->path);
@@ -364,17 +391,25 @@ int ask_server_start(uv_loop_t *loop, const char *dir, struct board *board, ask_
         return rc;
     }
     (void)pthread_mutex_init(&server->mutex, NULL); /* default attributes: cannot fail */
+    visitors_init(&server->visitors, CONNECTIONS_MAX, CONNECTIONS_OF_USER_MAX);
     rc = uv_async_init(loop, &server->async, on_async);
     server->async.data = server;
     if (rc != 0) {
         (void)close(fd);
         (void)unlink(server->path);
         (void)pthread_mutex_destroy(&server->mutex);
+        visitors_finish(&server->visitors);
         free(server);
         return error_set(err, E_NO_MEMORY, "cannot make an event: %s", uv_strerror(rc));
     }
     *ret = server; /* also when its thread does not start: its handle must be closed by the loop */
     return start_daemon(server, fd, err);
+}
+
+void ask_server_tick(struct ask_server *server)
+{
+    if (server != NULL)
+        visitors_tick(&server->visitors);
 }
 
 void ask_server_quiesce(struct ask_server *server)
@@ -395,6 +430,7 @@ static void on_closed(uv_handle_t *handle)
     void *context = server->closed_context;
 
     (void)pthread_mutex_destroy(&server->mutex); /* nobody holds it */
+    visitors_finish(&server->visitors);
     free(server);
     closed(context);
 }

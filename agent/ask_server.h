@@ -32,6 +32,8 @@ int ask_server_start(uv_loop_t *loop, const char *dir, struct board *board, ask_
                      void *context, struct ask_server **ret, struct error *err);
 /* From the loop's thread. Has the form of an ask_answer_fn. */
 void ask_server_answer(void *exchange, enum ask_result result, const char *text);
+/* Ends connections that take too long; to be called now and then. NULL allowed. */
+void ask_server_tick(struct ask_server *server);
 /* No question comes any more; what was queued is answered "unavailable". What the handler has
  * taken must be answered before ask_server_stop(). */
 void ask_server_quiesce(struct ask_server *server);

@@ -3,20 +3,25 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <netinet/in.h>
+#include <unistd.h>
+#include <sys/socket.h>
 #include <microhttpd.h>
 
 #include "agent/answer.h"
 #include "agent/listen.h"
 #include "agent/status_text.h"
+#include "agent/visitors.h"
 #include "base/clock.h"
+#include "base/request_head_mhd.h"
 
-/* Scrapers and probes: a handful at once; a client that is slower than this is gone. */
-enum { STATUS_CONNECTIONS_MAX = 32, STATUS_TIMEOUT_S = 10 };
+/* Scrapers and probes: a handful at once. Whoever comes finds room: the one that has waited for
+ * longest gives way. */
+enum { STATUS_CONNECTIONS_MAX = 64, STATUS_CONNECTIONS_OF_ADDRESS = 16 };
 
 struct status_server {
     struct MHD_Daemon *daemon; /* owned */
-    struct board *board;       /* borrowed */
+    struct visitors visitors;
+    struct board *board; /* borrowed */
     const _Atomic int64_t *pulse;
 };
 
@@ -110,25 +115,64 @@ static int make_page(const struct status_server *server, const char *path, struc
 
 static enum MHD_Result answer(struct MHD_Connection *connection, struct page *page)
 {
-    return answer_queue(connection, page->status, page->type, NULL, &page->body);
+    return answer_queue(connection, page->status, page->type, NULL, true, &page->body);
+}
+
+static enum MHD_Result refuse(struct MHD_Connection *connection, unsigned status,
+                              const char *detail, struct page *page)
+{
+    page->status = status;
+    if (detail != NULL) /* without memory it is an answer without a text */
+        (void)buffer_append_string(&page->body, detail);
+    return answer(connection, page);
+}
+
+/* ---- one request; its context is a struct request_target ---- */
+
+/* NULL (out of memory) closes the connection in on_request(). */
+static void *on_target(void *context, const char *text, struct MHD_Connection *connection)
+{
+    struct status_server *server = context;
+    struct request_target *target = malloc(sizeof(*target));
+
+    visitors_hurry(&server->visitors, connection);
+    if (target != NULL)
+        request_target_note(target, text);
+    return target;
+}
+
+static void on_completed(void *context, struct MHD_Connection *connection, void **request,
+                         enum MHD_RequestTerminationCode code)
+{
+    struct status_server *server = context;
+
+    (void)code; /* however it ended */
+    visitors_idle(&server->visitors, connection);
+    free(*request);
+    *request = NULL;
 }
 
 static enum MHD_Result on_request(void *context, struct MHD_Connection *connection,
                                   const char *path, const char *method, const char *version,
                                   const char *upload, size_t *upload_size, void **request)
 {
-    const struct status_server *server = context;
+    struct status_server *server = context;
     struct page page = {MHD_HTTP_OK, "text/plain; charset=utf-8", {0}};
+    struct request_head head;
+    const char *fault;
 
-    (void)version;
     (void)upload;
     (void)upload_size;
-    (void)request;
+    if (*request == NULL)
+        return MHD_NO;
+    visitors_hurry(&server->visitors, connection);
     buffer_init(&page.body, STATUS_PAGE_MAX_BYTES);
-    if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0) {
-        page.status = MHD_HTTP_METHOD_NOT_ALLOWED;
-        return answer(connection, &page);
-    }
+    request_head_read(&head, connection, *request, method, version);
+    fault = request_head_fault(&head);
+    if (fault != NULL)
+        return refuse(connection, MHD_HTTP_BAD_REQUEST, fault, &page);
+    if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
+        return refuse(connection, MHD_HTTP_METHOD_NOT_ALLOWED, NULL, &page);
     if (make_page(server, path, &page) != 0) {
         buffer_finish(&page.body);
         page.status = MHD_HTTP_INTERNAL_SERVER_ERROR;
@@ -139,27 +183,32 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 int status_server_start(const char *listen, struct board *board, const _Atomic int64_t *pulse,
                         struct status_server **ret, struct error *err)
 {
-    struct sockaddr_storage address;
     struct status_server *server;
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD;
+    int family;
+    int fd;
 
-    if (listen_parse(listen, &address, err) != 0)
+    if (listen_open(listen, &fd, &family, err) != 0)
         return err->code;
     server = calloc(1, sizeof(*server));
-    if (server == NULL)
+    if (server == NULL) {
+        (void)close(fd); /* it was never used */
         return error_set(err, E_NO_MEMORY, NULL);
+    }
     server->board = board;
     server->pulse = pulse;
-    if (address.ss_family == AF_INET6)
+    visitors_init(&server->visitors, STATUS_CONNECTIONS_MAX, STATUS_CONNECTIONS_OF_ADDRESS);
+    if (family == AF_INET6)
         flags |= MHD_USE_IPv6;
     server->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, server,
-                                      MHD_OPTION_SOCK_ADDR, (struct sockaddr *)&address,
-                                      MHD_OPTION_CONNECTION_LIMIT, (unsigned)STATUS_CONNECTIONS_MAX,
-                                      MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)STATUS_TIMEOUT_S,
-                                      MHD_OPTION_LISTENING_ADDRESS_REUSE, 1U, MHD_OPTION_END);
+                                      MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_URI_LOG_CALLBACK,
+                                      on_target, server, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
+                                      server, VISITORS_OPTIONS(&server->visitors), MHD_OPTION_END);
     if (server->daemon == NULL) {
-        (void)error_set_errno(err, errno, "listen: cannot listen on %s", listen);
+        (void)error_set_errno(err, errno, "listen: cannot serve on %s", listen);
+        visitors_finish(&server->visitors);
         free(server);
+        (void)close(fd); /* it was never used */
         return err->code;
     }
     *ret = server;
@@ -174,10 +223,17 @@ uint16_t status_server_port(const struct status_server *server)
     return info != NULL ? info->port : 0;
 }
 
+void status_server_tick(struct status_server *server)
+{
+    if (server != NULL)
+        visitors_tick(&server->visitors);
+}
+
 void status_server_stop(struct status_server *server)
 {
     if (server == NULL)
         return;
     MHD_stop_daemon(server->daemon);
+    visitors_finish(&server->visitors);
     free(server);
 }

@@ -20,6 +20,8 @@ struct status_server;
  * borrowed until status_server_stop(). E_CONFIG; E_IO with the reason (address in use). */
 int status_server_start(const char *listen, struct board *board, const _Atomic int64_t *pulse,
                         struct status_server **ret, struct error *err);
+/* Ends connections that take too long; to be called now and then. NULL allowed. */
+void status_server_tick(struct status_server *server);
 /* Waits for answers under way. NULL allowed. */
 void status_server_stop(struct status_server *server);
 /* Where it listens; differs from the wish when that had port 0. */

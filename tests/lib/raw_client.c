@@ -1,5 +1,7 @@
 #include "tests/lib/raw_client.h"
 
+#include "tests/lib/malformed.h"
+
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,7 +91,7 @@ char *raw_hear(int fd, const char *until, bool *ret_reset)
 }
 
 /* libmicrohttpd sends the head of its own 400 for a bad length twice. */
-bool raw_says_only_400(const char *answer)
+static bool says_only_400(const char *answer)
 {
     static const char start[] = "HTTP/1.1 400";
 
@@ -100,4 +102,25 @@ bool raw_says_only_400(const char *answer)
             return false;
     }
     return true;
+}
+
+char *raw_find_taken(int (*dial_server)(const void *context), const void *context)
+{
+    for (size_t i = 0; i < MALFORMED_REQUESTS; i++) {
+        const struct malformed *row = &malformed_requests[i];
+        int fd = dial_server(context);
+        char *answer;
+        char *text = NULL;
+
+        must(raw_send(fd, row->bytes, row->size), row->name);
+        (void)raw_send(fd, malformed_follower, strlen(malformed_follower)); /* it may be closed */
+        answer = raw_hear(fd, NULL, NULL);
+        if (!says_only_400(answer))
+            must(asprintf(&text, "%s: '%s'", row->name, answer) >= 0, "asprintf");
+        free(answer);
+        (void)close(fd);
+        if (text != NULL)
+            return text;
+    }
+    return NULL;
 }

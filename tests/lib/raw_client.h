@@ -21,7 +21,9 @@ void raw_say(int fd, const char *text);
 /* All that comes until `until` was seen or the peer closes, to be freed. *ret_reset (may be NULL):
  * it closed with a reset. */
 char *raw_hear(int fd, const char *until, bool *ret_reset);
-/* An answer, or several, of status 400 and of no other. */
-bool raw_says_only_400(const char *answer);
+/* Sends each request of malformed.h over a connection of its own, with another one behind it. NULL
+ * when all were answered 400 and nothing else; else the first that was not, for a message; to be
+ * freed. */
+char *raw_find_taken(int (*dial)(const void *context), const void *context);
 
 #endif

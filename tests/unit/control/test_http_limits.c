@@ -15,7 +15,6 @@
 
 #include "base/clock.h"
 #include "control/http/http_internal.h"
-#include "tests/lib/malformed.h"
 #include "tests/lib/raw_client.h"
 
 enum { MEGABYTE = 1024 * 1024, CROWD = 500 };
@@ -123,24 +122,19 @@ static unsigned ask(const struct fixture *f, const char *request)
 
 /* ---- requests of two meanings ---- */
 
+static int dial_server(const void *context)
+{
+    return dial(context);
+}
+
 static void request_of_two_meanings_is_400_and_the_connection_ends(void **state)
 {
     struct fixture *f = start(&(struct http_options){0});
+    char *taken = raw_find_taken(dial_server, f);
 
     (void)state;
-    for (size_t i = 0; i < MALFORMED_REQUESTS; i++) {
-        const struct malformed *row = &malformed_requests[i];
-        int fd = dial(f);
-        char *answer;
-
-        assert_true(raw_send(fd, row->bytes, row->size));
-        (void)raw_send(fd, malformed_follower, strlen(malformed_follower)); /* it may be closed */
-        answer = raw_hear(fd, NULL, NULL);
-        if (!raw_says_only_400(answer))
-            fail_msg("%s: '%s'", row->name, answer);
-        free(answer);
-        close(fd);
-    }
+    if (taken != NULL)
+        fail_msg("%s", taken);
     assert_int_equal(atomic_load(&f->handled), 0);
     assert_true(stats_of(f).malformed > 0);
     stop(f);
