@@ -26,7 +26,7 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/helpers/%.o $(BUILD)/obj/libtestlib.a $(cal
 	$(call SAY,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS)
 
-$(BUILD)/tests/test_gateway_core: $(GATEWAY_CORE_OBJ)
+$(BUILD)/tests/test_gateway_core: $(GATEWAY_CORE_OBJ) $(GATEWAY_BASE_OBJ)
 
 # These watch their own system calls and LMDB's.
 $(BUILD)/tests/test_power_loss $(BUILD)/tests/test_repo_power $(BUILD)/tests/test_agent_kill $(BUILD)/tests/test_soak: $(BUILD)/obj/tests/interpose/write_log.o
@@ -119,7 +119,7 @@ $(BUILD)/tests/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(call archives,agent co
 	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS_agent) $(LIBS_control)
 
 # The NGINX module's parsers, which need NGINX's headers and no NGINX.
-$(BUILD)/tests/fuzz_gateway: $(patsubst %,$(BUILD)/obj/gateway/nginx/realm_auth_%.o,args json answer consumer) $(GATEWAY_CORE_OBJ)
+$(BUILD)/tests/fuzz_gateway: $(patsubst %,$(BUILD)/obj/gateway/nginx/realm_auth_%.o,args json answer consumer) $(GATEWAY_CORE_OBJ) $(GATEWAY_BASE_OBJ)
 $(BUILD)/obj/tests/fuzz/fuzz_gateway.o: $(NGINX_CONFIGURED)
 $(BUILD)/obj/tests/fuzz/fuzz_gateway.o: ALL_CPPFLAGS += $(NGINX_CPPFLAGS)
 $(BUILD)/obj/tests/fuzz/fuzz_gateway.o: ALL_CFLAGS += -Wno-cast-qual

@@ -3,6 +3,8 @@
  */
 #include "gateway/core/identity.h"
 
+#include "base/utf8.h"
+
 static const struct gate_text names[GATE_HEADERS] = {
     [GATE_HEADER_ID] = {"X-Consumer-ID", 13},
     [GATE_HEADER_USERNAME] = {"X-Consumer-Username", 19},
@@ -61,35 +63,57 @@ bool gate_header_is_key(struct gate_text header, struct gate_text key_name)
     return true;
 }
 
-static bool is_control(char c)
+/* How many bytes at `at` stand as they are; 0: the one there must be escaped. */
+static size_t plain_bytes(struct gate_text value, size_t at, bool in_list)
 {
-    return (unsigned char)c < 0x20 || c == 0x7f;
+    uint32_t c = 0;
+    size_t n = utf8_next(value.data + at, value.size - at, &c);
+
+    if (n == 0 || utf8_is_control(c) || (in_list && c == ','))
+        return 0;
+    return utf8_is_blank(c) && (at == 0 || at + n == value.size) ? 0 : n;
 }
 
-size_t gate_value_escapes(struct gate_text value)
+bool gate_value_is_plain(struct gate_text value, bool in_list)
 {
-    size_t n = 0;
+    size_t at = 0;
+    size_t n = 1;
 
-    for (size_t i = 0; i < value.size; i++)
-        n += is_control(value.data[i]);
-    return n;
+    for (; at < value.size && n > 0; at += n)
+        n = plain_bytes(value, at, in_list);
+    return n > 0;
 }
 
-size_t gate_value_escape(struct gate_text value, char *out)
+static char *put_escaped(char *to, struct gate_text bytes)
 {
     static const char hex[] = "0123456789ABCDEF";
+
+    for (size_t i = 0; i < bytes.size; i++) {
+        unsigned char byte = (unsigned char)bytes.data[i];
+
+        *to++ = '%';
+        *to++ = hex[byte >> 4];
+        *to++ = hex[byte & 0xf];
+    }
+    return to;
+}
+
+size_t gate_value_escape(struct gate_text value, bool in_list, char *out)
+{
     char *to = out;
+    size_t n;
 
-    for (size_t i = 0; i < value.size; i++) {
-        unsigned char c = (unsigned char)value.data[i];
+    for (size_t at = 0; at < value.size; at += n) {
+        uint32_t ignored;
 
-        if (is_control(value.data[i])) {
-            *to++ = '%';
-            *to++ = hex[c >> 4];
-            *to++ = hex[c & 0xf];
-        } else {
-            *to++ = value.data[i];
+        n = plain_bytes(value, at, in_list);
+        if (n > 0) {
+            to = gate_text_put(to, (struct gate_text){value.data + at, n});
+            continue;
         }
+        n = utf8_next(value.data + at, value.size - at, &ignored);
+        n = n > 0 ? n : 1;
+        to = put_escaped(to, (struct gate_text){value.data + at, n});
     }
     return (size_t)(to - out);
 }
@@ -99,7 +123,7 @@ size_t gate_groups_size(const struct gate_text *groups, size_t n)
     size_t size = 0;
 
     for (size_t i = 0; i < n; i++)
-        size += groups[i].size + 2;
+        size += GATE_ESCAPED_SIZE * groups[i].size + 2;
     return size;
 }
 
@@ -108,9 +132,11 @@ size_t gate_groups_join(const struct gate_text *groups, size_t n, char *out)
     char *to = out;
 
     for (size_t i = 0; i < n; i++) {
-        if (i > 0)
+        if (groups[i].size == 0)
+            continue;
+        if (to > out)
             to = gate_text_put(to, GATE_TEXT(", "));
-        to = gate_text_put(to, groups[i]);
+        to += gate_value_escape(groups[i], true, to);
     }
     return (size_t)(to - out);
 }

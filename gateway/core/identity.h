@@ -23,10 +23,13 @@ bool gate_header_says_who(struct gate_text name);
 /* Whether a request header is the one that a key name means: in any case, and - for _. */
 bool gate_header_is_key(struct gate_text header, struct gate_text key_name);
 
-/* Percent-encodes what must not stand in a header: how many characters of `value` that are, and the
- * text itself, two characters longer for each. */
-size_t gate_value_escapes(struct gate_text value);
-size_t gate_value_escape(struct gate_text value, char *out);
+/* Percent-encodes what must not stand in a header: controls, marks that turn the direction of
+ * writing, bytes that are no UTF-8, and blanks at the ends, which readers take off; in a list its
+ * separator, too, so that no value becomes two. Whether there is anything, and the text, of up to
+ * GATE_ESCAPED_SIZE times as much; gives its size. */
+enum { GATE_ESCAPED_SIZE = 3 };
+bool gate_value_is_plain(struct gate_text value, bool in_list);
+size_t gate_value_escape(struct gate_text value, bool in_list, char *out);
 
 /* Groups as one text, separated by a comma and a space: its greatest size, and the text. */
 size_t gate_groups_size(const struct gate_text *groups, size_t n);

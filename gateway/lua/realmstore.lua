@@ -101,6 +101,7 @@ local E_INVALID, E_FORKED, E_TOO_SMALL = lib.RS_E_INVALID, lib.RS_E_FORKED, lib.
 
 local RETRY_S = 1 -- between attempts to open a store
 local MESSAGE_SIZE = 512
+local SOURCES_MAX = 64 -- as the NGINX module takes, and a question on demand
 
 local modes = { auto = lib.RS_MODE_AUTO, slots = lib.RS_MODE_SLOTS, retained = lib.RS_MODE_RETAINED }
 local state_names = {
@@ -337,6 +338,60 @@ function Store:close()
   close_handle(self)
 end
 
+-- ---- values of headers ----
+
+local function continues(byte, low, high)
+  return byte and byte >= (low or 0x80) and byte <= (high or 0xbf)
+end
+
+-- The code point at `at` and its bytes (RFC 3629); nil: there is none.
+local function code_point(text, at)
+  local a, b, c, d = text:byte(at, at + 3)
+  if a < 0x80 then
+    return a, 1
+  elseif a >= 0xc2 and a <= 0xdf and continues(b) then
+    return (a - 0xc0) * 0x40 + b - 0x80, 2
+  elseif a >= 0xe0 and a <= 0xef and continues(b, a == 0xe0 and 0xa0, a == 0xed and 0x9f) and continues(c) then
+    return (a - 0xe0) * 0x1000 + (b - 0x80) * 0x40 + c - 0x80, 3
+  elseif a >= 0xf0 and a <= 0xf4 and continues(b, a == 0xf0 and 0x90, a == 0xf4 and 0x8f) and continues(c) and
+    continues(d) then
+    return (a - 0xf0) * 0x40000 + (b - 0x80) * 0x1000 + (c - 0x80) * 0x40 + d - 0x80, 4
+  end
+end
+
+-- As base/utf8.c has them.
+local function is_control(c)
+  return c < 0x20 or (c >= 0x7f and c < 0xa0) or c == 0x061c or c == 0x200e or c == 0x200f or
+    (c >= 0x2028 and c <= 0x202e) or (c >= 0x2066 and c <= 0x2069)
+end
+
+local function is_blank(c)
+  return c == 0x20 or c == 0xa0 or c == 0x1680 or (c >= 0x2000 and c <= 0x200b) or c == 0x202f or c == 0x205f or
+    c == 0x3000 or c == 0xfeff
+end
+
+local function percent(byte)
+  return ("%%%02X"):format(byte:byte())
+end
+
+local function escape(text, in_list)
+  if not text:find("[^\33-\126]") and not (in_list and text:find(",", 1, true)) then
+    return text
+  end
+  local parts, at = {}, 1
+  while at <= #text do
+    local c, size = code_point(text, at)
+    local piece = text:sub(at, at + (size or 1) - 1)
+    local at_end = at == 1 or at + #piece > #text
+    if not c or is_control(c) or (in_list and piece == ",") or (at_end and is_blank(c)) then
+      piece = piece:gsub(".", percent)
+    end
+    parts[#parts + 1] = piece
+    at = at + (size or 1)
+  end
+  return table.concat(parts)
+end
+
 -- ---- the module ----
 
 local realmstore = { FOUND = lib.RS_FOUND, NOT_FOUND = lib.RS_NOT_FOUND, STALE = lib.RS_STALE }
@@ -369,6 +424,8 @@ function realmstore.sources(...)
   local n = select("#", ...)
   if n == 0 then
     return failure(E_INVALID, "no source is named")
+  elseif n > SOURCES_MAX then
+    return failure(E_INVALID, n .. " sources are named; " .. SOURCES_MAX .. " are the most")
   end
   local sources = sources_type(n, n)
   for i = 1, n do
@@ -378,6 +435,24 @@ function realmstore.sources(...)
     end
   end
   return sources
+end
+
+--- A name as the value of a header: controls, marks that turn the direction of writing, bytes that are no UTF-8 and
+-- blanks at the ends are percent-encoded.
+function realmstore.header_value(text)
+  return escape(text, false)
+end
+
+--- Groups as the value of a header, separated by a comma and a space. A comma in a group is percent-encoded, so that
+-- it does not become two.
+function realmstore.header_list(texts)
+  local escaped = {}
+  for i = 1, #texts do
+    if texts[i] ~= "" then
+      escaped[#escaped + 1] = escape(texts[i], true)
+    end
+  end
+  return table.concat(escaped, ", ")
 end
 
 return realmstore

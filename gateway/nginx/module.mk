@@ -7,8 +7,10 @@ NGINX_OBJ := $(CURDIR)/build/nginx-obj
 NGINX_MODULE := $(BUILD)/nginx/ngx_http_realm_auth_module.so
 NGINX_MODULE_SRC := $(wildcard gateway/nginx/*.c)
 NGINX_MODULE_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(NGINX_MODULE_SRC))
-# What all gateways decide alike; knows nothing of NGINX.
+# What all gateways decide alike; knows nothing of NGINX. Of base/ the grammar of text.
+GATEWAY_BASE_SRC := base/grammar.c base/utf8.c
 GATEWAY_CORE_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard gateway/core/*.c))
+GATEWAY_BASE_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(GATEWAY_BASE_SRC))
 
 NGINX_CPPFLAGS := $(addprefix -isystem $(NGINX_SRC)/,src/core src/event src/event/modules src/os/unix src/http \
                     src/http/modules src/http/v2) -isystem $(NGINX_OBJ)
@@ -40,11 +42,11 @@ $(NGINX_TABLES): $(NGINX_CONFIGURED) $(BUILD)/flags
 	$(Q)$(CC) $(NGINX_CPPFLAGS) -O2 -g -fPIC $(HARDEN) $(SAN) -c $(NGINX_OBJ)/ngx_http_realm_auth_module_modules.c -o $@
 
 # Finds librealmstore beside itself in the build directory, and from lib/nginx/modules in lib.
-$(NGINX_MODULE): $(NGINX_MODULE_OBJ) $(GATEWAY_CORE_OBJ) $(NGINX_TABLES) $(LIBRARY)
+$(NGINX_MODULE): $(NGINX_MODULE_OBJ) $(GATEWAY_CORE_OBJ) $(GATEWAY_BASE_OBJ) $(NGINX_TABLES) $(LIBRARY)
 	@mkdir -p $(@D)
 	$(call SAY,LD,$@)
 	$(Q)$(CC) -shared $(ALL_LDFLAGS) -Wl,-rpath,'$$ORIGIN/../lib:$$ORIGIN/../..' -o $@ \
-	  $(NGINX_MODULE_OBJ) $(GATEWAY_CORE_OBJ) $(NGINX_TABLES) -L$(BUILD)/lib -lrealmstore -ljansson
+	  $(NGINX_MODULE_OBJ) $(GATEWAY_CORE_OBJ) $(GATEWAY_BASE_OBJ) $(NGINX_TABLES) -L$(BUILD)/lib -lrealmstore -ljansson
 
 .PHONY: nginx-module
 nginx-module: $(NGINX_MODULE)

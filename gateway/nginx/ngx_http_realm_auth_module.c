@@ -2,6 +2,8 @@
  * phases. realm_auth.h names the parts. */
 #include "realm_auth.h"
 
+#include "base/grammar.h"
+
 /* ---- the context ---- */
 
 static void forget_key(void *data)
@@ -139,10 +141,15 @@ static ngx_int_t look_up(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
     const realm_auth_loc_conf_t *conf = realm_auth_conf(r);
     enum gate_verdict status;
     realm_auth_consumer_t consumer;
-    int answer = realm_auth_store_look_up(
-        r->pool, ngx_http_get_module_main_conf(r, ngx_http_realm_auth_module), conf->sources,
-        &ctx->key, &consumer);
+    int answer;
 
+    if (!grammar_may_be_secret(ctx->key.data, ctx->key.len)) {
+        settle(ctx, GATE_UNKNOWN); /* what nobody can have is not asked for */
+        return NGX_OK;
+    }
+    answer = realm_auth_store_look_up(r->pool,
+                                      ngx_http_get_module_main_conf(r, ngx_http_realm_auth_module),
+                                      conf->sources, &ctx->key, &consumer);
     if (gate_verdict_asks(answer, conf->on_stale)) {
         ctx->was_stale = answer == RS_STALE;
         if (realm_auth_ask(r, &ctx->key, on_asked) == NGX_OK) {

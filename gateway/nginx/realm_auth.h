@@ -265,7 +265,8 @@ ngx_int_t realm_auth_question_make(ngx_pool_t *pool, const ngx_str_t *sources, c
 enum { REALM_AUTH_ANSWER_MAX = 1024 * 1024 };
 
 /* Finds the body of a complete answer. NGX_AGAIN: more has to come. NGX_DECLINED: it is no answer
- * with a 200, or not one that the protocol knows. `at_end`: no more will come. */
+ * with a 200, or not one that the protocol knows. NGX_ABORT: the question was none, which is an
+ * answer: it is nobody's key. `at_end`: no more will come. */
 ngx_int_t realm_auth_answer_find(const ngx_buf_t *answer, ngx_uint_t at_end, ngx_str_t *ret);
 /* RS_FOUND with *ret in the pool's memory, RS_NOT_FOUND, or RS_E_IO: it says neither. */
 int realm_auth_answer_read(ngx_pool_t *pool, const ngx_str_t *body, realm_auth_consumer_t *ret);
@@ -277,7 +278,7 @@ int realm_auth_answer_read(ngx_pool_t *pool, const ngx_str_t *body, realm_auth_c
 typedef void (*realm_auth_asked_pt)(ngx_http_request_t *r, int answer,
                                     const realm_auth_consumer_t *consumer);
 /* Asks. NGX_OK: `asked` will be called, from the event loop. NGX_ERROR: nobody can be asked, which
- * was logged; a key that is no UTF-8 is nobody's and is not asked for either. */
+ * was logged. */
 ngx_int_t realm_auth_ask(ngx_http_request_t *r, const ngx_str_t *key, realm_auth_asked_pt asked);
 /* Logs it, but not each time. In realm_auth_store.c, where troubles are counted. */
 void realm_auth_cannot_ask(const char *why);

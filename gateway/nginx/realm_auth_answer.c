@@ -96,10 +96,23 @@ static u_char *header_value(const ngx_str_t *lines, const char *name, size_t *re
     return NULL;
 }
 
+/* Whether the code after the protocol's version says that the question was none. */
+static ngx_uint_t refuses_question(const u_char *code)
+{
+    static const char codes[][4] = {"400", "413", "414", "422"};
+
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+        if (ngx_memcmp(code, codes[i], 3) == 0)
+            return 1;
+    }
+    return 0;
+}
+
 ngx_int_t realm_auth_answer_find(const ngx_buf_t *answer, ngx_uint_t at_end, ngx_str_t *ret)
 {
     static const ngx_str_t status = ngx_string("HTTP/1.1 200 ");
     static char end_of_head[] = "\r\n\r\n";
+    enum { VERSION = sizeof("HTTP/1.1 ") - 1 };
     ngx_str_t text = {(size_t)(answer->last - answer->pos), answer->pos};
     ngx_str_t head;
     u_char *end;
@@ -110,7 +123,10 @@ ngx_int_t realm_auth_answer_find(const ngx_buf_t *answer, ngx_uint_t at_end, ngx
     if (text.len < status.len)
         return at_end ? NGX_DECLINED : NGX_AGAIN;
     if (ngx_memcmp(text.data, status.data, status.len) != 0)
-        return NGX_DECLINED;
+        return ngx_memcmp(text.data, status.data, VERSION) == 0 &&
+                       refuses_question(text.data + VERSION)
+                   ? NGX_ABORT
+                   : NGX_DECLINED;
     end = ngx_strnstr(text.data, end_of_head, text.len);
     if (end == NULL)
         return at_end ? NGX_DECLINED : NGX_AGAIN;

@@ -140,7 +140,12 @@ static void on_readable(ngx_event_t *event)
         }
         rc = n < 0 ? NGX_DECLINED : realm_auth_answer_find(ask->answer, n == 0, &body);
     }
-    result = rc == NGX_OK ? realm_auth_answer_read(ask->request->pool, &body, &consumer) : RS_E_IO;
+    if (rc == NGX_ABORT)
+        realm_auth_cannot_ask("the agent takes this for no question");
+    if (rc == NGX_OK)
+        result = realm_auth_answer_read(ask->request->pool, &body, &consumer);
+    else
+        result = rc == NGX_ABORT ? RS_NOT_FOUND : RS_E_IO;
     finish(ask, result, &consumer, "the agent's answer is none");
 }
 

@@ -12,6 +12,7 @@ static char *set_anonymous(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 enum {
     BODY_MAX_SIZE = 1024 * 1024, /* NGINX's own default of client_max_body_size */
+    SOURCES_MAX = 64,            /* of a question on demand, docs/protocol.md */
     ASK_TIMEOUT_MS = 5000,       /* the agent gives up after 3 s and says so */
     MAIN = NGX_HTTP_MAIN_CONF,
     ANYWHERE = NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF
@@ -148,6 +149,11 @@ static char *set_identity(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (loc->sources != NGX_CONF_UNSET_PTR)
         return is_duplicate;
+    if (cf->args->nelts - 1 > SOURCES_MAX) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "\"%V\" names %ui sources; %d are the most",
+                           &cmd->name, cf->args->nelts - 1, SOURCES_MAX);
+        return NGX_CONF_ERROR;
+    }
     loc->sources = ngx_array_create(cf->pool, cf->args->nelts, sizeof(rs_source));
     if (loc->sources == NULL)
         return NGX_CONF_ERROR;

@@ -31,15 +31,13 @@ void realm_auth_init_headers(void)
 /* A value from the store may hold what must not stand in a header: percent-encode it. */
 static ngx_int_t escape(ngx_pool_t *pool, const ngx_str_t *value, ngx_str_t *ret)
 {
-    size_t n = gate_value_escapes(realm_auth_text(value));
-
     *ret = *value;
-    if (n == 0)
+    if (gate_value_is_plain(realm_auth_text(value), false))
         return NGX_OK;
-    ret->data = ngx_pnalloc(pool, value->len + 2 * n + 1);
+    ret->data = ngx_pnalloc(pool, GATE_ESCAPED_SIZE * value->len + 1);
     if (ret->data == NULL)
         return NGX_ERROR;
-    ret->len = gate_value_escape(realm_auth_text(value), (char *)ret->data);
+    ret->len = gate_value_escape(realm_auth_text(value), false, (char *)ret->data);
     ret->data[ret->len] = '\0';
     return NGX_OK;
 }

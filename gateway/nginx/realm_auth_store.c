@@ -11,7 +11,6 @@
 enum {
     RETRY_MS = 1000,      /* between attempts to open the store */
     LOG_EVERY_MS = 10000, /* of one and the same trouble */
-    LOOKUP_ATTEMPTS = 3,  /* the agent may reuse a retained reader's pages meanwhile */
     MESSAGE_SIZE = 512
 };
 
@@ -104,50 +103,43 @@ void realm_auth_store_close(void)
 
 /* ---- copying an answer ---- */
 
-enum { REALM_AUTH_TEXT_MAX = 1024 }; /* bytes of the longest string in an answer */
-
-/* With a limit, for the end of a string may be gone when a snapshot was overtaken; rs_check() tells
- * that afterwards. */
 static ngx_int_t copy(ngx_pool_t *pool, const char *text, ngx_str_t *ret)
 {
     ngx_str_set(ret, "");
     if (text == NULL)
         return NGX_OK;
-    ret->len = strnlen(text, REALM_AUTH_TEXT_MAX);
+    ret->len = ngx_strlen(text);
     ret->data = ngx_pnalloc(pool, ret->len + 1);
     if (ret->data == NULL)
         return NGX_ERROR;
-    ngx_memcpy(ret->data, text, ret->len);
-    ret->data[ret->len] = '\0';
+    ngx_memcpy(ret->data, text, ret->len + 1);
     return NGX_OK;
 }
 
-static ngx_int_t copy_groups(ngx_pool_t *pool, const rs_consumer *found, realm_auth_consumer_t *ret)
+static ngx_int_t copy_groups(ngx_pool_t *pool, const rs_answer *found, realm_auth_consumer_t *ret)
 {
-    size_t n = rs_consumer_group_count(found);
-
-    ret->groups = ngx_palloc(pool, (n > 0 ? n : 1) * sizeof(*ret->groups));
+    ret->groups = ngx_palloc(pool, (found->n_groups + 1) * sizeof(*ret->groups));
     if (ret->groups == NULL)
         return NGX_ERROR;
-    for (ret->n_groups = 0; ret->n_groups < n; ret->n_groups++) {
+    for (ret->n_groups = 0; ret->n_groups < found->n_groups; ret->n_groups++) {
         ngx_str_t text;
 
-        if (copy(pool, rs_consumer_group(found, ret->n_groups), &text) != NGX_OK)
+        if (copy(pool, found->groups[ret->n_groups], &text) != NGX_OK)
             return NGX_ERROR;
         ret->groups[ret->n_groups] = realm_auth_text(&text);
     }
     return NGX_OK;
 }
 
-static int copy_consumer(ngx_pool_t *pool, rs_consumer *found, realm_auth_consumer_t *ret)
+static int copy_consumer(ngx_pool_t *pool, const rs_answer *found, realm_auth_consumer_t *ret)
 {
     ngx_memzero(ret, sizeof(*ret));
-    ret->age_ms = rs_consumer_age_ms(found);
-    if (copy(pool, rs_consumer_id(found), &ret->id) != NGX_OK ||
-        copy(pool, rs_consumer_username(found), &ret->username) != NGX_OK ||
-        copy(pool, rs_consumer_custom_id(found), &ret->custom_id) != NGX_OK ||
-        copy(pool, rs_consumer_credential_id(found), &ret->credential_id) != NGX_OK ||
-        copy(pool, rs_consumer_realm_name(found), &ret->realm_name) != NGX_OK ||
+    ret->age_ms = found->age_ms;
+    if (copy(pool, found->id, &ret->id) != NGX_OK ||
+        copy(pool, found->username, &ret->username) != NGX_OK ||
+        copy(pool, found->custom_id, &ret->custom_id) != NGX_OK ||
+        copy(pool, found->credential_id, &ret->credential_id) != NGX_OK ||
+        copy(pool, found->realm_name, &ret->realm_name) != NGX_OK ||
         copy_groups(pool, found, ret) != NGX_OK || realm_auth_join_groups(pool, ret) != NGX_OK)
         return RS_E_NO_MEMORY;
     return 0;
@@ -155,75 +147,50 @@ static int copy_consumer(ngx_pool_t *pool, rs_consumer *found, realm_auth_consum
 
 /* ---- lookup ---- */
 
-/* What is asked of a snapshot: gives the public function's code. */
-typedef int (*query_pt)(rs_snapshot *snapshot, const void *argument, rs_consumer *ret);
+/* Room for any answer; a worker has one thread. */
+static char answer_buffer[RS_ANSWER_MAX_BYTES];
 
-static int query_once(ngx_pool_t *pool, query_pt query, const void *argument,
-                      realm_auth_consumer_t *ret)
+/* What there is to do with the store's answer. */
+static int finish_query(ngx_pool_t *pool, int answer, const rs_answer *found,
+                        realm_auth_consumer_t *ret)
 {
-    rs_snapshot *snapshot;
-    rs_consumer found;
-    int answer = rs_begin(worker.store, &snapshot);
-    int rc;
+    int rc = answer < 0 ? answer : copy_consumer(pool, found, ret);
 
-    if (answer < 0)
-        return answer;
-    answer = query(snapshot, argument, &found);
-    rc = answer < 0 ? answer : copy_consumer(pool, &found, ret);
-    if (rc == 0)
-        rc = rs_check(snapshot); /* what was copied is right, or to be had again */
-    rs_end(snapshot);
-    return rc < 0 ? rc : answer;
-}
-
-static int query_store(ngx_pool_t *pool, const realm_auth_main_conf_t *conf, query_pt query,
-                       const void *argument, realm_auth_consumer_t *ret)
-{
-    int rc = RS_E_NO_STORE;
-
-    if (opened_store(&conf->store_dir) == NULL)
-        return rc;
-    for (int i = 0; i < LOOKUP_ATTEMPTS; i++) {
-        rc = query_once(pool, query, argument, ret);
-        if (rc != RS_E_OVERTAKEN && rc != RS_E_MAP_RESIZED)
-            break;
-    }
-    if (rc < 0)
+    if (rc < 0) {
         complain(&store_trouble, rc, "read the store", rs_strerror(rc));
-    else
-        all_is_well();
-    return rc;
-}
-
-struct wanted_key {
-    const ngx_array_t *sources;
-    const ngx_str_t *key;
-};
-
-static int look_key_up(rs_snapshot *snapshot, const void *argument, rs_consumer *ret)
-{
-    const struct wanted_key *wanted = argument;
-
-    return rs_lookup(snapshot, wanted->sources->elts, wanted->sources->nelts, wanted->key->data,
-                     wanted->key->len, ret);
+        return rc;
+    }
+    all_is_well();
+    return answer;
 }
 
 int realm_auth_store_look_up(ngx_pool_t *pool, const realm_auth_main_conf_t *conf,
                              const ngx_array_t *sources, const ngx_str_t *key,
                              realm_auth_consumer_t *ret)
 {
-    const struct wanted_key wanted = {sources, key};
+    rs_answer found;
+    int answer;
 
-    return query_store(pool, conf, look_key_up, &wanted, ret);
+    if (opened_store(&conf->store_dir) == NULL)
+        return RS_E_NO_STORE;
+    answer = rs_lookup_copy(worker.store, sources->elts, sources->nelts, key->data, key->len,
+                            answer_buffer, sizeof(answer_buffer), &found);
+    return finish_query(pool, answer, &found, ret);
 }
 
 /* ---- the anonymous consumer ---- */
 
-static int find_named(rs_snapshot *snapshot, const void *argument, rs_consumer *ret)
+static int find_named(ngx_pool_t *pool, const realm_auth_main_conf_t *conf, const ngx_str_t *name,
+                      realm_auth_consumer_t *ret)
 {
-    const ngx_str_t *name = argument;
+    rs_answer found;
+    int answer;
 
-    return rs_find(snapshot, NULL, (const char *)name->data, ret);
+    if (opened_store(&conf->store_dir) == NULL)
+        return RS_E_NO_STORE;
+    answer = rs_find_copy(worker.store, NULL, (const char *)name->data, answer_buffer,
+                          sizeof(answer_buffer), &found);
+    return finish_query(pool, answer, &found, ret);
 }
 
 static ngx_uint_t is_named(const realm_auth_consumer_t *consumer, const ngx_str_t *name)
@@ -257,7 +224,7 @@ static int search_anonymous(ngx_pool_t *pool, const realm_auth_main_conf_t *conf
                             realm_auth_anonymous_t *anonymous, realm_auth_consumer_t *ret)
 {
     uint64_t searched = contents();
-    int rc = query_store(pool, conf, find_named, &anonymous->name, ret);
+    int rc = find_named(pool, conf, &anonymous->name, ret);
 
     anonymous->missed = rc == RS_NOT_FOUND;
     anonymous->missed_at = ngx_current_msec;
@@ -277,7 +244,7 @@ int realm_auth_store_find(ngx_pool_t *pool, const realm_auth_main_conf_t *conf,
     int rc = RS_NOT_FOUND;
 
     if (anonymous->id.len > 0)
-        rc = query_store(pool, conf, find_named, &anonymous->id, ret);
+        rc = find_named(pool, conf, &anonymous->id, ret);
     if (rc < 0 || (rc == RS_FOUND && is_named(ret, &anonymous->name)))
         return rc;
     if (is_known_miss(anonymous))

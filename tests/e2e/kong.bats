@@ -107,10 +107,10 @@ kong = {
   service = { request = { set_header = function(name, value) seen[name] = value end } },
 }
 local identity = require "kong.plugins.realm-auth.identity"
-identity.set({ id = "i", username = "Eve\r\nX-Evil: 1", custom_id = "a\tb\127", groups = { "g\0", "%" } }, {})
+identity.set({ id = "i", username = "Eve\r\nX-Evil: 1", custom_id = "a\tb\127", groups = { "g\0", "%", "x, gold", "", " gold " } }, {})
 assert(seen["X-Consumer-Username"] == "Eve%0D%0AX-Evil: 1")
 assert(seen["X-Consumer-Custom-ID"] == "a%09b%7F")
-assert(seen["X-Consumer-Groups"] == "g%00, %")
+assert(seen["X-Consumer-Groups"] == "g%00, %, x%2C gold, %20gold%20")
 LUA
 }
 
@@ -172,6 +172,47 @@ LUA
   [ "$(tail -n 1 "$DIR/answer")" = b=1 ]
   expect 200 -H 'Content-Type: application/json' -d "{\"apikey\":\"$SECRET\",\"b\":1}" /a/x
   [ "$(tail -n 1 "$DIR/answer")" = '{"b":1}' ]
+}
+
+@test "keys of all names are hidden from the upstream, whatever becomes of the request" {
+  backend
+  make_own guest
+  fields="hide_credentials = true, key_in_body = true, key_names = {'apikey', 'x-key'}"
+  start_kong "$(location a "$fields, anonymous = 'guest', run_on_preflight = false")
+    $(location b "$fields, anonymous = 'guest'" "kong.client.authenticate({id = 'other'}, {id = 'x'})")"
+  without() {
+    expect 200 "$@"
+    upstream_did_not_see "$SECRET|(^|[?&\"])(apikey|x-key)"
+  }
+  without -H "apikey: $SECRET" -H "apikey: $SECRET" /a/x
+  upstream_saw 'X-Anonymous-Consumer: true'
+  without -H "apikey: $SECRET" -H "X-Key: $SECRET" -H "Referer: http://gw/?b=1&apikey=$SECRET" "/a/x?x-key=$SECRET&c=%20&%61pikey=$SECRET"
+  upstream_saw 'X-Consumer-Username: Alice'
+  upstream_saw 'GET /a/x\?c=%20'
+  upstream_saw 'Referer: http://gw/\?b=1'
+  without -d "x-key=$SECRET&apikey=$SECRET&apikey=$SECRET&b=%2B" /a/x
+  [ "$(tail -n 1 "$DIR/answer")" = 'b=%2B' ]
+  without -H 'Content-Type: application/json' -d "{\"apikey\":[\"$SECRET\"],\"x-key\":\"$SECRET\"}" /a/x
+  without -X OPTIONS -H "x-key: $SECRET" -d "apikey=$SECRET" "/a/x?apikey=$SECRET"
+  without -H "x-key: $SECRET" -d "apikey=$SECRET" "/b/x?apikey=$SECRET"
+  many=$(printf 'a=%s&' {1..150})
+  without -d "${many}apikey=$SECRET" "/a/x?${many}x-key=$SECRET"
+  [ "$(tail -n 1 "$DIR/answer")" = "${many%&}" ]
+}
+
+@test "a body in which nothing can be hidden does not reach the upstream" {
+  backend
+  start_kong "client_body_buffer_size 1k; $(location a "hide_credentials = true, key_in_body = true") $(location b "key_in_body = true")"
+  printf 'a=%020000d&apikey=%s' 1 "$SECRET" >"$DIR/form"
+  printf '{"a":"%020000d","apikey":"%s"}' 1 "$SECRET" >"$DIR/json"
+  for header in 'apikey: wrong' "apikey: $SECRET"; do
+    expect 413 -H "$header" --data-binary "@$DIR/form" /a/x
+    expect 413 -H "$header" -H 'Content-Type: application/json' --data-binary "@$DIR/json" /a/x
+    expect 400 -H "$header" -H 'Content-Type: application/json' -d "{\"ApiKey\":\"$SECRET\"" /a/x
+  done
+  expect 200 -H "apikey: $SECRET" -H 'Content-Type: application/json' -d '{' /a/x
+  expect 200 -H "apikey: $SECRET" -H 'Content-Type: text/plain' --data-binary "@$DIR/form" /a/x
+  expect 200 -H "apikey: $SECRET" --data-binary "@$DIR/form" /b/x
 }
 
 @test "preflight requests pass where that is configured" {
@@ -281,6 +322,14 @@ assert(config.key_in_header == true and config.key_in_query == true and config.k
 assert(config.hide_credentials == false and config.run_on_preflight == true)
 assert(config.anonymous == nil and config.realm == nil)
 assert(#config.identity_realms == 1 and config.identity_realms[1].scope == "cp")
+local function field(fields, name)
+  for _, entry in ipairs(fields) do
+    if entry[name] then
+      return entry[name]
+    end
+  end
+end
+assert(field(kong_schema.fields, "identity_realms").len_max == 64)
 assert(config.store_dir == "/var/lib/realm-agent" and config.on_stale == "serve")
 
 local rock = setfenv(assert(loadfile(arg[1] .. "/kong-plugin-realm-auth-0.1.0-1.rockspec")), {})

@@ -243,6 +243,12 @@ refused(realmstore.open(""))
 refused(realmstore.open("/a\0b"))
 refused(realmstore.open("/elsewhere", { mode = "fast" }))
 refused(realmstore.sources())
+local many = {}
+for i = 1, 65 do
+  many[i] = "cp"
+end
+refused(realmstore.sources(unpack(many)))
+assert(realmstore.sources(unpack(many, 1, 64)))
 refused(realmstore.sources("cp", nil))
 refused(realmstore.sources("cp", "realm:us:not-a-uuid"))
 refused(realmstore.sources("cp\0"))

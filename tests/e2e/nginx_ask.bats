@@ -120,6 +120,30 @@ start_asking() {
   done
 }
 
+@test "a group with a comma stays one group for the upstream, and blanks at its ends stay, too" {
+  start_asking 'realm_auth_require_group "x, gold";'
+  says "$(found '{"id":"i","username":" root\u202e","consumer_groups":["x, gold"," gold","caf\u00e9 bar","","\u2067\u0085"]}')"
+  expect 200 -H 'apikey: new' /a/x
+  grep -aqF 'X-Consumer-Groups: x%2C gold, %20gold, café bar, %E2%81%A7%C2%85' "$DIR/answer"
+  upstream_saw 'X-Consumer-Username: %20root%E2%80%AE'
+}
+
+@test "a key that nobody can have is not asked for, and a question that the agent refuses is answered with a no" {
+  start_asking
+  says "$(found "$WHO")"
+  for key in %0A a%00b a%7F "$(printf 'x%.0s' {1..1025})"; do
+    expect 401 "/a/x?apikey=$key"
+    [[ $(logged) == '401|unknown|-|'* ]]
+  done
+  [ -z "$(questions)" ]
+  for code in 400 413 422; do
+    says "HTTP/1.1 $code Bad" '{}'
+    expect 401 -H 'apikey: new' /a/x
+    [[ $(logged) == '401|unknown|-|'* ]]
+  done
+  grep -q 'realm_auth: cannot ask the control plane: the agent takes this for no question' "$DIR/error.log"
+}
+
 @test "an answer that is none is no answer, whatever it is, and no request hangs" {
   start_asking
   unavailable() {

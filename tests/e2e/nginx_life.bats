@@ -181,6 +181,7 @@ check_nginx() {
     [ "$status" = 1 ] && [[ $output == *"$1"* ]] || { echo "$output" >&2; return 1; }
   }
   refused 'is none of realm:REGION:UUID' 'realm_auth_identity realm:us:not-a-uuid;'
+  refused 'names 65 sources; 64 are the most' "realm_auth_identity $(printf 'cp %.0s' {1..65});"
   refused 'is no header name' 'realm_auth_key_names "a b";'
   refused 'is duplicate' 'realm_auth_key_names a; realm_auth_key_names b;'
   refused 'is duplicate' 'realm_auth_identity cp; realm_auth_identity cp;'

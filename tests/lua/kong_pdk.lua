@@ -14,12 +14,23 @@ local function media_type()
   return (ngx.req.get_headers()["content-type"] or ""):match("^[^;]*"):lower()
 end
 
-local function get_body()
+-- Kong does not read what NGINX has put into a file.
+local function get_raw_body()
   ngx.req.read_body()
-  if media_type() == "application/x-www-form-urlencoded" then
+  if ngx.req.get_body_file() then
+    return nil, "request body did not fit into client body buffer, consider raising 'client_body_buffer_size'"
+  end
+  return ngx.req.get_body_data() or ""
+end
+
+local function get_body()
+  local text, err = get_raw_body()
+  if not text then
+    return nil, err
+  elseif media_type() == "application/x-www-form-urlencoded" then
     return ngx.req.get_post_args()
   elseif media_type() == "application/json" then
-    local fine, body = pcall(cjson.decode, ngx.req.get_body_data() or "")
+    local fine, body = pcall(cjson.decode, text)
     if fine and type(body) == "table" then
       return body
     end
@@ -48,11 +59,15 @@ function upstream.clear_header(name)
   ngx.req.clear_header(name)
 end
 
-function upstream.clear_query_arg(name)
-  is_string(name, "query argument name")
-  local args = ngx.req.get_uri_args()
-  args[name] = nil
-  ngx.req.set_uri_args(args)
+function upstream.set_raw_query(query)
+  is_string(query, "query")
+  ngx.req.set_uri_args(query)
+end
+
+function upstream.set_raw_body(body)
+  is_string(body, "body")
+  ngx.req.read_body()
+  ngx.req.set_body_data(body)
 end
 
 function upstream.set_body(body)
@@ -113,6 +128,10 @@ return {
     get_query = ngx.req.get_uri_args,
     get_method = ngx.req.get_method,
     get_body = get_body,
+    get_raw_body = get_raw_body,
+    get_raw_query = function()
+      return ngx.var.args or ""
+    end,
   },
   service = { request = upstream },
   client = client,

@@ -99,6 +99,44 @@ static void headers_are_compared_as_upstreams_fold_them(void **state)
     assert_false(gate_header_is_key(text_of("api-key"), listed[0]));
 }
 
+static void assert_escaped(const char *value, bool in_list, const char *expected)
+{
+    char out[GATE_ESCAPED_SIZE * 64];
+
+    assert_int_equal(gate_value_is_plain(text_of(value), in_list), strcmp(value, expected) == 0);
+    assert_text((struct gate_text){out, gate_value_escape(text_of(value), in_list, out)}, expected);
+}
+
+static void values_of_headers_are_escaped_where_they_would_be_read_as_something_else(void **state)
+{
+    (void)state;
+    assert_escaped("Alice B", false, "Alice B");
+    assert_escaped("caf\xc3\xa9 \xf0\x9f\x98\x80", false, "caf\xc3\xa9 \xf0\x9f\x98\x80");
+    assert_escaped("", true, "");
+    assert_escaped("a,b", false, "a,b");
+    assert_escaped("a,b", true, "a%2Cb");
+    assert_escaped("a\r\nb\x7f", false, "a%0D%0Ab%7F");
+    assert_escaped(" a b ", false, "%20a b%20");
+    assert_escaped(" ", true, "%20");
+    assert_escaped("\xc2\xa0x", true, "%C2%A0x");
+    assert_escaped("\xc2\x85\xe2\x80\xae", true, "%C2%85%E2%80%AE");
+    assert_escaped("a\xff\xc3", true, "a%FF%C3");
+    assert_escaped("\xc0\xaf\xed\xa0\x80", false, "%C0%AF%ED%A0%80");
+}
+
+static void one_group_stays_one_in_the_list(void **state)
+{
+    const struct gate_text groups[] = {text_of("x, gold"), text_of(""), text_of("silver"),
+                                       text_of("\t")};
+    char out[64];
+
+    (void)state;
+    assert_in_range(gate_groups_join(groups, 4, out), 1, gate_groups_size(groups, 4));
+    assert_text((struct gate_text){out, gate_groups_join(groups, 4, out)},
+                "x%2C gold, silver, %09");
+    assert_int_equal(gate_groups_join(groups, 0, out), 0);
+}
+
 static void a_verdict_follows_from_a_lookup(void **state)
 {
     (void)state;
@@ -154,6 +192,8 @@ int main(void)
         cmocka_unit_test(lines_of_logs_without_a_key_stay),
         cmocka_unit_test(parameters_are_parted_by_all_names),
         cmocka_unit_test(headers_are_compared_as_upstreams_fold_them),
+        cmocka_unit_test(values_of_headers_are_escaped_where_they_would_be_read_as_something_else),
+        cmocka_unit_test(one_group_stays_one_in_the_list),
         cmocka_unit_test(a_verdict_follows_from_a_lookup),
         cmocka_unit_test(the_format_is_what_accept_prefers),
         cmocka_unit_test(a_name_in_a_refusal_cannot_leave_its_place),

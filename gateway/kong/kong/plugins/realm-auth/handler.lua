@@ -19,8 +19,7 @@ local UNAUTHORIZED = "Unauthorized"
 local UNEXPECTED = "An unexpected error occurred"
 
 -- The consumer, or nil, a code and a message to refuse the request with.
-local function authenticate(conf, headers)
-  local key, message = request_key.take(conf, headers)
+local function authenticate(conf, key, message)
   if not key then
     return nil, 401, message
   end
@@ -57,28 +56,37 @@ end
 
 function RealmAuth:access(conf)
   local headers, err = kong.request.get_headers(MAX_HEADERS)
+  if err == "truncated" then
+    return kong.response.error(431, "Too many request headers")
+  end
   local anonymous = conf.anonymous ~= ngx.null and conf.anonymous or nil
+  local is_free = not conf.run_on_preflight and kong.request.get_method() == "OPTIONS"
+  local is_known = anonymous and kong.client.get_credential() -- another plugin knows who it is
+  local key, message, code
 
-  if not conf.run_on_preflight and kong.request.get_method() == "OPTIONS" then
+  if conf.hide_credentials or not (is_free or is_known) then
+    key, message, code = request_key.take(conf, headers)
+    if code then
+      return kong.response.error(code, message)
+    end
+  end
+  if is_free then
     if not kong.client.get_consumer() and not kong.client.get_credential() then
       identity.clear(headers)
     end
     return
   end
-  if anonymous and kong.client.get_credential() then
-    return -- another plugin knows who it is
-  end
-  if err == "truncated" then
-    return kong.response.error(431, "Too many request headers")
+  if is_known then
+    return
   end
 
-  local consumer, status, message = authenticate(conf, headers)
+  local consumer, status, why = authenticate(conf, key, message)
   if consumer then
     return identity.set(consumer, headers)
   elseif anonymous and status == 401 then
     return stand_in(conf, anonymous, headers)
   end
-  return refuse(conf, status, message)
+  return refuse(conf, status, why)
 end
 
 return RealmAuth

@@ -1,5 +1,7 @@
 --- identity.lua - who asks, for Kong and its other plugins, and for the upstream. Headers are compared as a CGI-like
 -- upstream would fold their names, so that X_Consumer_ID does not pass for X-Consumer-ID.
+local realmstore = require "realmstore"
+
 local kong = kong
 
 local ID = "X-Consumer-ID"
@@ -14,15 +16,15 @@ for _, name in ipairs { ID, USERNAME, CUSTOM_ID, CREDENTIAL, ANONYMOUS, GROUPS }
   folded[name:lower()] = name
 end
 
-local function percent(character)
-  return ("%%%02X"):format(character:byte())
+local function set_header(name, value)
+  if value and value ~= "" then
+    kong.service.request.set_header(name, value)
+  end
 end
 
 -- A value from the store may hold what must not stand in a header.
-local function set_header(name, value)
-  if value and value ~= "" then
-    kong.service.request.set_header(name, (value:gsub("%c", percent)))
-  end
+local function set_text(name, value)
+  set_header(name, value and realmstore.header_value(value))
 end
 
 local identity = {}
@@ -49,11 +51,11 @@ function identity.set(consumer, headers, is_anonymous)
   kong.ctx.shared.authenticated_groups = consumer.groups -- acl looks here, with always_use_authenticated_groups
   identity.clear(headers)
   set_header(ID, consumer.id)
-  set_header(USERNAME, consumer.username)
-  set_header(CUSTOM_ID, consumer.custom_id)
+  set_text(USERNAME, consumer.username)
+  set_text(CUSTOM_ID, consumer.custom_id)
   set_header(CREDENTIAL, consumer.credential_id)
   set_header(ANONYMOUS, is_anonymous and "true")
-  set_header(GROUPS, table.concat(consumer.groups, ", "))
+  set_header(GROUPS, realmstore.header_list(consumer.groups))
 end
 
 return identity

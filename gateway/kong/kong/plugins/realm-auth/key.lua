@@ -1,9 +1,12 @@
---- key.lua - which API key a request carries, and taking it out. For each name in order: header, query, body; the first
--- string that is found counts, even an empty one.
+--- key.lua - which API key a request carries, and taking keys out. For each name in order: header, query, body; the
+-- first string that is found counts, even an empty one. What is hidden is hidden under all names and in all places,
+-- whatever becomes of the request.
 local kong = kong
 
 local MISSING = "No API key found in request"
 local DUPLICATE = "Duplicate API key found"
+local TOO_LARGE = "Request body is too large to be searched for keys"
+local NO_JSON = "Request body cannot be searched for keys"
 local EMPTY = {}
 
 -- The request's body, when there is one that can be read; read once.
@@ -21,17 +24,7 @@ local function body_reader()
   end
 end
 
-local function hide(conf, name, read_body)
-  local request = kong.service.request
-  request.clear_query_arg(name)
-  request.clear_header(name)
-  request.clear_header((name:gsub("_", "-"))) -- which `name` was found under, too
-  if conf.key_in_body and read_body()[name] ~= nil then
-    local body = read_body()
-    body[name] = nil
-    request.set_body(body)
-  end
-end
+-- ---- finding ----
 
 local function find(conf, name, headers, read_body)
   local value = conf.key_in_header and headers[name] or nil
@@ -44,26 +37,137 @@ local function find(conf, name, headers, read_body)
   return value
 end
 
-local key = {}
-
---- The key, out of sight with hide_credentials; or nil and a message.
-function key.take(conf, headers)
-  local read_body = body_reader()
+local function find_first(conf, headers, read_body)
   for _, name in ipairs(conf.key_names) do
     local value = find(conf, name, headers, read_body)
     if type(value) == "table" then
       return nil, DUPLICATE
+    elseif value == "" then
+      break
     elseif type(value) == "string" then
-      if conf.hide_credentials then
-        hide(conf, name, read_body)
-      end
-      if value == "" then
-        break
-      end
       return value
     end
   end
   return nil, MISSING
+end
+
+-- ---- hiding ----
+
+-- The parameters that are called none of the names, and whether others were there.
+local function cut(args, names)
+  local kept, found = {}, false
+  for pair in (args .. "&"):gmatch("([^&]*)&") do
+    if names[ngx.unescape_uri(pair:match("^[^=]*"))] then
+      found = true
+    else
+      kept[#kept + 1] = pair
+    end
+  end
+  return table.concat(kept, "&"), found
+end
+
+local function hide_in_query(names)
+  local args, found = cut(kong.request.get_raw_query(), names)
+  if found then
+    kong.service.request.set_raw_query(args)
+  end
+end
+
+local function hide_in_headers(names, headers)
+  for name in pairs(names) do
+    kong.service.request.clear_header(name)
+    kong.service.request.clear_header((name:gsub("_", "-"))) -- which `name` was found under, too
+  end
+  local referer = headers["referer"]
+  local before, query = (type(referer) == "string" and referer or ""):match("^([^?]*)%?(.*)$")
+  local args, found = cut(query or "", names)
+  if found then
+    kong.service.request.set_header("Referer", before .. (args ~= "" and "?" .. args or ""))
+  end
+end
+
+local function media_type(headers)
+  local value = headers["content-type"]
+  value = type(value) == "table" and value[1] or value
+  return type(value) == "string" and value:match("^[^;%s]*"):lower() or ""
+end
+
+local function mentions(text, names)
+  text = text:lower()
+  for name in pairs(names) do
+    if text:find(name:lower(), 1, true) then
+      return true
+    end
+  end
+  return text:find("\\u", 1, true) ~= nil
+end
+
+local function hide_in_form(names)
+  local text = kong.request.get_raw_body()
+  if not text then
+    return 413, TOO_LARGE
+  end
+  local args, found = cut(text, names)
+  if found then
+    kong.service.request.set_raw_body(args)
+  end
+end
+
+local function hide_in_members(names, body, is_json)
+  local found = false
+  if body == EMPTY then
+    local text = kong.request.get_raw_body()
+    if not text then
+      return 413, TOO_LARGE
+    elseif is_json and mentions(text, names) then
+      return 400, NO_JSON
+    end
+  end
+  for name in pairs(names) do
+    found = found or body[name] ~= nil
+    body[name] = nil
+  end
+  if found then
+    kong.service.request.set_body(body)
+  end
+end
+
+-- Gives a code and a message when a body cannot be searched.
+local function hide_in_body(names, headers, read_body)
+  local kind = media_type(headers)
+  if kind == "application/x-www-form-urlencoded" then
+    return hide_in_form(names)
+  elseif kind == "application/json" or kind == "multipart/form-data" then
+    return hide_in_members(names, read_body(), kind == "application/json")
+  end
+end
+
+local function hide(conf, headers, read_body)
+  local names = {}
+  for _, name in ipairs(conf.key_names) do
+    names[name] = true
+  end
+  hide_in_query(names)
+  hide_in_headers(names, headers)
+  if conf.key_in_body then
+    return hide_in_body(names, headers, read_body)
+  end
+end
+
+local key = {}
+
+--- The key, or nil and a message; with hide_credentials keys are out of sight then. A third value is the code for a
+-- request that cannot go on, since it has a body in which nothing can be hidden.
+function key.take(conf, headers)
+  local read_body = body_reader()
+  local value, message = find_first(conf, headers, read_body)
+  if conf.hide_credentials then
+    local code, why = hide(conf, headers, read_body)
+    if code then
+      return nil, why, code
+    end
+  end
+  return value, message
 end
 
 return key

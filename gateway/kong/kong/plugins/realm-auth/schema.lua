@@ -43,7 +43,7 @@ return {
         } },
         { identity_realms = {
           description = "Where keys are looked for, in order: realms, and the control plane's own consumers (cp).",
-          type = "array", default = { { scope = "cp" } }, len_min = 1,
+          type = "array", default = { { scope = "cp" } }, len_min = 1, len_max = 64,
           elements = {
             type = "record",
             fields = {
