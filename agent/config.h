@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 
+#include "agent/config_table.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/tls_files.h"
@@ -25,22 +26,11 @@ enum {
     CONFIG_GUARD_OFF = 100           /* no snapshot can take more away */
 };
 
-#define CONFIG_DEFAULT_STORE_DIR  "/var/lib/realm-agent"
-#define CONFIG_DEFAULT_LISTEN     "127.0.0.1:9464"
-#define CONFIG_DEFAULT_RETENTION  "1000"
-#define CONFIG_DEFAULT_GUARD      "30"
-#define CONFIG_DEFAULT_LOG_LEVEL  "info"
-#define CONFIG_DEFAULT_LOG_FORMAT "json"
-
-/* All strings are owned; NULL: not given. */
+/* All strings are owned; NULL: not given. Those of the table (config_table.h) are as written. */
 struct config_source {
-    char *region;
+    CONFIG_SOURCE_SCALARS(CONFIG_MEMBER)
     char **urls;
     unsigned urls_count;
-    char *token_file;
-    char *client_cert_file;
-    char *client_key_file;
-    char *ca_file;
     bool allow_plain_http;
     char *token;          /* contents of token_file; secret */
     bool token_is_public; /* the file can be read by everyone */
@@ -48,22 +38,15 @@ struct config_source {
 };
 
 struct config_log {
-    char *level_name;
-    char *format_name;
+    CONFIG_LOG_SCALARS(CONFIG_MEMBER)
     enum log_level level;
     enum log_format format;
 };
 
 struct config {
-    char *store_dir;
-    char *reader_group;
-    char *control_plane; /* as written */
+    CONFIG_SCALARS(CONFIG_MEMBER)
     struct uuid control_plane_id;
-    char *host_name;
-    char *listen;           /* "": no status server */
-    char *retention;        /* as written */
     unsigned retention_ms;  /* 0: readers need slots */
-    char *guard;            /* as written */
     unsigned guard_percent; /* of a scope's consumers that a snapshot may drop unexplained */
     struct config_source *sources;
     unsigned sources_count;

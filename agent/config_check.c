@@ -16,32 +16,16 @@
 
 #include "agent/listen.h"
 #include "base/clock.h"
+#include "base/text_file.h"
 #include "base/token_file.h"
+#include "base/wipe.h"
 #include "sync/url.h"
-
-/* "key: " with nothing behind it, and "", mean: not given. */
-static void drop_empty(char **text)
-{
-    if (*text == NULL || **text != 0)
-        return;
-    free(*text);
-    *text = NULL;
-}
 
 static int need(const char *key, const char *value, struct error *err)
 {
     if (value != NULL)
         return 0;
     return error_set(err, E_CONFIG, "%s is missing", key);
-}
-
-static int set_default(char **at, const char *value, struct error *err)
-{
-    if (*at != NULL)
-        return 0;
-    if (config_set_string(at, value) != 0)
-        return error_set(err, E_NO_MEMORY, NULL);
-    return 0;
 }
 
 int config_check_text(const char *key, enum grammar_kind kind, const char *text, struct error *err)
@@ -60,18 +44,15 @@ static int complete_host_name(struct config *config, struct error *err)
 
     if (config->host_name == NULL && gethostname(name, sizeof(name) - 1) != 0)
         return error_set(err, E_CONFIG, "host_name is missing and this host has no name");
-    if (set_default(&config->host_name, name, err) != 0)
-        return err->code;
+    if (config->host_name == NULL && config_set_string(&config->host_name, name) != 0)
+        return error_set(err, E_NO_MEMORY, NULL);
     return config_check_text("host_name", GRAMMAR_HOST, config->host_name, err);
 }
 
 static int complete_log(struct config_log *log, struct error *err)
 {
-    drop_empty(&log->level_name);
-    drop_empty(&log->format_name);
-    if (set_default(&log->level_name, CONFIG_DEFAULT_LOG_LEVEL, err) != 0 ||
-        set_default(&log->format_name, CONFIG_DEFAULT_LOG_FORMAT, err) != 0)
-        return err->code;
+    if (config_table_complete(&config_table_log, log) != 0)
+        return error_set(err, E_NO_MEMORY, NULL);
     if (!log_level_parse(log->level_name, &log->level))
         return error_set(err, E_CONFIG, "log.level: \"%s\" is not error, warning, info or debug",
                          log->level_name);
@@ -114,7 +95,7 @@ static int read_pem(const char *key, const char *path, struct tls_file *ret, str
     *ret = (struct tls_file){path, NULL, 0};
     if (path == NULL)
         return 0;
-    rc = config_read_file(path, PEM_MAX_BYTES, &text, &ret->size, err);
+    rc = text_file_read(path, PEM_MAX_BYTES, &text, &ret->size, err);
     if (rc != 0)
         return error_context(err, "%s", key);
     ret->pem = text;
@@ -123,11 +104,7 @@ static int read_pem(const char *key, const char *path, struct tls_file *ret, str
 
 static void forget_pem(struct tls_file *file)
 {
-    char *text = (char *)(uintptr_t)file->pem; /* ours */
-
-    if (text != NULL)
-        explicit_bzero(text, file->size); /* it may be a private key */
-    free(text);
+    wipe_free((char *)(uintptr_t)file->pem); /* ours, and perhaps a private key */
 }
 
 /* What TLS would find wrong at the first connection. */
@@ -191,11 +168,8 @@ static int read_token(struct config_source *source, struct error *err)
 
 static int complete_source(struct config_source *source, struct error *err)
 {
-    drop_empty(&source->region);
-    drop_empty(&source->token_file);
-    drop_empty(&source->client_cert_file);
-    drop_empty(&source->client_key_file);
-    drop_empty(&source->ca_file);
+    if (config_table_complete(&config_table_source, source) != 0)
+        return error_set(err, E_NO_MEMORY, NULL);
     if (check_region(source->region, err) != 0 || check_urls(source, err) != 0 ||
         check_credentials(source, err) != 0 || read_token(source, err) != 0)
         return err->code;
@@ -252,9 +226,6 @@ static int complete_guard(struct config *config, struct error *err)
 {
     unsigned long value;
 
-    drop_empty(&config->guard);
-    if (set_default(&config->guard, CONFIG_DEFAULT_GUARD, err) != 0)
-        return err->code;
     if (!read_number(config->guard, CONFIG_GUARD_OFF, &value))
         return error_set(err, E_CONFIG, "guard_percent: \"%s\" is not 0 to %d (off)", config->guard,
                          CONFIG_GUARD_OFF);
@@ -266,9 +237,6 @@ static int complete_retention(struct config *config, struct error *err)
 {
     unsigned long value;
 
-    drop_empty(&config->retention);
-    if (set_default(&config->retention, CONFIG_DEFAULT_RETENTION, err) != 0)
-        return err->code;
     if (!read_number(config->retention, CONFIG_RETENTION_MAX_MS, &value) ||
         (value != 0 && value < CONFIG_RETENTION_MIN_MS))
         return error_set(err, E_CONFIG, "retention_ms: \"%s\" is not 0 (off) or %d to %d",
@@ -279,13 +247,9 @@ static int complete_retention(struct config *config, struct error *err)
 
 int config_complete(struct config *config, struct error *err)
 {
-    drop_empty(&config->store_dir);
-    drop_empty(&config->reader_group);
-    drop_empty(&config->control_plane);
-    drop_empty(&config->host_name);
-    if (set_default(&config->store_dir, CONFIG_DEFAULT_STORE_DIR, err) != 0 ||
-        set_default(&config->listen, CONFIG_DEFAULT_LISTEN, err) != 0 ||
-        complete_control_plane(config, err) != 0 || complete_host_name(config, err) != 0 ||
+    if (config_table_complete(&config_table_top, config) != 0)
+        return error_set(err, E_NO_MEMORY, NULL);
+    if (complete_control_plane(config, err) != 0 || complete_host_name(config, err) != 0 ||
         complete_log(&config->log, err) != 0 || complete_retention(config, err) != 0 ||
         complete_guard(config, err) != 0 || listen_check(config->listen, err) != 0)
         return err->code;

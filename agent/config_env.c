@@ -7,36 +7,10 @@
 #include "agent/config_internal.h"
 
 #include <ctype.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const char prefix[] = "REALM_AGENT_";
-
-struct place {
-    const char *path;
-    size_t offset; /* of the char * */
-};
-
-static const struct place config_places[] = {
-    {"STORE_DIR", offsetof(struct config, store_dir)},
-    {"READER_GROUP", offsetof(struct config, reader_group)},
-    {"CONTROL_PLANE_ID", offsetof(struct config, control_plane)},
-    {"HOST_NAME", offsetof(struct config, host_name)},
-    {"LISTEN", offsetof(struct config, listen)},
-    {"RETENTION_MS", offsetof(struct config, retention)},
-    {"GUARD_PERCENT", offsetof(struct config, guard)},
-    {"LOG_LEVEL", offsetof(struct config, log.level_name)},
-    {"LOG_FORMAT", offsetof(struct config, log.format_name)},
-};
-
-static const struct place source_places[] = {
-    {"REGION", offsetof(struct config_source, region)},
-    {"TOKEN_FILE", offsetof(struct config_source, token_file)},
-    {"CLIENT_CERT_FILE", offsetof(struct config_source, client_cert_file)},
-    {"CLIENT_KEY_FILE", offsetof(struct config_source, client_key_file)},
-    {"CA_FILE", offsetof(struct config_source, ca_file)},
-};
 
 static int unknown(const char *name, struct error *err)
 {
@@ -46,17 +20,6 @@ static int unknown(const char *name, struct error *err)
 static int no_memory(const char *name, struct error *err)
 {
     return error_set(err, E_NO_MEMORY, "environment variable %s: out of memory", name);
-}
-
-/* E_NOT_FOUND, without a message, when the path is none of these. */
-static int set_place(void *base, const struct place *places, size_t n_places, const char *path,
-                     const char *value)
-{
-    for (size_t i = 0; i < n_places; i++) {
-        if (strcmp(path, places[i].path) == 0)
-            return config_set_string((char **)(void *)((char *)base + places[i].offset), value);
-    }
-    return E_NOT_FOUND;
 }
 
 /* "12_REST" to 12 and "REST"; false when there is no index below the limit. `rest` may be empty. */
@@ -131,8 +94,7 @@ static int set_source(struct config *config, const char *name, const char *path,
     if (strncmp(rest, urls, sizeof(urls) - 1) == 0)
         rc = set_url(source, rest + sizeof(urls) - 1, value);
     else
-        rc = set_place(source, source_places, sizeof(source_places) / sizeof(source_places[0]),
-                       rest, value);
+        rc = config_table_set(&config_table_source, source, rest, value);
     if (rc == E_NOT_FOUND)
         return unknown(name, err);
     return rc != 0 ? no_memory(name, err) : 0;
@@ -142,13 +104,16 @@ static int set_variable(struct config *config, const char *name, const char *val
                         struct error *err)
 {
     static const char sources[] = "SOURCES_";
+    static const char log_path[] = "LOG_";
     const char *path = name + sizeof(prefix) - 1;
     int rc;
 
     if (strncmp(path, sources, sizeof(sources) - 1) == 0)
         return set_source(config, name, path + sizeof(sources) - 1, value, err);
-    rc = set_place(config, config_places, sizeof(config_places) / sizeof(config_places[0]), path,
-                   value);
+    if (strncmp(path, log_path, sizeof(log_path) - 1) == 0)
+        rc = config_table_set(&config_table_log, &config->log, path + sizeof(log_path) - 1, value);
+    else
+        rc = config_table_set(&config_table_top, config, path, value);
     if (rc == E_NOT_FOUND)
         return unknown(name, err);
     return rc != 0 ? no_memory(name, err) : 0;

@@ -18,12 +18,11 @@ bool config_is_service_variable(const char *path, const char *value);
 /* config_check.c: defaults, ranges, files; reads the tokens. */
 int config_complete(struct config *config, struct error *err);
 
-/* A file of at most max_bytes as a NUL-terminated string (caller frees). */
-int config_read_file(const char *path, size_t max_bytes, char **ret, size_t *ret_size,
-                     struct error *err);
-
 /* E_CONFIG when the text breaks the grammar; the message says where. */
 int config_check_text(const char *key, enum grammar_kind kind, const char *text, struct error *err);
+
+/* Both NULL, or equal. */
+bool config_same_text(const char *a, const char *b);
 
 /* Replaces an owned string. */
 int config_set_string(char **at, const char *value);

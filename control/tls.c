@@ -1,43 +1,24 @@
 #include "control/tls.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/buffer.h"
 #include "base/clock.h"
+#include "base/text_file.h"
+#include "base/wipe.h"
 
 enum { PEM_MAX_BYTES = 1024 * 1024 };
 
-/* The file's text, to be freed; NULL path gives NULL. */
+/* NULL path gives NULL. */
 static int read_pem(const char *path, char **ret, struct error *err)
 {
-    struct buffer text;
-    FILE *file;
-    char part[4096];
-    size_t count;
-    int rc = 0;
+    size_t ignored;
 
     if (path == NULL)
         return 0;
-    file = fopen(path, "re");
-    if (file == NULL)
-        return error_set_errno(err, errno, "TLS file '%s'", path);
-    (void)setvbuf(file, NULL, _IONBF, 0); /* no copy of a key stays in the stream's buffer */
-    buffer_init(&text, PEM_MAX_BYTES);
-    while (rc == 0 && (count = fread(part, 1, sizeof(part), file)) > 0)
-        rc = buffer_append(&text, part, count);
-    if (rc == 0 && ferror(file))
-        rc = E_IO;
-    if (rc == 0)
-        rc = buffer_terminate(&text);
-    (void)fclose(file); /* only read from */
-    explicit_bzero(part, sizeof(part));
-    if (rc == 0)
-        *ret = (char *)buffer_take(&text, &count);
-    buffer_finish(&text);
-    return rc != 0 ? error_set(err, rc, "TLS file '%s': %s", path, error_text(rc)) : 0;
+    if (text_file_read(path, PEM_MAX_BYTES, ret, &ignored, err) != 0)
+        return error_context(err, "TLS file");
+    return 0;
 }
 
 static struct tls_file file_of(const char *path, const char *pem)
@@ -80,10 +61,8 @@ int control_tls_read(const struct control_config *config, struct control_tls *re
 
 void control_tls_finish(struct control_tls *tls)
 {
-    if (tls->key != NULL)
-        explicit_bzero(tls->key, strlen(tls->key));
     free(tls->cert);
-    free(tls->key);
+    wipe_free(tls->key);
     free(tls->client_ca);
     *tls = (struct control_tls){.cert = NULL};
 }

@@ -156,7 +156,7 @@ static void faults_of_the_file_are_told_with_line_and_key(void **state)
         {"data_dir: /x\n\"colour\": blue\n", "line 2", "colour"},
         {"data_dir: [1]\n", "line 1", "data_dir"},
         {"listen: foo\n", "line 1", "SEQUENCE"},
-        {"data_dir: a\ndata_dir: b\n", "data_dir", "seen"},
+        {"data_dir: a\ndata_dir: b\n", "data_dir", "second time"},
         {"data_dir: \"unterminated\n", "line", "c.yaml"},
         {"heartbeat_ms: soon\n", "heartbeat-ms", "soon"},
     };
