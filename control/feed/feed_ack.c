@@ -137,10 +137,10 @@ static int64_t lag_of(const struct feed *feed, const struct feed_host *host)
         return 0;
     if (follower == NULL)
         return not_negative(clock_boot_ms() - host->heard_ms);
-    if (follower->refusal == REFUSAL_NONE && applied >= host->channel->low)
+    if (!feed_follower_is_refused(follower) && applied >= host->channel->low)
         return 0;
     since = feed_channel_since(host->channel, applied);
-    if (since != 0 && follower->refusal == REFUSAL_NONE)
+    if (since != 0 && !feed_follower_is_refused(follower))
         return not_negative(clock_wall_ms() - since);
     return not_negative(clock_boot_ms() - follower->since_ms);
 }

@@ -252,7 +252,7 @@ static void tell(struct feed *feed, const struct uuid *control_plane_id,
     channel = feed_channel_find(feed, control_plane_id);
     for (follower = channel != NULL ? TAILQ_FIRST(&channel->followers) : NULL; follower != NULL;
          follower = TAILQ_NEXT(follower, in_channel)) {
-        if (follower->refusal == REFUSAL_WAITS)
+        if (follower->state == FOLLOWER_PREPARING)
             feed_follower_tell(follower, name);
     }
     pthread_mutex_unlock(&feed->lock);

@@ -15,8 +15,8 @@ static void judge_cursor(struct follower *follower, const struct model_cursor *c
         feed_follower_refuse(follower, FEED_RESYNC_UNKNOWN_EPOCH);
     else
         follower->cursor = follower->position = cursor->version;
-    /* What a host presents is durable there, and its lookups see it: it counts as applied. One ahead
-     * of us is of no history of ours. */
+    /* What a host presents is durable there, and its lookups see it: it counts as applied. One
+     * ahead of us is of no history of ours. */
     if (follower->cursor <= feed->newest)
         follower->sent = follower->cursor;
 }

@@ -1,8 +1,4 @@
-/* feed_follower.c - one connected host: which bytes it gets next.
- *
- *     GREETING --hello--> LIVE --transactions, heartbeats--> LIVE --resync--> LAST --sent--> OVER
- *                         LIVE --refused: "preparing" until the snapshot is there--> LIVE
- *     any --replaced, stop, failure--> OVER
+/* feed_follower.c - one connected host: which bytes it gets next. docs/states.md has its states.
  *
  * feed_follower_read() hands out the line being sent, then the segment behind it, and produces the
  * next only when both are out: what is held for a slow reader is one transaction, and what happens
@@ -25,7 +21,7 @@
 
 void feed_follower_end(struct follower *follower)
 {
-    follower->state = FOLLOWER_OVER;
+    feed_follower_advance(follower, FOLLOWER_EVENT_END);
     feed_follower_drop(follower);
     feed_wake(follower);
 }
@@ -42,8 +38,22 @@ void feed_follower_drop(struct follower *follower)
 
 void feed_follower_refuse(struct follower *follower, enum feed_resync_reason reason)
 {
-    follower->refusal = REFUSAL_NEW;
+    feed_follower_advance(follower, FOLLOWER_EVENT_REFUSE);
     follower->reason = reason;
+}
+
+bool feed_follower_is_refused(const struct follower *follower)
+{
+    switch (follower->state) {
+    case FOLLOWER_DECLINING:
+    case FOLLOWER_REFUSED:
+    case FOLLOWER_PREPARING:
+    case FOLLOWER_NAMED:
+    case FOLLOWER_LAST:
+        return true;
+    default:
+        return false;
+    }
 }
 
 void feed_follower_tell(struct follower *follower, const struct snapshot_name *name)
@@ -52,7 +62,7 @@ void feed_follower_tell(struct follower *follower, const struct snapshot_name *n
         feed_follower_end(follower);
         return;
     }
-    follower->refusal = REFUSAL_NAMED;
+    feed_follower_advance(follower, FOLLOWER_EVENT_NAME);
     follower->snapshot = *name;
     feed_wake(follower);
 }
@@ -63,7 +73,7 @@ void feed_follower_tell(struct follower *follower, const struct snapshot_name *n
 static void put_line(struct follower *follower, const struct feed_line *line)
 {
     if (feed_line_encode(line, &follower->line) != 0)
-        follower->state = FOLLOWER_OVER;
+        feed_follower_advance(follower, FOLLOWER_EVENT_END);
     feed_timer_restart(follower);
 }
 
@@ -121,7 +131,7 @@ static void put_resync(struct follower *follower)
         .kind = FEED_LINE_RESYNC,
         .resync = {.reason = follower->reason, .snapshot = follower->snapshot}};
 
-    follower->state = FOLLOWER_LAST;
+    feed_follower_advance(follower, FOLLOWER_EVENT_RESYNC);
     follower->feed->stats.resyncs_sent++;
     put_line(follower, &line);
 }
@@ -140,7 +150,7 @@ static void put_empty_transaction(struct follower *follower)
 /* Its own delta is on the way: the next transaction begins where it stands. */
 static bool is_bound(const struct follower *follower)
 {
-    return follower->job != NULL || follower->pending != NULL;
+    return follower->state == FOLLOWER_WAITING || follower->state == FOLLOWER_READY;
 }
 
 /* Far behind in numbers, or close to the end of a history that is being trimmed. */
@@ -184,6 +194,11 @@ static void put_heartbeat(struct follower *follower)
 
 /* ---- what comes next ---- */
 
+static bool has_wish(const struct follower *follower)
+{
+    return follower->wish.kind != FEED_WISH_NONE;
+}
+
 /* `segment` is held already. */
 static void start_segment(struct follower *follower, struct feed_segment *segment)
 {
@@ -192,32 +207,29 @@ static void start_segment(struct follower *follower, struct feed_segment *segmen
         feed_follower_refuse(follower, FEED_RESYNC_TOO_LARGE);
         return;
     }
+    feed_follower_advance(follower, FOLLOWER_EVENT_SEND);
     follower->segment = segment;
     follower->segment_at = 0;
     put_begin(follower, segment->to, segment->time_ms);
 }
 
-static bool has_wish(const struct follower *follower)
-{
-    return follower->wish.kind != FEED_WISH_NONE;
-}
-
-/* Takes the follower's own delta if it has one, or a shared segment, which grants no wish. */
-static bool start_transaction(struct follower *follower)
+static void start_pending(struct follower *follower)
 {
     struct feed_segment *segment = follower->pending;
 
-    if (segment != NULL) {
-        follower->pending = NULL;
-        start_segment(follower, segment);
-        return true;
-    }
-    if (has_wish(follower))
-        return false;
-    segment = feed_channel_match(follower->channel, follower->position);
+    follower->pending = NULL;
+    start_segment(follower, segment);
+}
+
+/* A shared segment grants no wish. False: none fits. */
+static bool start_shared(struct follower *follower)
+{
+    struct feed_segment *segment =
+        has_wish(follower) ? NULL : feed_channel_match(follower->channel, follower->position);
+
     if (segment == NULL)
         return false;
-    feed_queue_leave(follower); /* what it waits for is here, made for another */
+    feed_queue_leave(follower); /* if it waits: that is here, made for another */
     feed_queue_hold(follower, segment);
     start_segment(follower, segment);
     return true;
@@ -237,35 +249,42 @@ static bool needs_own_delta(const struct follower *follower)
     return has_wish(follower) || !is_in_sync(follower);
 }
 
-/* Waits for its turn. A heartbeat would say that it is current; where it is not, "preparing" says
- * that the source is alive. */
+static void ask_for_delta(struct follower *follower)
+{
+    if (feed_queue_ask(follower))
+        feed_follower_advance(follower, FOLLOWER_EVENT_ASK);
+    else
+        feed_follower_advance(follower, FOLLOWER_EVENT_END);
+}
+
+/* A heartbeat would say that it is current; where it is not, "preparing" says that the source is
+ * alive. */
 static void produce_waiting(struct follower *follower)
 {
-    if (!feed_queue_ask(follower))
-        follower->state = FOLLOWER_OVER;
-    else if (follower->beat && !is_in_sync(follower))
-        put_preparing(follower);
-    else if (follower->beat)
+    if (start_shared(follower) || !follower->beat)
+        return;
+    if (is_in_sync(follower))
         put_heartbeat(follower);
-}
-
-/* A snapshot is needed; false: it is not there yet. */
-static bool produce_refused(struct follower *follower)
-{
-    if (follower->refusal == REFUSAL_NEW) {
-        follower->refusal = REFUSAL_WAITS;
-        if (feed_builder_order(follower->feed, &follower->channel->control_plane_id) != 0)
-            follower->state = FOLLOWER_OVER;
-    }
-    if (follower->refusal == REFUSAL_NAMED)
-        put_resync(follower);
-    else if (follower->beat)
+    else
         put_preparing(follower);
-    return follower->line.size > 0;
 }
 
-static void produce_current(struct follower *follower)
+static void order_snapshot(struct follower *follower)
 {
+    if (feed_builder_order(follower->feed, &follower->channel->control_plane_id) == 0)
+        feed_follower_advance(follower, FOLLOWER_EVENT_ORDER);
+    else
+        feed_follower_advance(follower, FOLLOWER_EVENT_END);
+}
+
+static void produce_idle(struct follower *follower)
+{
+    if (start_shared(follower))
+        return;
+    if (needs_own_delta(follower)) {
+        ask_for_delta(follower);
+        return;
+    }
     if (!follower->announced) {
         follower->announced = true;
         follower->beat = true;
@@ -274,36 +293,55 @@ static void produce_current(struct follower *follower)
         put_heartbeat(follower);
 }
 
-/* What a live follower gets; false: nothing now. */
-static bool produce_live(struct follower *follower)
-{
-    if (follower->refusal != REFUSAL_NONE)
-        return produce_refused(follower);
-    if (start_transaction(follower))
-        return true;
-    if (needs_own_delta(follower))
-        produce_waiting(follower);
-    else
-        produce_current(follower);
-    return follower->line.size > 0;
-}
-
-static bool produce(struct follower *follower)
+/* One step towards the next bytes. */
+static void produce(struct follower *follower)
 {
     switch (follower->state) {
     case FOLLOWER_GREETING:
-        follower->state = FOLLOWER_LIVE;
+    case FOLLOWER_DECLINING:
+        feed_follower_advance(follower, FOLLOWER_EVENT_GREETED);
         put_hello(follower);
-        return true;
-    case FOLLOWER_LIVE:
-        return produce_live(follower);
-    case FOLLOWER_LAST:
-        follower->state = FOLLOWER_OVER;
         break;
+    case FOLLOWER_IDLE:
+        produce_idle(follower);
+        break;
+    case FOLLOWER_WAITING:
+        produce_waiting(follower);
+        break;
+    case FOLLOWER_READY:
+        start_pending(follower);
+        break;
+    case FOLLOWER_REFUSED:
+        order_snapshot(follower);
+        break;
+    case FOLLOWER_PREPARING:
+        if (follower->beat)
+            put_preparing(follower);
+        break;
+    case FOLLOWER_NAMED:
+        put_resync(follower);
+        break;
+    case FOLLOWER_LAST:
+        feed_follower_advance(follower, FOLLOWER_EVENT_DRAINED);
+        break;
+    case FOLLOWER_SENDING: /* drain_segment() gives the bytes */
     case FOLLOWER_OVER:
+    case FOLLOWER_STATES:
         break;
     }
-    return false;
+}
+
+/* False: there is nothing now. Steps that give no bytes are followed by others; no two states lead
+ * to each other without any. */
+static bool produce_some(struct follower *follower)
+{
+    enum follower_state before;
+
+    do {
+        before = follower->state;
+        produce(follower);
+    } while (follower->line.size == 0 && follower->state != before);
+    return follower->line.size > 0;
 }
 
 /* ---- handing out ---- */
@@ -331,6 +369,7 @@ static void finish_segment(struct follower *follower)
     note_sent(follower, follower->cursor);
     feed_queue_release(follower, follower->segment);
     follower->segment = NULL;
+    feed_follower_advance(follower, FOLLOWER_EVENT_SENT);
     feed_timer_restart(follower);
 }
 
@@ -355,14 +394,15 @@ static size_t drain_segment(struct follower *follower, char *bytes, size_t max)
  * somebody who does not read gets a hello and no more. */
 static size_t read_some(struct follower *follower, char *bytes, size_t max)
 {
-    const bool greeting = follower->state == FOLLOWER_GREETING;
+    const bool greeting =
+        follower->state == FOLLOWER_GREETING || follower->state == FOLLOWER_DECLINING;
     size_t count = 0;
 
     while (follower->state != FOLLOWER_OVER) {
         count += drain_line(follower, bytes + count, max - count);
         if (follower->line.size == 0)
             count += drain_segment(follower, bytes + count, max - count);
-        if (count == max || (greeting && count > 0) || !produce(follower))
+        if (count == max || (greeting && count > 0) || !produce_some(follower))
             break;
     }
     return count;
@@ -390,9 +430,7 @@ ssize_t feed_follower_read(struct follower *follower, char *bytes, size_t max)
 
 uint64_t feed_follower_applied(const struct follower *follower, uint64_t acknowledged)
 {
-    const bool idle = follower->state == FOLLOWER_LIVE && follower->refusal == REFUSAL_NONE &&
-                      follower->segment == NULL && !is_bound(follower) &&
-                      !needs_own_delta(follower);
+    const bool idle = follower->state == FOLLOWER_IDLE && !needs_own_delta(follower);
 
     if (!idle || acknowledged < follower->cursor)
         return acknowledged;
@@ -406,14 +444,15 @@ void feed_follower_take(struct follower *follower, const struct feed_delta *delt
     struct feed_segment *segment = delta->segment;
 
     assert(follower->pending == NULL && follower->segment == NULL);
-    assert(follower->state == FOLLOWER_LIVE && follower->refusal == REFUSAL_NONE);
     if (delta->repo.outcome == REPO_DELTA_TOO_OLD) {
         feed_follower_refuse(follower, FEED_RESYNC_TOO_OLD);
     } else if (delta->repo.outcome == REPO_DELTA_FUTURE) {
         feed_follower_refuse(follower, FEED_RESYNC_FUTURE_VERSION);
     } else if (segment == NULL) {
+        feed_follower_advance(follower, FOLLOWER_EVENT_NONE);
         follower->position = delta->repo.version;
     } else {
+        feed_follower_advance(follower, FOLLOWER_EVENT_MADE);
         follower->wish.kind = FEED_WISH_NONE;
         feed_queue_hold(follower, segment);
         follower->pending = segment;

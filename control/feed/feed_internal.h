@@ -4,6 +4,7 @@
  *   feed_segment.c     transactions as bytes, shared by followers
  *   feed_channel.c     one for each control plane: how far it has looked, its recent segments
  *   feed_follower.c    one connected host: which bytes it gets next
+ *   feed_states.c      its states, as a table
  *   feed_queue.c       transactions of their own: who waits, whose turn it is, what fits in memory
  *   feed_workers.c     the threads that compute them
  *   feed_connect.c     hosts coming and going
@@ -29,6 +30,7 @@
 #include <sys/queue.h>
 
 #include "base/buffer.h"
+#include "base/states.h"
 #include "control/feed/feed.h"
 #include "sync/change.h"
 
@@ -91,6 +93,27 @@ void feed_segment_unref(struct feed_segment *segment); /* NULL allowed */
 
 /* ---- channels ---- */
 
+// clang-format off
+/* Versions on one line, and where a channel and three of its followers (A, B, C) stand on it:
+ *
+ *      A             B                             C
+ *   ---+-------------+=======+-------------+=======+=======+ - - - - - +-->
+ *                  s.low   s.base         s.to          covered      newest
+ *                                         low
+ *
+ *   ===   nothing happened that the control plane may see
+ *   - -   committed, and not looked at yet
+ *   s     the newest shared segment: it takes whoever is in [s.low, s.base] to s.to, which is `low`
+ *   A     below all shared segments: gets a delta of its own
+ *   B     in [s.low, s.base]: takes s
+ *   C     in [low, covered]: in sync; it may be told of all up to `covered` (feed_channel_reach())
+ *
+ * A follower has two places: its `position` is the one above, up to where it is known to be in sync;
+ * its `cursor`, at or below it with === between them, is where its last transaction led: the `prev`
+ * of the next one.
+ */
+// clang-format on
+
 struct feed_moment {
     uint64_t version;
     int64_t time_ms;
@@ -149,20 +172,43 @@ void feed_channels_advance(struct feed *feed);
 
 /* ---- followers ---- */
 
+/* feed_states.c has the table, docs/states.md its picture. */
 enum follower_state {
-    FOLLOWER_GREETING, /* hello comes first */
-    FOLLOWER_LIVE,
-    FOLLOWER_LAST, /* its last lines are on their way */
-    FOLLOWER_OVER
+    FOLLOWER_GREETING,  /* hello comes first */
+    FOLLOWER_DECLINING, /* the same, for a cursor that cannot be served */
+    FOLLOWER_IDLE,      /* nothing is being sent to it but heartbeats */
+    FOLLOWER_WAITING,   /* for its own delta: has a `job` */
+    FOLLOWER_READY,     /* that is there: `pending` */
+    FOLLOWER_SENDING,   /* a transaction is on its way: `segment` */
+    FOLLOWER_REFUSED,   /* needs a snapshot; the builder has not been asked */
+    FOLLOWER_PREPARING, /* waits for the builder */
+    FOLLOWER_NAMED,     /* the snapshot is there: the resync line can be written */
+    FOLLOWER_LAST,      /* its last line is on its way */
+    FOLLOWER_OVER,
+    FOLLOWER_STATES
 };
 
-/* A cursor that cannot be served. */
-enum follower_refusal {
-    REFUSAL_NONE,
-    REFUSAL_NEW,   /* the builder has not been asked */
-    REFUSAL_WAITS, /* for the builder */
-    REFUSAL_NAMED  /* the snapshot is there: the resync line can be written */
+enum follower_event {
+    FOLLOWER_EVENT_GREETED,
+    FOLLOWER_EVENT_ASK,    /* for its own delta */
+    FOLLOWER_EVENT_MADE,   /* by a worker */
+    FOLLOWER_EVENT_NONE,   /* nothing had happened */
+    FOLLOWER_EVENT_SEND,   /* a transaction begins */
+    FOLLOWER_EVENT_SENT,   /* its last byte is handed out */
+    FOLLOWER_EVENT_REFUSE, /* the cursor cannot be served */
+    FOLLOWER_EVENT_ORDER,
+    FOLLOWER_EVENT_NAME,
+    FOLLOWER_EVENT_RESYNC,
+    FOLLOWER_EVENT_DRAINED, /* the last line is handed out */
+    FOLLOWER_EVENT_END,     /* cut, revoked, failed, stopped */
+    FOLLOWER_EVENTS
 };
+
+struct follower;
+
+/* Asserts that the event can happen. */
+void feed_follower_advance(struct follower *follower, enum follower_event event);
+extern const struct states_machine feed_follower_machine;
 
 struct feed_host;
 struct feed_job;
@@ -183,11 +229,10 @@ struct follower {
     void (*cut)(void *context); /* NULL: wake() does */
     void *context;
     enum follower_state state;
-    struct uuid credential; /* nil: none */
-    struct feed_wish wish;  /* of the first transaction; until that is `pending` */
-    enum follower_refusal refusal;
-    enum feed_resync_reason reason; /* of the refusal */
-    struct snapshot_name snapshot;  /* REFUSAL_NAMED */
+    struct uuid credential;         /* nil: none */
+    struct feed_wish wish;          /* of the first transaction; until that is `pending` */
+    enum feed_resync_reason reason; /* from FOLLOWER_REFUSED on */
+    struct snapshot_name snapshot;  /* from FOLLOWER_NAMED on */
     bool waiting;                   /* wake() was promised */
     bool waking;                    /* queued for wake(), or cut() */
     bool cutting;                   /* cut() it is */
@@ -212,6 +257,8 @@ struct follower {
     int64_t held_ms;              /* boot clock: since when it holds what it holds */
 };
 
+/* Needs a snapshot, and is on the way to it. */
+bool feed_follower_is_refused(const struct follower *follower);
 /* Its own delta is there; consumes nothing. */
 void feed_follower_take(struct follower *follower, const struct feed_delta *delta);
 /* Lets go of all that is held for it. */

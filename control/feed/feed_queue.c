@@ -174,9 +174,7 @@ bool feed_queue_ask(struct follower *follower)
 {
     struct feed_job *job;
 
-    assert(follower->pending == NULL && follower->segment == NULL);
-    if (follower->job != NULL)
-        return true;
+    assert(follower->job == NULL && follower->pending == NULL && follower->segment == NULL);
     job = find(follower);
     if (job == NULL)
         job = job_new(follower);

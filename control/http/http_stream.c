@@ -111,14 +111,18 @@ void http_stream_cancel(struct http_stream *stream)
 }
 
 /* The socket is closed by the listener's thread, after stream_close() has returned: while the
- * source calls this it is open, and shutting it down ends a write that nobody takes. */
+ * source calls this it is open, and shutting it down ends a write that nobody takes. Without
+ * lingering the kernel drops what it holds for the peer, too, and the peer hears of it at once. */
 void http_stream_cut(struct http_stream *stream)
 {
+    const struct linger none = {.l_onoff = 1};
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(stream->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 
-    if (info != NULL)
-        (void)shutdown(info->connect_fd, SHUT_RDWR); /* it may be gone already */
+    if (info != NULL) { /* either fails only when it is gone already */
+        (void)setsockopt(info->connect_fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+        (void)shutdown(info->connect_fd, SHUT_RDWR);
+    }
     http_stream_wake(stream);
 }
 

@@ -4,10 +4,12 @@
 #include <stddef.h>
 
 #include "base/states.h"
+#include "control/feed/feed_internal.h"
 #include "sync/session_core.h"
 
 static const struct states_machine *const machines[] = {
     &session_machine,
+    &feed_follower_machine,
 };
 
 void machines_print(FILE *to)

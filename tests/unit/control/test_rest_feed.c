@@ -585,24 +585,26 @@ static void connection_that_does_not_read_its_feed_is_ended(void **state)
     struct fixture *f = fixture_start(&(struct fixture_options){.patience_ms = 300});
     const int64_t until_ms = now_ms() + PATIENCE_MS;
     struct feed_stats stats = {.followers = 1};
+    struct pollfd end = {.events = 0};
     char realm[UUID_TEXT_SIZE];
     char token[AUTH_SECRET_SIZE];
     char cursor[128];
-    int fd;
 
     (void)state;
     fixture_make_realm(f, "prod", CP, realm);
     (void)snprintf(token, sizeof(token), "%s", fixture_make_token(f, "data-plane", CP));
     newest_cursor(f, cursor);
     make_large(f, realm);
-    fd = ask_without_reading(f, token, cursor);
+    end.fd = ask_without_reading(f, token, cursor);
     while (stats.followers_cut == 0 || stats.followers > 0) { /* and the connection is gone */
         assert_true(now_ms() < until_ms);
         (void)sched_yield();
         feed_stats(f->feed, &stats);
     }
     assert_int_equal(stats.held_bytes, 0);
-    assert_int_equal(close(fd), 0);
+    assert_int_equal(poll(&end, 1, PATIENCE_MS), 1); /* the peer is told, whatever lies before it */
+    assert_true((end.revents & POLLERR) != 0);
+    assert_int_equal(close(end.fd), 0);
     fixture_stop(f);
 }
 
