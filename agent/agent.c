@@ -248,16 +248,46 @@ static int open_store(struct agent *agent, struct error *err)
     return rc == 0 ? store_open(&options, &agent->store, err) : rc;
 }
 
+/* An id that cannot be kept is one until the agent stops: the next one makes another host of it. */
+static int read_instance(struct agent *agent, struct error *err)
+{
+    struct store_instance instance;
+    char id[UUID_TEXT_SIZE];
+    int rc = store_instance(agent->store, NULL, &instance, err);
+
+    if (rc != 0)
+        return rc;
+    agent->instance = instance.id;
+    (void)uuid_format(&instance.id, id);
+    if (instance.news == STORE_INSTANCE_NEW)
+        log_info(&agent->log, "this host is instance %s from now on", id);
+    if (instance.news == STORE_INSTANCE_COPIED)
+        log_warning(&agent->log,
+                    "the store directory is a copy, or came from another place: this host is "
+                    "another one than before, instance %s",
+                    id);
+    if (instance.news == STORE_INSTANCE_ODD)
+        log_warning(&agent->log, "%s: this host is another one than before, instance %s",
+                    instance.odd.message, id);
+    if (instance.unkept.code != 0)
+        log_warning(&agent->log, "%s: the instance cannot be kept, the next start makes another",
+                    instance.unkept.message);
+    return 0;
+}
+
 static int start(struct agent *agent, struct error *err)
 {
     int rc = open_store(agent, err);
 
     if (rc == 0)
+        rc = read_instance(agent, err);
+    if (rc == 0)
         rc = start_handles(agent, err);
     if (rc == 0)
         rc = http_client_create(&agent->loop, &agent->http, err);
     if (rc == 0) {
-        agent->board = board_create(&agent->config->control_plane_id, agent->config->host_name);
+        agent->board = board_create(&agent->config->control_plane_id, agent->config->host_name,
+                                    &agent->instance);
         rc = agent->board != NULL ? 0 : error_set(err, E_NO_MEMORY, NULL);
     }
     if (rc == 0)

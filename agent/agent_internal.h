@@ -29,6 +29,7 @@ struct agent {
     struct config *config;    /* owned */
     struct log log;
     struct store *store;           /* owned */
+    struct uuid instance;          /* tells hosts of one name apart */
     struct http_client *http;      /* owned */
     struct board *board;           /* owned */
     struct status_server *status;  /* owned; NULL: off */

@@ -33,7 +33,8 @@ uint64_t histogram_count(const struct histogram *histogram)
     return count;
 }
 
-struct board *board_create(const struct uuid *control_plane_id, const char *host_name)
+struct board *board_create(const struct uuid *control_plane_id, const char *host_name,
+                           const struct uuid *instance)
 {
     struct board *board = calloc(1, sizeof(*board));
 
@@ -44,6 +45,7 @@ struct board *board_create(const struct uuid *control_plane_id, const char *host
         return NULL;
     }
     (void)uuid_format(control_plane_id, board->now.control_plane_id);
+    (void)uuid_format(instance, board->now.instance);
     (void)snprintf(board->now.host_name, sizeof(board->now.host_name), "%s", host_name);
     return board;
 }

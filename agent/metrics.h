@@ -44,7 +44,8 @@ struct source_metrics {
     uint64_t snapshots;
     uint64_t resyncs[SESSION_RESYNCS];
     uint64_t apply_failures;
-    uint64_t refusing; /* 1: the guard refused a snapshot, and the former copy serves on */
+    uint64_t refusing;    /* 1: the guard refused a snapshot, and the former copy serves on */
+    uint64_t name_shared; /* 1: another host is connected under this host's name */
     uint64_t received_bytes;
     uint64_t queue_bytes;
     uint64_t pauses;
@@ -95,12 +96,14 @@ struct board_copy {
     uint64_t ask_refused; /* questions that were none */
     char control_plane_id[UUID_TEXT_SIZE];
     char host_name[CONFIG_HOST_NAME_MAX + 1];
+    char instance[UUID_TEXT_SIZE];
 };
 
 struct board;
 
 /* NULL when out of memory. */
-struct board *board_create(const struct uuid *control_plane_id, const char *host_name);
+struct board *board_create(const struct uuid *control_plane_id, const char *host_name,
+                           const struct uuid *instance);
 void board_destroy(struct board *board); /* NULL allowed */
 /* Copies `metrics` to the place of its region, or to a free one. Any thread. */
 void board_publish(struct board *board, const struct source_metrics *metrics);

@@ -344,6 +344,15 @@ static void on_paused(void *context)
     replica->metrics.pauses++;
 }
 
+static void on_name_shared(void *context, bool shared)
+{
+    struct replica *replica = context;
+
+    replica->metrics.name_shared = shared;
+    replica_log_name_shared(replica, shared);
+    publish(replica);
+}
+
 /* ---- the apply queue's events ---- */
 
 static double seconds_since(int64_t wall_ms)
@@ -494,6 +503,7 @@ static int create_session(struct replica *replica, struct error *err)
         .control_plane_id = replica->options.control_plane_id,
         .region = config->region,
         .host_name = replica->host_name,
+        .instance = replica->options.instance,
         .urls = (const char *const *)config->urls,
         .n_urls = config->urls_count,
         .credentials = {config->token, config->client_cert_file, config->client_key_file,
@@ -516,6 +526,7 @@ static int create_session(struct replica *replica, struct error *err)
         .failed = on_failed,
         .received = on_received,
         .paused = on_paused,
+        .name_shared = on_name_shared,
         .context = replica,
     };
 

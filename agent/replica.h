@@ -26,7 +26,8 @@
 enum {
     REPLICA_FRESH_MS = 10 * 1000,
     REPLICA_LOG_INTERVAL_MS = 60 * 1000, /* between lines about the same trouble */
-    REPLICA_READER_LAG_MAX = 1000,       /* commits behind, from which on a reader is warned of */
+    REPLICA_NAME_LOG_INTERVAL_MS = 60 * 60 * 1000,
+    REPLICA_READER_LAG_MAX = 1000, /* commits behind, from which on a reader is warned of */
     /* Between slices of the walk over the own file, which take 10 ms at most: a hundredth of one
      * processor's time, and some 4,000 records, half an hour for 7 million. */
     REPLICA_WALK_MS = 1000,
@@ -46,6 +47,7 @@ struct replica_options {
     const struct log *log;
     struct uuid control_plane_id;
     const char *host_name;              /* copied */
+    struct uuid instance;               /* of the store directory */
     unsigned guard_percent;             /* 100: off; agent/apply.h */
     const struct config_source *source; /* copied */
     /* All that the control plane said up to `cursor` is visible to lookups; told before it is

@@ -36,6 +36,7 @@ struct replica {
     struct log_pace upkeep_pace;
     struct log_pace digest_pace;
     struct log_pace mended_pace;
+    struct log_pace name_pace;
     struct log_pace unanswered_pace;
 
     void (*closed)(void *context);
@@ -57,6 +58,7 @@ void replica_log_reader(struct replica *replica, const struct source_readers *re
 void replica_log_room_again(const struct replica *replica);
 void replica_log_upkeep(struct replica *replica, const struct source_upkeep *upkeep,
                         const struct error *err);
+void replica_log_name_shared(struct replica *replica, bool shared);
 void replica_log_closed(const struct replica *replica);
 
 #endif

@@ -252,3 +252,22 @@ void replica_log_closed(const struct replica *replica)
     SAY(replica, LOG_LEVEL_INFO, NULL, "stopped at version %" PRIu64,
         replica->metrics.cursor.version);
 }
+
+/* Once, however often the other one comes and goes. */
+void replica_log_name_shared(struct replica *replica, bool shared)
+{
+    char text[LOG_LEFT_OUT_SIZE];
+    char id[UUID_TEXT_SIZE];
+    unsigned left_out;
+
+    if (!shared) {
+        SAY(replica, LOG_LEVEL_DEBUG, NULL, "no other host has this host's name any more");
+    } else if (log_pace_due(&replica->name_pace, REPLICA_NAME_LOG_INTERVAL_MS, &left_out)) {
+        SAY(replica, LOG_LEVEL_WARNING, NULL,
+            "another host is connected as \"%s\" too (this one is instance %s): both count; give "
+            "each "
+            "agent a host_name of its own%s",
+            replica->host_name, uuid_format(&replica->options.instance, id),
+            log_left_out(left_out, text));
+    }
+}

@@ -42,6 +42,8 @@ static const struct metric metrics[] = {
            "Transactions and snapshots that the store refused or could not write."),
     METRIC("refusing", GAUGE, refusing,
            "1: a snapshot was refused because of what it would drop; SIGUSR1 accepts it."),
+    METRIC("host_name_shared", GAUGE, name_shared,
+           "1 while another host is connected under this host's name."),
     METRIC("received_bytes_total", COUNTER, received_bytes,
            "Bytes of feeds and snapshots, as received."),
     METRIC("queue_bytes", GAUGE, queue_bytes, "Memory of what waits to be written."),

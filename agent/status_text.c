@@ -55,10 +55,10 @@ static json_t *source_json(const struct source_metrics *source, int64_t boot_ms)
 int status_json(const struct board_copy *board, int64_t boot_ms, struct buffer *out)
 {
     json_t *sources = json_array();
-    json_t *page =
-        json_pack("{s:s, s:s, s:s, s:b, s:o}", "version", REALMSTORE_VERSION, "control_plane_id",
-                  board->control_plane_id, "host_name", board->host_name, "ready",
-                  (int)status_ready(board), "sources", sources);
+    json_t *page = json_pack("{s:s, s:s, s:s, s:s, s:b, s:o}", "version", REALMSTORE_VERSION,
+                             "control_plane_id", board->control_plane_id, "host_name",
+                             board->host_name, "instance", board->instance, "ready",
+                             (int)status_ready(board), "sources", sources);
     char *text = NULL;
     int rc = E_NO_MEMORY;
 

@@ -57,6 +57,26 @@ struct store_options {
 int store_open(const struct store_options *options, struct store **ret, struct error *err);
 /* Marks every source stopped, releases the lock. Sources must be closed. NULL allowed. */
 void store_close(struct store *store);
+
+/* Which host the directory makes its agent: a random id that it keeps, and that a copy of it does
+ * not have (store/instance.c). */
+enum store_instance_news {
+    STORE_INSTANCE_KEPT,
+    STORE_INSTANCE_NEW,    /* there was none */
+    STORE_INSTANCE_COPIED, /* it was made for another machine or directory; now there is another */
+    STORE_INSTANCE_ODD     /* the file could not be used; now there is another */
+};
+struct store_instance {
+    struct uuid id;
+    enum store_instance_news news;
+    struct error odd;    /* why it could not be used */
+    struct error unkept; /* why a new one could not be written: it holds until the agent stops */
+};
+/* `machine_id_file`: NULL is that of machine-id(5). Fails when there is no randomness, or no
+ * directory. */
+int store_instance(const struct store *store, const char *machine_id_file,
+                   struct store_instance *ret, struct error *err);
+
 /* Removes the directories and status entries of sources that were not opened since store_open():
  * regions that left the configuration. */
 int store_prune(struct store *store, struct error *err);

@@ -87,6 +87,8 @@ struct session_sink {
     void (*failed)(void *context, const struct session_failure *failure);
     void (*received)(void *context, size_t bytes);
     void (*paused)(void *context);
+    /* The source says that another host has this host's name, or has it no more. May be NULL. */
+    void (*name_shared)(void *context, bool shared);
     void *context;
 };
 
@@ -96,6 +98,7 @@ struct session_options {
     struct uuid control_plane_id;
     const char *region;      /* these strings are borrowed for the session's life */
     const char *host_name;   /* shown to operators of the control plane */
+    struct uuid instance;    /* tells hosts of one name apart; nil: not told */
     const char *const *urls; /* base URLs, tried in order */
     size_t n_urls;           /* 1 or more */
     struct http_credentials credentials;

@@ -33,6 +33,7 @@ struct session {
     int64_t streaming_ms;  /* loop time of the hello */
     struct session_progress progress;
 
+    struct uuid former;         /* the feed that we had last; nil: none */
     struct model_cursor cursor; /* the connection began with it */
     struct feed_wish wish;      /* and asked for this */
     struct feed_reader *feed;   /* owned; CONNECTING and STREAMING */
@@ -41,6 +42,8 @@ struct session {
     enum session_resync resync_seen;
 
     /* Of the last hello. */
+    struct uuid feed_id; /* nil: not told, or the hello has not come */
+    bool name_shared;    /* also of heartbeats */
     struct uuid epoch;
     uint8_t digest_key[DIGEST_KEY_BYTES];
 
@@ -74,6 +77,11 @@ struct session {
     uint64_t ack_awaited;               /* somebody waits for this version; 0: nobody does */
     int64_t ack_next_ms;                /* loop time: until then others are not sent one by one, */
     uv_timer_t ack_timer;               /* and this one sends the newest of them */
+    int64_t
+        ack_first_ms; /* loop time: then at the latest the first on this feed; 0: not yet said */
+    bool ack_first;   /* nothing was acknowledged on this feed */
+    unsigned ack_refusals;      /* on this feed, in a row */
+    int64_t ack_reconnected_ms; /* loop time: when that last ended a feed; 0: never */
 
     void (*closed)(void *context);
     void *closed_context;

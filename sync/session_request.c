@@ -20,6 +20,11 @@ static int put_uuid_query(struct buffer *out, char separator, const char *name,
     return url_append_query(out, separator, name, uuid_format(uuid, text));
 }
 
+static int put_if_any(const char *name, const struct uuid *uuid, struct buffer *out)
+{
+    return uuid_is_nil(uuid) ? 0 : put_uuid_query(out, '&', name, uuid);
+}
+
 static int put_start(const struct session *session, const char *path, struct buffer *out)
 {
     int rc = url_append_base(out, session->options.urls[session->url], path);
@@ -67,6 +72,10 @@ int session_feed_url(const struct session *session, struct buffer *out)
     if (rc == 0)
         rc = url_append_query(out, '&', "agent", REALMSTORE_VERSION);
     if (rc == 0)
+        rc = put_if_any("instance", &session->options.instance, out);
+    if (rc == 0)
+        rc = put_if_any("former", &session->former, out);
+    if (rc == 0)
         rc = put_cursor(&session->cursor, out);
     if (rc == 0)
         rc = put_wish(&session->wish, out);
@@ -94,6 +103,15 @@ int session_ack_url(const struct session *session, struct buffer *out)
     return rc != 0 ? rc : buffer_terminate(out);
 }
 
+static void set_uuid(json_t *object, const char *name, const struct uuid *uuid)
+{
+    char text[UUID_TEXT_SIZE];
+
+    /* Out of memory the member is missing, and the acknowledgement is refused and sent again. */
+    if (!uuid_is_nil(uuid))
+        (void)json_object_set_new(object, name, json_string(uuid_format(uuid, text)));
+}
+
 int session_ack_body(const struct session *session, const struct session_standing *standing,
                      struct buffer *out)
 {
@@ -107,6 +125,11 @@ int session_ack_body(const struct session *session, const struct session_standin
         (json_int_t)standing->cursor.version, "verified", (json_int_t)standing->verified);
     int rc = E_NO_MEMORY;
 
+    if (!uuid_is_nil(
+            &session->feed_id)) { /* a control plane of before refuses what it does not know */
+        set_uuid(body, "instance", &session->options.instance);
+        set_uuid(body, "feed", &session->feed_id);
+    }
     text = json_dumps(body, JSON_COMPACT);
     if (text != NULL)
         rc = buffer_append(out, text, strlen(text) + 1);

@@ -10,10 +10,41 @@
 
 #include <string.h>
 
-/* Three names and a number; a host name of 255 bytes may be escaped. */
+/* Some names and numbers; a host name of 255 bytes may be escaped. */
 enum { ACK_BODY_MAX_BYTES = 4 * 1024 };
 
+enum { HTTP_CONFLICT = 409, ACK_REFUSALS_MAX = 2, ACK_RECONNECT_MS = 60 * 1000 };
+
 /* ---- events of the reader ---- */
+
+static void on_ack_timer(uv_timer_t *timer)
+{
+    session_send_ack(timer->data);
+}
+
+static void note_name_shared(struct session *session, bool shared)
+{
+    if (shared == session->name_shared)
+        return;
+    session->name_shared = shared;
+    if (session->sink.name_shared != NULL)
+        session->sink.name_shared(session->sink.context, shared);
+}
+
+/* All that the control plane knows of us so far is what we asked with. It keeps hosts in mind that
+ * have acknowledged something; so we do, once, when we are up to date and have said nothing yet. */
+static void plan_first_ack(struct session *session)
+{
+    const uint32_t delay_ms =
+        session_ack_interval_ms(&session->options.limits, session->heartbeat_ms, session_random());
+
+    if (!session->ack_first || session->ack_first_ms != 0)
+        return;
+    session->ack_first_ms = (int64_t)uv_now(session->options.loop) + delay_ms;
+    if (!uv_is_active((const uv_handle_t *)&session->ack_timer))
+        (void)uv_timer_start(&session->ack_timer, on_ack_timer, delay_ms,
+                             0); /* fails on a closing one only */
+}
 
 static bool on_hello(void *context, const struct feed_line *line)
 {
@@ -28,6 +59,8 @@ static bool on_hello(void *context, const struct feed_line *line)
 
     session->hello_seen = true;
     session->epoch = hello.epoch;
+    session->feed_id = line->hello.feed;
+    note_name_shared(session, line->hello.name_shared);
     memcpy(session->digest_key, hello.digest_key, DIGEST_KEY_BYTES);
     session->heartbeat_ms = hello.heartbeat_ms;
     session->silence_ms = session_silence_ms(&session->options.limits, hello.heartbeat_ms);
@@ -55,6 +88,8 @@ static void on_heartbeat(void *context, const struct feed_line *line)
     session->snapshot_taken = false;
     if (line->heartbeat.acknowledge) /* versions that this feed cannot see are never visible here */
         session->ack_awaited = feed_reader_cursor(session->feed).version;
+    note_name_shared(session, line->heartbeat.name_shared);
+    plan_first_ack(session);
     session->sink.heartbeat(session->sink.context, line->heartbeat.version);
 }
 
@@ -163,6 +198,14 @@ static int open_feed(struct session *session, struct error *err)
                            &handler, &session->transfer, err);
 }
 
+/* Its id is the proof that we are the host that had it. One whose hello never came has none. */
+static void leave_former_feed(struct session *session)
+{
+    if (!uuid_is_nil(&session->feed_id))
+        session->former = session->feed_id;
+    session->feed_id = (struct uuid){{0}};
+}
+
 void session_connect(struct session *session)
 {
     struct error err = ERROR_INIT;
@@ -179,7 +222,10 @@ void session_connect(struct session *session)
     session->ack_wanted.cursor = session->cursor;
     session->ack_sent = (struct session_standing){session->cursor, 0}; /* the request says it */
     session->ack_awaited = 0;
-    session->ack_next_ms = 0;
+    session->ack_next_ms = session->ack_first_ms = 0;
+    session->ack_first = true;
+    session->ack_refusals = 0;
+    leave_former_feed(session);
     session_advance(session, SESSION_EVENT_DRAINED);
     session_progress_start(&session->progress, (int64_t)uv_now(session->options.loop));
     session_arm(session, session_hello_ms(&session->options.limits, session->failures,
@@ -198,23 +244,44 @@ static enum http_take on_ack_data(void *context, const void *bytes, size_t size)
     return HTTP_TAKEN; /* a 204 has no body, and another's says nothing that matters */
 }
 
+/* The feed goes on, but what we say on it is not believed (credentials that were changed
+ * meanwhile): another feed is the way out. One refusal may have crossed the end of the feed. */
+static bool is_disbelieved(struct session *session, const struct http_result *result)
+{
+    const int64_t now_ms = (int64_t)uv_now(session->options.loop);
+
+    if (result->status != HTTP_CONFLICT || ++session->ack_refusals < ACK_REFUSALS_MAX ||
+        (session->ack_reconnected_ms != 0 &&
+         now_ms - session->ack_reconnected_ms < ACK_RECONNECT_MS))
+        return false;
+    session->ack_reconnected_ms = now_ms;
+    return true;
+}
+
 static void on_ack_done(void *context, const struct http_result *result)
 {
     struct session *session = context;
+    struct error err = ERROR_INIT;
 
     session->ack = NULL;
     if (result->err.code == 0) {
+        session->ack_refusals = 0;
         session_send_ack(session);
         return;
     }
-    /* The next bytes of the feed, a heartbeat at the latest, try again, and do not wait longer. */
+    if (is_disbelieved(session, result)) {
+        (void)error_set(&err, E_NETWORK,
+                        "the control plane does not take what this host acknowledges (409; its log "
+                        "has the reason)");
+        session_fail(session, &err, 0);
+        return;
+    }
+    /* The next bytes of the feed, a heartbeat at the latest, try again, and do not wait longer. A
+     * refusal is looked into at once. */
     session->ack_sent = (struct session_standing){.verified = 0};
     session->ack_next_ms = 0;
-}
-
-static void on_ack_timer(uv_timer_t *timer)
-{
-    session_send_ack(timer->data);
+    if (session->ack_refusals == 1)
+        session_send_ack(session);
 }
 
 /* Whether it may be sent now; else the timer sends it, or one that is newer by then. */
@@ -238,6 +305,25 @@ static bool is_ack_due(struct session *session)
     return true;
 }
 
+static bool has_ack_to_say(const struct session *session)
+{
+    const struct session_standing *wanted = &session->ack_wanted;
+    const struct session_standing *sent = &session->ack_sent;
+
+    if (!uuid_equal(&wanted->cursor.epoch, &session->epoch))
+        return false; /* of another history the feed knows nothing */
+    return !model_cursor_equal(&wanted->cursor, &sent->cursor) ||
+           wanted->verified != sent->verified ||
+           (session->ack_first && session->ack_first_ms != 0 &&
+            (int64_t)uv_now(session->options.loop) >= session->ack_first_ms);
+}
+
+static void note_ack_sent(struct session *session)
+{
+    session->ack_sent = session->ack_wanted;
+    session->ack_first = false;
+}
+
 void session_send_ack(struct session *session)
 {
     struct http_handler handler = {on_ack_data, on_ack_done, session};
@@ -245,9 +331,7 @@ void session_send_ack(struct session *session)
     struct error ignored = ERROR_INIT; /* the next bytes of the feed try again */
     struct buffer body;
 
-    if (session->state != SESSION_STREAMING || session->ack != NULL ||
-        (model_cursor_equal(&session->ack_wanted.cursor, &session->ack_sent.cursor) &&
-         session->ack_wanted.verified == session->ack_sent.verified) ||
+    if (session->state != SESSION_STREAMING || session->ack != NULL || !has_ack_to_say(session) ||
         !is_ack_due(session))
         return;
     buffer_init(&body, ACK_BODY_MAX_BYTES);
@@ -255,13 +339,15 @@ void session_send_ack(struct session *session)
         what.json_body = (const char *)body.data;
         if (session_request(session, session_ack_url, &what, &handler, &session->ack, &ignored) ==
             0)
-            session->ack_sent = session->ack_wanted;
+            note_ack_sent(session);
     }
     buffer_finish(&body);
 }
 
 void session_ack(struct session *session, const struct model_cursor *durable, uint64_t verified)
 {
-    session->ack_wanted = (struct session_standing){*durable, verified};
+    /* What was compared may be ahead of what is durable: of that no more is said than there is. */
+    session->ack_wanted = (struct session_standing){
+        *durable, verified < durable->version ? verified : durable->version};
     session_send_ack(session);
 }

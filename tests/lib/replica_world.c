@@ -92,7 +92,7 @@ void world_start(struct world *world)
     options.control_plane_id = store.control_plane_id;
     if (store_open(&store, &world->store, &err) != 0)
         fail_msg("%s", err.message);
-    world->board = board_create(&store.control_plane_id, "host");
+    world->board = board_create(&store.control_plane_id, "host", &(struct uuid){{7}});
     assert_non_null(world->board);
     assert_int_equal(http_client_create(&world->loop, &world->http, &err), 0);
     options.store = world->store;

@@ -26,18 +26,19 @@ void source_put(struct buffer *out, const char *format, ...)
 }
 
 static void put_hello(struct buffer *out, const char *control_plane, const char *epoch,
-                      unsigned protocol, uint32_t heartbeat_ms)
+                      unsigned protocol, uint32_t heartbeat_ms, const char *more)
 {
     source_put(out,
                "{\"type\":\"hello\",\"protocol\":%u,\"region\":\"us\",\"control_plane_id\":\"%s\","
-               "\"epoch\":\"%s\",\"version\":%d,\"heartbeat_ms\":%u,\"digest_key\":\"%s\"}\n",
-               protocol, control_plane, epoch, NEWEST, heartbeat_ms, KEY_HEX);
+               "\"epoch\":\"%s\",\"version\":%d,\"heartbeat_ms\":%u,\"digest_key\":\"%s\"%s}\n",
+               protocol, control_plane, epoch, NEWEST, heartbeat_ms, KEY_HEX,
+               more != NULL ? more : "");
 }
 
 void source_put_hello(struct buffer *out, const char *control_plane, const char *epoch,
                       unsigned protocol)
 {
-    put_hello(out, control_plane, epoch, protocol, HEARTBEAT_MS);
+    put_hello(out, control_plane, epoch, protocol, HEARTBEAT_MS, NULL);
 }
 
 void source_put_transaction(struct buffer *out, uint64_t prev, uint64_t version)
@@ -50,15 +51,15 @@ void source_put_transaction(struct buffer *out, uint64_t prev, uint64_t version)
     source_put(out, "{\"type\":\"commit\",\"version\":%" PRIu64 ",\"changes\":2}\n", version);
 }
 
-static void put_heartbeat(struct buffer *out, bool acknowledge)
+static void put_heartbeat(struct buffer *out, bool acknowledge, const char *more)
 {
-    source_put(out, "{\"type\":\"heartbeat\",\"version\":%d,\"time_ms\":1%s}\n", NEWEST,
-               acknowledge ? ",\"acknowledge\":true" : "");
+    source_put(out, "{\"type\":\"heartbeat\",\"version\":%d,\"time_ms\":1%s%s}\n", NEWEST,
+               acknowledge ? ",\"acknowledge\":true" : "", more != NULL ? more : "");
 }
 
 void source_put_heartbeat(struct buffer *out)
 {
-    put_heartbeat(out, false);
+    put_heartbeat(out, false, NULL);
 }
 
 static uint32_t heartbeat_ms(const struct session_world *world)
@@ -118,7 +119,8 @@ void source_put_resync(struct buffer *out, const char *epoch, const char *reason
 void source_answer_well(struct session_world *world, struct fake_reply *reply)
 {
     source_put_ok(&reply->bytes);
-    put_hello(&reply->bytes, CONTROL_PLANE, world->epoch, 1, heartbeat_ms(world));
+    put_hello(&reply->bytes, CONTROL_PLANE, world->epoch, 1, heartbeat_ms(world),
+              world->hello_more);
     reply->then = FAKE_HOLD;
     if (world->asked == UINT64_MAX) {
         source_put_resync(&reply->bytes, world->epoch, "no_cursor");
@@ -127,7 +129,7 @@ void source_answer_well(struct session_world *world, struct fake_reply *reply)
     }
     for (uint64_t version = world->asked + 1; version <= NEWEST; version++)
         source_put_transaction(&reply->bytes, version - 1, version);
-    put_heartbeat(&reply->bytes, world->awaited);
+    put_heartbeat(&reply->bytes, world->awaited, world->heartbeat_more);
 }
 
 static uint64_t number_after(const char *text, const char *name)
@@ -176,6 +178,7 @@ static void respond(void *context, const struct fake_request *request, struct fa
         (!snapshot && strstr(request->target, "control_plane_id=" CONTROL_PLANE) == NULL))
         world->authorized = false;
     if (strstr(request->target, "/v1/sync/feed?") == request->target) {
+        (void)snprintf(world->target, sizeof(world->target), "%s", request->target);
         world->asked = number_after(request->target, "&version=");
         world->asked_scope = number_after(request->target, "&compare=");
         world->told_refused = strstr(request->target, "&refused=") != NULL;
@@ -193,10 +196,12 @@ static void respond(void *context, const struct fake_request *request, struct fa
         else
             source_answer_snapshot(world, reply);
     } else {
+        (void)snprintf(world->ack_body, sizeof(world->ack_body), "%s", request->body);
         world->acks++;
         world->acked = number_after(request->body, "\"version\":");
         world->verified = number_after(request->body, "\"verified\":");
-        fake_head(&reply->bytes, "204 No Content", "");
+        fake_head(&reply->bytes, world->ack_status != NULL ? world->ack_status : "204 No Content",
+                  "");
     }
 }
 
@@ -340,6 +345,14 @@ static void sink_paused(void *context)
     world->pauses++;
 }
 
+static void sink_name_shared(void *context, bool shared)
+{
+    struct session_world *world = context;
+
+    world->name_shared = shared;
+    world->name_changes++;
+}
+
 /* ---- running ---- */
 
 const struct session_limits session_world_limits = {
@@ -404,10 +417,12 @@ void session_world_start(struct session_world *world, feed_script script, uint64
                                 .failed = sink_failed,
                                 .received = sink_received,
                                 .paused = sink_paused,
+                                .name_shared = sink_name_shared,
                                 .context = world};
     static const char *urls[2]; /* outlive the session: one test at a time */
     struct session_options options = {.region = "us",
                                       .host_name = "host of this test",
+                                      .instance = world->instance,
                                       .urls = urls,
                                       .n_urls = world->two_urls ? 2 : 1,
                                       .credentials = {.token = TOKEN},

@@ -51,6 +51,11 @@ struct session_world {
     const char *epoch;
     _Atomic unsigned feeds;
     _Atomic unsigned snapshots;
+    const char *hello_more;     /* members of every hello, each with its comma; NULL: none */
+    const char *heartbeat_more; /* the same of a heartbeat */
+    const char *ack_status;     /* NULL: 204 */
+    char target[2048];          /* of the last feed request */
+    char ack_body[1024];        /* of the last acknowledgement */
     _Atomic unsigned acks;
     _Atomic uint64_t acked;
     _Atomic uint64_t verified;
@@ -70,7 +75,12 @@ struct session_world {
     uint64_t size;             /* of the snapshot */
     uint64_t sent;             /* bytes of it, in all answers, before they are cut */
 
+    /* The session. */
+    struct uuid instance;
+
     /* The sink. */
+    bool name_shared;
+    unsigned name_changes; /* told so often */
     struct model_cursor durable;
     unsigned hellos;
     unsigned heartbeats;

@@ -67,7 +67,7 @@ static int open_world(void **state)
     struct uuid id = {{1}};
     struct error err = ERROR_INIT;
 
-    world->board = board_create(&id, "host");
+    world->board = board_create(&id, "host", &(struct uuid){{7}});
     assert_non_null(world->board);
     atomic_store(&world->pulse, clock_boot_ms());
     assert_int_equal(

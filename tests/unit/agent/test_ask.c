@@ -146,7 +146,7 @@ static int open_world(void **state)
     assert_int_equal(http_client_create(&world->loop, &world->http, &err), 0);
     fixture_init(&world->store);
     world->store.clock = clock_system;
-    world->board = board_create(&(struct uuid){{1}}, "host");
+    world->board = board_create(&(struct uuid){{1}}, "host", &(struct uuid){{7}});
     assert_non_null(world->board);
     make_sources(world);
     world->options = (struct ask_options){
