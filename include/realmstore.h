@@ -159,7 +159,9 @@ RS_API void rs_close(rs_store *store);
 
 /* Begins a snapshot: each source is fixed at the newest complete version when first used in it. No
  * allocation and no system call once the store is warm and while threads do not meet in it (a
- * switch to a new generation, made by a full resynchronisation, opens files). A source that cannot
+ * switch to a new generation, made by a full resynchronisation, opens files; while no source was
+ * heard for 6 s, one stat() a second looks whether the directory was removed and made anew, and if
+ * so the new store is opened). A source that cannot
  * be opened does not stop the others: lookups that need it give its code, and opening it is tried
  * again once a second. *ret is owned until rs_end(). Codes: INVALID, NO_MEMORY, FORKED. */
 RS_API int rs_begin(rs_store *store, rs_snapshot **ret);
@@ -303,7 +305,9 @@ typedef enum rs_state {
     RS_STATE_SYNCING = 1,      /* connected, catching up; the last good copy serves */
     RS_STATE_LIVE = 2,         /* connected and current */
     RS_STATE_DISCONNECTED = 3, /* the control plane is not heard; the last good copy serves */
-    RS_STATE_STOPPED = 4       /* the agent was stopped; the last good copy serves */
+    RS_STATE_STOPPED = 4,      /* the agent was stopped; the last good copy serves */
+    RS_STATE_GONE = 5          /* the store's directory was removed, or is another one without a
+                                * complete copy yet; the copy that was opened serves and grows old */
 } rs_state;
 
 enum { RS_SOURCES_MAX = 32 };
@@ -333,8 +337,8 @@ typedef struct rs_status_info {
     rs_source_status sources[RS_SOURCES_MAX];
 } rs_status_info;
 
-/* Copies the status out of the shared page; no system call. 0, RS_E_FORKED, or RS_E_CORRUPT when
- * the page cannot be read consistently. */
+/* Copies the status out of the shared page; no system call, but for what rs_begin() says. 0,
+ * RS_E_FORKED, or RS_E_CORRUPT when the page cannot be read consistently. */
 RS_API int rs_status(rs_store *store, rs_status_info *ret);
 
 #ifdef __cplusplus

@@ -473,6 +473,14 @@ static void fill_status(const struct status *page, unsigned slot, const struct c
     ret->verified_ms = source->verified_ms;
 }
 
+/* What the page of a removed directory says of its agent has no meaning any more. */
+static void mark_gone(rs_status_info *status)
+{
+    status->agent_pid = 0;
+    for (size_t i = 0; i < status->n_sources; i++)
+        status->sources[i].state = RS_STATE_GONE;
+}
+
 int rs_status(rs_store *store, rs_status_info *ret)
 {
     struct status_info info;
@@ -500,6 +508,8 @@ int rs_status(rs_store *store, rs_status_info *ret)
                 fill_status(page, i, &store->clock, &info.slots[i],
                             &ret->sources[ret->n_sources++]);
         }
+        if (store->gone)
+            mark_gone(ret);
     }
     (void)pthread_mutex_unlock(&store->mutex);
     if (rc != 0)

@@ -117,6 +117,8 @@ struct rs_store {
     struct opened *opened; /* all of them, of any view that is in use */
     rs_snapshot *idle;     /* of `view`, ready for reuse */
     unsigned n_in_use;     /* snapshots begun and not ended */
+    int64_t look_at_ms;    /* boot clock: no need to look at the directory before */
+    bool gone; /* the directory leads to another page, or none, and there we cannot go */
 };
 
 /* rs_open() with another clock. */
@@ -127,7 +129,18 @@ int reader_open(rs_store **ret, const char *dir, const rs_options *options,
 int reader_code(int code);
 bool reader_is_forked(const rs_store *store);
 
+/* ---- reader_place.c; the caller holds store->mutex ---- */
+
+/* Whether the store's path leads to another store now, to which readers should move: its page,
+ * which the caller then owns, or NULL, which it is nearly always. Sets store->gone. */
+struct page *place_look(rs_store *store);
+
 /* ---- reader_view.c; the caller holds store->mutex ---- */
+
+/* Maps the page at the store's path; the caller owns one reference. NULL, with the reason in *err.
+ */
+struct page *page_open(const rs_store *store, struct error *err);
+void page_release(struct page *page); /* NULL allowed */
 
 /* Makes store->view anew if the status page says so (or there is none yet). Sources that cannot be
  * opened are noted in the view with their code, the first one's reason in *err. E_NO_MEMORY;

@@ -1,4 +1,5 @@
-/* reader_view.c - which generations serve: following the status page. See reader_internal.h.
+/* reader_view.c - which generations serve: following the status page, and the store's directory
+ * where it is another one now (reader_place.c). See reader_internal.h.
  *
  * Normal path: `switches` of the page is what the view was made at, and nothing is done. After a
  * switch the new generations are opened, those that some view has open already are shared with it.
@@ -22,7 +23,7 @@ enum {
 
 /* ---- references ---- */
 
-static void page_release(struct page *page)
+void page_release(struct page *page)
 {
     if (page == NULL || --page->refs > 0)
         return;
@@ -60,7 +61,7 @@ void view_release(rs_store *store, struct view *view)
 /* ---- opening ---- */
 
 /* NULL, with the reason in *err, on failure; so the other functions that return what they made. */
-static struct page *open_page(const rs_store *store, struct error *err)
+struct page *page_open(const rs_store *store, struct error *err)
 {
     struct page *page = calloc(1, sizeof(*page));
 
@@ -252,7 +253,7 @@ static struct page *current_page(const rs_store *store, struct error *err)
     struct page *page = store->view != NULL ? store->view->page : NULL;
 
     if (page == NULL || status_replaced(&page->status))
-        return open_page(store, err);
+        return page_open(store, err);
     page->refs++;
     return page;
 }
@@ -279,12 +280,16 @@ static void keep_view(rs_store *store)
 
 int view_refresh(rs_store *store, struct error *err)
 {
-    for (int i = 0; i < FOLLOW_ATTEMPTS && !is_current(store); i++) {
-        struct page *page;
+    struct page *elsewhere = place_look(store);
+
+    for (int i = 0; i < FOLLOW_ATTEMPTS && (elsewhere != NULL || !is_current(store)); i++) {
+        struct page *page = elsewhere;
         struct view *view;
 
+        elsewhere = NULL;
         *err = (struct error)ERROR_INIT;
-        page = current_page(store, err);
+        if (page == NULL)
+            page = current_page(store, err);
         if (page == NULL && store->view != NULL) {
             keep_view(store);
             return 0;

@@ -82,6 +82,8 @@ int status_map(int fd, const char *path, bool writable, struct status *ret, stru
     if (page == MAP_FAILED)
         return error_set_errno(err, errno, "cannot map %s", path);
     status.words = page;
+    status.device = file.st_dev;
+    status.inode = file.st_ino;
     rc = check_page(&status, path, err);
     if (rc != 0) {
         status_close(&status);

@@ -63,6 +63,8 @@ typedef _Atomic uint64_t status_word;
 struct status {
     status_word *words;  /* the mapping; NULL: none */
     struct uuid boot_id; /* this boot of the host */
+    dev_t device;        /* of the file that is mapped, whatever its path leads to now */
+    ino_t inode;
 };
 
 /* ---- reading ---- */

@@ -21,6 +21,8 @@ static const char *state_text(rs_state state)
         return "disconnected";
     case RS_STATE_STOPPED:
         return "stopped";
+    case RS_STATE_GONE:
+        return "gone";
     }
     return "unknown";
 }

@@ -58,7 +58,7 @@ typedef struct rs_answer {
 } rs_answer;
 typedef enum rs_state {
     RS_STATE_EMPTY = 0, RS_STATE_SYNCING = 1, RS_STATE_LIVE = 2, RS_STATE_DISCONNECTED = 3,
-    RS_STATE_STOPPED = 4
+    RS_STATE_STOPPED = 4, RS_STATE_GONE = 5
 } rs_state;
 enum { RS_SOURCES_MAX = 32 };
 typedef struct rs_source_status {
@@ -110,6 +110,7 @@ local state_names = {
   [lib.RS_STATE_LIVE] = "live",
   [lib.RS_STATE_DISCONNECTED] = "disconnected",
   [lib.RS_STATE_STOPPED] = "stopped",
+  [lib.RS_STATE_GONE] = "gone",
 }
 
 local sources_type = ffi.typeof("struct { size_t n; rs_source list[?]; }")
@@ -298,7 +299,7 @@ end
 
 --- What the store holds and how old it is: control_plane_id, agent_pid (0: no agent runs),
 -- retention_ms, mode ("slots", "retained"), and sources, a list of region, state ("empty",
--- "syncing", "live", "disconnected", "stopped"), generation, epoch, version, age_ms (-1: never
+-- "syncing", "live", "disconnected", "stopped", "gone"), generation, epoch, version, age_ms (-1: never
 -- heard), commit_time_ms, realms, consumers, keys, verified_version (0: none yet), verified_ms.
 function Store:status()
   local code = with_handle(self, read_status)
