@@ -175,7 +175,7 @@ static void sort_items(struct repo_touched *touched)
 static int look(struct repo_view *view, struct repo_touched_item *items, size_t count, bool keys,
                 struct error *err)
 {
-    struct repo_path paths[EXIST_BATCH];
+    struct repo_path paths[EXIST_BATCH] = {{.key_id = {{0}}}};
     bool found[EXIST_BATCH] = {false};
     int rc;
 

@@ -27,8 +27,8 @@
 
 /* ---- reading ---- */
 
-static int decode(const struct lmdb_page_row *row, struct arena *arena, void *ret,
-                  struct error *err)
+static int consumer_decode(const struct lmdb_page_row *row, struct arena *arena, void *ret,
+                           struct error *err)
 {
     struct repo_consumer_row consumer;
     int rc = lmdb_consumer_row_read(row->value, &consumer, err);
@@ -98,7 +98,7 @@ static int list_page(const struct lmdb_txn *txn, const struct repo_scope *scope,
     const struct lmdb_page_query query = {.table = TABLE_CONSUMERS,
                                           .prefix = lmdb_rowkey_scope(scope),
                                           .row_size = sizeof(struct repo_consumer),
-                                          .decode = decode};
+                                          .decode = consumer_decode};
 
     return lmdb_page_read(txn, &query, page, arena, ret, err);
 }
@@ -143,8 +143,9 @@ int lmdb_consumer_get(const struct repo_call *call, const struct repo_path *path
 
 /* ---- writing ---- */
 
-static int put_row(const struct lmdb_txn *txn, const struct repo_scope *scope,
-                   const struct uuid *id, const struct repo_consumer_row *row, struct error *err)
+static int consumer_put_row(const struct lmdb_txn *txn, const struct repo_scope *scope,
+                            const struct uuid *id, const struct repo_consumer_row *row,
+                            struct error *err)
 {
     struct lmdb_rowkey key = lmdb_rowkey_consumer(scope, id);
     struct buffer out;
@@ -158,8 +159,8 @@ static int put_row(const struct lmdb_txn *txn, const struct repo_scope *scope,
     return rc;
 }
 
-static int touch(struct lmdb_write *write, enum repo_touch_kind kind,
-                 const struct repo_scope *scope, const struct uuid *id, struct error *err)
+static int consumer_touch(struct lmdb_write *write, enum repo_touch_kind kind,
+                          const struct repo_scope *scope, const struct uuid *id, struct error *err)
 {
     const struct repo_touch entry = {.kind = kind, .scope = *scope, .consumer_id = *id};
 
@@ -214,9 +215,9 @@ static int change_names(const struct lmdb_txn *txn, const struct repo_scope *sco
 }
 
 /* `former` or `next` may be NULL. */
-static int change_digest(const struct lmdb_txn *txn, const struct repo_scope *scope,
-                         const struct uuid *id, const struct repo_record *former,
-                         const struct repo_record *next, struct error *err)
+static int consumer_change_digest(const struct lmdb_txn *txn, const struct repo_scope *scope,
+                                  const struct uuid *id, const struct repo_record *former,
+                                  const struct repo_record *next, struct error *err)
 {
     return lmdb_digest_change(txn, scope, set_hash_bucket(id), former, next, err);
 }
@@ -224,7 +225,7 @@ static int change_digest(const struct lmdb_txn *txn, const struct repo_scope *sc
 struct consumer_args {
     const struct repo_call *call;
     const struct repo_scope *scope;
-    const struct uuid *id;                     /* update, delete */
+    const struct uuid *id;                     /* consumer_update, delete */
     const struct repo_consumer *input;         /* create */
     const struct repo_consumer_change *change; /* update */
     struct repo_consumer *ret;
@@ -252,17 +253,17 @@ static int create_encoded(struct lmdb_write *write, const struct consumer_args *
     int rc = take_names(&write->txn, args->scope, &consumer->model, err);
 
     if (rc == 0)
-        rc = change_digest(&write->txn, args->scope, id, NULL, &row->record, err);
+        rc = consumer_change_digest(&write->txn, args->scope, id, NULL, &row->record, err);
     if (rc == 0)
-        rc = put_row(&write->txn, args->scope, id, row, err);
+        rc = consumer_put_row(&write->txn, args->scope, id, row, err);
     if (rc == 0)
         rc = lmdb_counts_add(&write->txn, args->scope, 1, 0, err);
     if (rc == 0)
-        rc = touch(write, REPO_TOUCH_CONSUMER, args->scope, id, err);
+        rc = consumer_touch(write, REPO_TOUCH_CONSUMER, args->scope, id, err);
     return rc == 0 ? repo_consumer_export(row, args->call->arena, args->ret, err) : rc;
 }
 
-static int create(struct lmdb_write *write, void *context, struct error *err)
+static int consumer_create(struct lmdb_write *write, void *context, struct error *err)
 {
     const struct consumer_args *args = context;
     struct repo_consumer consumer = *args->input;
@@ -288,12 +289,13 @@ int lmdb_consumer_create(const struct repo_call *call, const struct repo_scope *
 {
     struct consumer_args args = {.call = call, .scope = scope, .input = input, .ret = ret};
 
-    return lmdb_write(call, create, &args, LMDB_WRITE_SHARED);
+    return lmdb_write(call, consumer_create, &args, LMDB_WRITE_SHARED);
 }
 
 /* ---- updating ---- */
 
-static void merge(struct model_consumer *consumer, const struct model_consumer *input, unsigned set)
+static void consumer_merge(struct model_consumer *consumer, const struct model_consumer *input,
+                           unsigned set)
 {
     if (set & REPO_SET_USERNAME)
         consumer->username = input->username;
@@ -317,21 +319,22 @@ static int update_merged(struct lmdb_write *write, const struct consumer_args *a
     struct repo_consumer_row row;
     int rc;
 
-    merge(&after.model, &args->change->to.model, args->change->set);
+    consumer_merge(&after.model, &args->change->to.model, args->change->set);
     after.updated_ms = write->now_ms;
     rc = encode(&after, record, &row, err);
     if (rc == 0 && !repo_same_record(old_record, &row.record))
-        rc = touch(write, REPO_TOUCH_CONSUMER, args->scope, args->id, err);
+        rc = consumer_touch(write, REPO_TOUCH_CONSUMER, args->scope, args->id, err);
     if (rc == 0)
-        rc = change_digest(&write->txn, args->scope, args->id, old_record, &row.record, err);
+        rc = consumer_change_digest(&write->txn, args->scope, args->id, old_record, &row.record,
+                                    err);
     if (rc == 0)
         rc = change_names(&write->txn, args->scope, &before->model, &after.model, err);
     if (rc == 0)
-        rc = put_row(&write->txn, args->scope, args->id, &row, err);
+        rc = consumer_put_row(&write->txn, args->scope, args->id, &row, err);
     return rc == 0 ? repo_consumer_export(&row, args->call->arena, args->ret, err) : rc;
 }
 
-static int update(struct lmdb_write *write, void *context, struct error *err)
+static int consumer_update(struct lmdb_write *write, void *context, struct error *err)
 {
     const struct consumer_args *args = context;
     struct repo_consumer_row row;
@@ -363,7 +366,7 @@ int lmdb_consumer_update(const struct repo_call *call, const struct repo_path *p
                                  .change = change,
                                  .ret = ret};
 
-    return lmdb_write(call, update, &args, LMDB_WRITE_SHARED);
+    return lmdb_write(call, consumer_update, &args, LMDB_WRITE_SHARED);
 }
 
 /* ---- deleting ---- */
@@ -390,7 +393,7 @@ static int remove_row(const struct lmdb_txn *txn, const struct repo_scope *scope
     int rc = lmdb_consumer_load(txn, scope, id, &row, err);
 
     if (rc == 0)
-        rc = change_digest(txn, scope, id, &row.record, NULL, err);
+        rc = consumer_change_digest(txn, scope, id, &row.record, NULL, err);
     return rc == 0 ? lmdb_del(txn, TABLE_CONSUMERS, &key, err) : rc;
 }
 
@@ -406,7 +409,7 @@ static int remove_loaded(struct lmdb_write *write, const struct consumer_args *a
         rc = remove_row(&write->txn, args->scope, args->id, err);
     if (rc == 0)
         rc = lmdb_counts_add(&write->txn, args->scope, -1, -(int64_t)n_keys, err);
-    return rc == 0 ? touch(write, REPO_TOUCH_CONSUMER, args->scope, args->id, err) : rc;
+    return rc == 0 ? consumer_touch(write, REPO_TOUCH_CONSUMER, args->scope, args->id, err) : rc;
 }
 
 static int delete_consumer(struct lmdb_write *write, void *context, struct error *err)
@@ -454,9 +457,9 @@ static int move_row(struct lmdb_write *write, const struct move_args *args,
     if (rc == 0)
         rc = release_names(&write->txn, &args->from, &consumer->model, err);
     if (rc == 0)
-        rc = change_digest(&write->txn, &args->to, args->id, NULL, &row.record, err);
+        rc = consumer_change_digest(&write->txn, &args->to, args->id, NULL, &row.record, err);
     if (rc == 0)
-        rc = put_row(&write->txn, &args->to, args->id, &row, err);
+        rc = consumer_put_row(&write->txn, &args->to, args->id, &row, err);
     if (rc == 0)
         rc = remove_row(&write->txn, &args->from, args->id, err);
     buffer_finish(&record);
@@ -476,8 +479,9 @@ static int move_loaded(struct lmdb_write *write, const struct move_args *args,
     if (rc == 0)
         rc = lmdb_counts_add(&write->txn, &args->to, 1, (int64_t)n_keys, err);
     if (rc == 0)
-        rc = touch(write, REPO_TOUCH_CONSUMER, &args->from, args->id, err);
-    return rc == 0 ? touch(write, REPO_TOUCH_CONSUMER_WHOLE, &args->to, args->id, err) : rc;
+        rc = consumer_touch(write, REPO_TOUCH_CONSUMER, &args->from, args->id, err);
+    return rc == 0 ? consumer_touch(write, REPO_TOUCH_CONSUMER_WHOLE, &args->to, args->id, err)
+                   : rc;
 }
 
 /* A realm that the actor may not see is none to it. */

@@ -14,7 +14,7 @@
 #include "control/repo/lmdb/rowkey.h"
 #include "control/repo/lmdb/txn.h"
 
-static struct lmdb_rowkey key_of(const struct repo_scope *scope, const unsigned *bucket)
+static struct lmdb_rowkey digest_key_of(const struct repo_scope *scope, const unsigned *bucket)
 {
     struct lmdb_rowkey key = lmdb_rowkey_scope(scope);
     uint8_t byte;
@@ -25,8 +25,8 @@ static struct lmdb_rowkey key_of(const struct repo_scope *scope, const unsigned 
     return lmdb_rowkey_with(key, &byte, sizeof(byte));
 }
 
-static int get(const struct lmdb_txn *txn, const struct lmdb_rowkey *key, struct set_hash *ret,
-               struct error *err)
+static int digest_get(const struct lmdb_txn *txn, const struct lmdb_rowkey *key,
+                      struct set_hash *ret, struct error *err)
 {
     MDB_val value;
     int rc = lmdb_get(txn, TABLE_DIGESTS, key, &value, err);
@@ -40,8 +40,8 @@ static int get(const struct lmdb_txn *txn, const struct lmdb_rowkey *key, struct
     return 0;
 }
 
-static int put(const struct lmdb_txn *txn, const struct lmdb_rowkey *key,
-               const struct set_hash *hash, struct error *err)
+static int digest_put(const struct lmdb_txn *txn, const struct lmdb_rowkey *key,
+                      const struct set_hash *hash, struct error *err)
 {
     uint8_t bytes[SET_HASH_BYTES];
     int rc;
@@ -59,13 +59,13 @@ static int change_row(const struct lmdb_txn *txn, const struct lmdb_rowkey *key,
                       const struct set_hash *less, const struct set_hash *more, struct error *err)
 {
     struct set_hash hash;
-    int rc = get(txn, key, &hash, err);
+    int rc = digest_get(txn, key, &hash, err);
 
     if (rc != 0)
         return rc;
     set_hash_remove(&hash, less);
     set_hash_add(&hash, more);
-    return put(txn, key, &hash, err);
+    return digest_put(txn, key, &hash, err);
 }
 
 static struct set_hash hash_of(const struct repo_record *record)
@@ -77,8 +77,8 @@ int lmdb_digest_change(const struct lmdb_txn *txn, const struct repo_scope *scop
                        const struct repo_record *former, const struct repo_record *next,
                        struct error *err)
 {
-    const struct lmdb_rowkey whole = key_of(scope, NULL);
-    const struct lmdb_rowkey part = key_of(scope, &bucket);
+    const struct lmdb_rowkey whole = digest_key_of(scope, NULL);
+    const struct lmdb_rowkey part = digest_key_of(scope, &bucket);
     const struct set_hash less = hash_of(former);
     const struct set_hash more = hash_of(next);
     int rc;
@@ -92,9 +92,9 @@ int lmdb_digest_change(const struct lmdb_txn *txn, const struct repo_scope *scop
 int lmdb_digest_get(const struct lmdb_txn *txn, const struct repo_scope *scope,
                     struct set_hash *ret, struct error *err)
 {
-    const struct lmdb_rowkey key = key_of(scope, NULL);
+    const struct lmdb_rowkey key = digest_key_of(scope, NULL);
 
-    return get(txn, &key, ret, err);
+    return digest_get(txn, &key, ret, err);
 }
 
 int lmdb_digest_buckets(const struct lmdb_txn *txn, const struct repo_scope *scope,
@@ -103,9 +103,9 @@ int lmdb_digest_buckets(const struct lmdb_txn *txn, const struct repo_scope *sco
     int rc = 0;
 
     for (unsigned bucket = 0; rc == 0 && bucket < SET_HASH_BUCKETS; bucket++) {
-        const struct lmdb_rowkey key = key_of(scope, &bucket);
+        const struct lmdb_rowkey key = digest_key_of(scope, &bucket);
 
-        rc = get(txn, &key, &ret[bucket], err);
+        rc = digest_get(txn, &key, &ret[bucket], err);
     }
     return rc;
 }

@@ -22,14 +22,14 @@ static struct repo_scope scope_of(const struct uuid *control_plane_id)
     return (struct repo_scope){.kind = REPO_SCOPE_CP, .id = *control_plane_id};
 }
 
-static struct lmdb_rowkey key_of(const struct uuid *control_plane_id, const struct uuid *id)
+static struct lmdb_rowkey group_key_of(const struct uuid *control_plane_id, const struct uuid *id)
 {
     const struct repo_scope scope = scope_of(control_plane_id);
 
     return lmdb_rowkey_with_id(lmdb_rowkey_scope(&scope), id);
 }
 
-static struct lmdb_name name_of(const struct uuid *control_plane_id, const char *text)
+static struct lmdb_name group_name_of(const struct uuid *control_plane_id, const char *text)
 {
     const struct repo_scope scope = scope_of(control_plane_id);
 
@@ -101,11 +101,11 @@ static int row_export(const struct uuid *id, const MDB_val *value, struct arena 
     return repo_strings_export(&group.tags, arena, &ret->tags, err);
 }
 
-static int load(const struct lmdb_txn *txn, const struct uuid *control_plane_id,
-                const struct uuid *id, struct arena *arena, struct repo_group *ret,
-                struct error *err)
+static int group_load(const struct lmdb_txn *txn, const struct uuid *control_plane_id,
+                      const struct uuid *id, struct arena *arena, struct repo_group *ret,
+                      struct error *err)
 {
-    struct lmdb_rowkey key = key_of(control_plane_id, id);
+    struct lmdb_rowkey key = group_key_of(control_plane_id, id);
     MDB_val value;
     int rc = repo_actor_may_use(txn->actor, control_plane_id, err);
 
@@ -118,8 +118,8 @@ static int load(const struct lmdb_txn *txn, const struct uuid *control_plane_id,
 
 /* ---- reading ---- */
 
-static int decode(const struct lmdb_page_row *row, struct arena *arena, void *ret,
-                  struct error *err)
+static int group_decode(const struct lmdb_page_row *row, struct arena *arena, void *ret,
+                        struct error *err)
 {
     return row_export(row->id, row->value, arena, ret, err);
 }
@@ -131,7 +131,7 @@ int lmdb_group_list(const struct repo_call *call, const struct uuid *control_pla
     const struct lmdb_page_query query = {.table = TABLE_GROUPS,
                                           .prefix = lmdb_rowkey_scope(&scope),
                                           .row_size = sizeof(struct repo_group),
-                                          .decode = decode};
+                                          .decode = group_decode};
     struct lmdb_page_result result;
     struct lmdb_txn txn;
     int rc = lmdb_txn_open_for(call, &txn);
@@ -155,7 +155,7 @@ int lmdb_group_get(const struct repo_call *call, const struct uuid *control_plan
 
     if (rc != 0)
         return rc;
-    rc = load(&txn, control_plane_id, id, call->arena, ret, call->err);
+    rc = group_load(&txn, control_plane_id, id, call->arena, ret, call->err);
     lmdb_txn_close(&txn);
     return rc;
 }
@@ -165,16 +165,16 @@ int lmdb_group_get(const struct repo_call *call, const struct uuid *control_plan
 struct group_args {
     const struct repo_call *call;
     const struct uuid *control_plane_id;
-    const struct uuid *id;                  /* update, delete */
+    const struct uuid *id;                  /* group_update, delete */
     const struct repo_group *input;         /* create */
     const struct repo_group_change *change; /* update */
     struct repo_group *ret;
 };
 
-static int put(const struct lmdb_txn *txn, const struct group_args *args,
-               const struct repo_group *group, struct error *err)
+static int group_put(const struct lmdb_txn *txn, const struct group_args *args,
+                     const struct repo_group *group, struct error *err)
 {
-    struct lmdb_rowkey key = key_of(args->control_plane_id, &group->id);
+    struct lmdb_rowkey key = group_key_of(args->control_plane_id, &group->id);
     struct buffer out;
     int rc = within_limits(group) ? 0 : E_INVALID;
 
@@ -193,10 +193,10 @@ static int put(const struct lmdb_txn *txn, const struct group_args *args,
     return rc;
 }
 
-static int create(struct lmdb_write *write, void *context, struct error *err)
+static int group_create(struct lmdb_write *write, void *context, struct error *err)
 {
     const struct group_args *args = context;
-    const struct lmdb_name name = name_of(args->control_plane_id, args->input->name);
+    const struct lmdb_name name = group_name_of(args->control_plane_id, args->input->name);
     struct repo_group group = *args->input;
     int rc = repo_actor_may_use(write->txn.actor, args->control_plane_id, err);
 
@@ -206,7 +206,7 @@ static int create(struct lmdb_write *write, void *context, struct error *err)
         return rc;
     group.created_ms = group.updated_ms = write->now_ms;
     rc = lmdb_name_take(&write->txn, &name, &group.id, err);
-    return rc == 0 ? put(&write->txn, args, &group, err) : rc;
+    return rc == 0 ? group_put(&write->txn, args, &group, err) : rc;
 }
 
 int lmdb_group_create(const struct repo_call *call, const struct uuid *control_plane_id,
@@ -215,13 +215,13 @@ int lmdb_group_create(const struct repo_call *call, const struct uuid *control_p
     struct group_args args = {
         .call = call, .control_plane_id = control_plane_id, .input = input, .ret = ret};
 
-    return lmdb_write(call, create, &args, LMDB_WRITE_SHARED);
+    return lmdb_write(call, group_create, &args, LMDB_WRITE_SHARED);
 }
 
 static int update_loaded(struct lmdb_write *write, const struct group_args *args,
                          struct repo_group *group, struct error *err)
 {
-    const struct lmdb_name name = name_of(args->control_plane_id, group->name);
+    const struct lmdb_name name = group_name_of(args->control_plane_id, group->name);
     int rc;
 
     if (args->change->set & REPO_SET_NAME)
@@ -230,10 +230,10 @@ static int update_loaded(struct lmdb_write *write, const struct group_args *args
         group->tags = args->change->to.tags;
     group->updated_ms = write->now_ms;
     rc = lmdb_name_change(&write->txn, &name, group->name, &group->id, err);
-    return rc == 0 ? put(&write->txn, args, group, err) : rc;
+    return rc == 0 ? group_put(&write->txn, args, group, err) : rc;
 }
 
-static int update(struct lmdb_write *write, void *context, struct error *err)
+static int group_update(struct lmdb_write *write, void *context, struct error *err)
 {
     const struct group_args *args = context;
     struct repo_group group = {.name = NULL};
@@ -241,7 +241,7 @@ static int update(struct lmdb_write *write, void *context, struct error *err)
     int rc;
 
     arena_init(&scratch, LMDB_ROW_MAX_BYTES);
-    rc = load(&write->txn, args->control_plane_id, args->id, &scratch, &group, err);
+    rc = group_load(&write->txn, args->control_plane_id, args->id, &scratch, &group, err);
     if (rc == 0)
         rc = update_loaded(write, args, &group, err);
     arena_finish(&scratch);
@@ -255,14 +255,14 @@ int lmdb_group_update(const struct repo_call *call, const struct uuid *control_p
     struct group_args args = {
         .call = call, .control_plane_id = control_plane_id, .id = id, .change = change, .ret = ret};
 
-    return lmdb_write(call, update, &args, LMDB_WRITE_SHARED);
+    return lmdb_write(call, group_update, &args, LMDB_WRITE_SHARED);
 }
 
 static int delete_loaded(const struct lmdb_txn *txn, const struct group_args *args,
                          const struct repo_group *group, struct error *err)
 {
-    const struct lmdb_name name = name_of(args->control_plane_id, group->name);
-    struct lmdb_rowkey key = key_of(args->control_plane_id, args->id);
+    const struct lmdb_name name = group_name_of(args->control_plane_id, group->name);
+    struct lmdb_rowkey key = group_key_of(args->control_plane_id, args->id);
     int rc = lmdb_name_release(txn, &name, err);
 
     return rc == 0 ? lmdb_del(txn, TABLE_GROUPS, &key, err) : rc;
@@ -276,7 +276,7 @@ static int delete_group(struct lmdb_write *write, void *context, struct error *e
     int rc;
 
     arena_init(&scratch, LMDB_ROW_MAX_BYTES);
-    rc = load(&write->txn, args->control_plane_id, args->id, &scratch, &group, err);
+    rc = group_load(&write->txn, args->control_plane_id, args->id, &scratch, &group, err);
     if (rc == 0)
         rc = delete_loaded(&write->txn, args, &group, err);
     arena_finish(&scratch);

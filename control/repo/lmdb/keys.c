@@ -40,8 +40,8 @@ static int check_path(const struct lmdb_txn *txn, const struct repo_path *path,
 /* ---- reading ---- */
 
 /* `context`: the scope. */
-static int decode(const struct lmdb_page_row *row, struct arena *arena, void *ret,
-                  struct error *err)
+static int key_decode(const struct lmdb_page_row *row, struct arena *arena, void *ret,
+                      struct error *err)
 {
     const struct repo_scope *scope = row->context;
     struct repo_key_row key;
@@ -60,7 +60,7 @@ int lmdb_key_list(const struct repo_call *call, const struct repo_path *path,
     const struct lmdb_page_query query = {.table = TABLE_KEYS,
                                           .prefix = lmdb_rowkey_keys(&context, &path->consumer_id),
                                           .row_size = sizeof(struct repo_key),
-                                          .decode = decode,
+                                          .decode = key_decode,
                                           .context = &context};
     struct lmdb_page_result result;
     struct lmdb_txn txn;
@@ -186,7 +186,7 @@ struct key_args {
     struct repo_key *ret;
 };
 
-static int touch(struct lmdb_write *write, const struct repo_path *path, struct error *err)
+static int key_touch(struct lmdb_write *write, const struct repo_path *path, struct error *err)
 {
     const struct repo_touch entry = {.kind = REPO_TOUCH_KEY,
                                      .scope = path->scope,
@@ -209,8 +209,8 @@ static int put_record(const struct lmdb_txn *txn, const struct repo_scope *scope
                            "the secret is in use by another key of this scope; choose another one");
 }
 
-static int put_row(const struct lmdb_txn *txn, const struct lmdb_rowkey *key,
-                   const struct repo_key_row *row, struct error *err)
+static int key_put_row(const struct lmdb_txn *txn, const struct lmdb_rowkey *key,
+                       const struct repo_key_row *row, struct error *err)
 {
     struct buffer out;
     int rc;
@@ -234,15 +234,15 @@ static int store(struct lmdb_write *write, const struct key_args *args,
         rc = lmdb_digest_change(&write->txn, &path->scope, set_hash_bucket(&path->consumer_id),
                                 NULL, &row->record, err);
     if (rc == 0)
-        rc = put_row(&write->txn, &key, row, err);
+        rc = key_put_row(&write->txn, &key, row, err);
     if (rc == 0)
         rc = lmdb_counts_add(&write->txn, &path->scope, 0, 1, err);
     if (rc == 0)
-        rc = touch(write, path, err);
+        rc = key_touch(write, path, err);
     return rc == 0 ? repo_key_export(row, &row->record, args->call->arena, args->ret, err) : rc;
 }
 
-static int create(struct lmdb_write *write, void *context, struct error *err)
+static int key_create(struct lmdb_write *write, void *context, struct error *err)
 {
     struct key_args *args = context;
     struct model_key model = args->input->model;
@@ -279,7 +279,7 @@ int lmdb_key_create(const struct repo_call *call, const struct repo_path *path,
                                MODEL_SECRET_MAX);
     digest_compute(&lmdb_repo(call->repo)->digest_key, input->secret, input->secret_size,
                    args.digest);
-    return lmdb_write(call, create, &args, LMDB_WRITE_SHARED);
+    return lmdb_write(call, key_create, &args, LMDB_WRITE_SHARED);
 }
 
 /* ---- deleting ---- */
@@ -312,7 +312,7 @@ static int delete_key(struct lmdb_write *write, void *context, struct error *err
         rc = lmdb_del(&write->txn, TABLE_KEYS, &key, err);
     if (rc == 0)
         rc = lmdb_counts_add(&write->txn, &path->scope, 0, -1, err);
-    return rc == 0 ? touch(write, path, err) : rc;
+    return rc == 0 ? key_touch(write, path, err) : rc;
 }
 
 int lmdb_key_delete(const struct repo_call *call, const struct repo_path *path)
@@ -340,7 +340,7 @@ static int put_moved(const struct all_keys *all, const struct lmdb_rowkey *key,
     if (rc == 0)
         rc = lmdb_digest_change(all->txn, all->to, set_hash_bucket(all->consumer_id), NULL,
                                 &row->record, err);
-    return rc == 0 ? put_row(all->txn, key, row, err) : rc;
+    return rc == 0 ? key_put_row(all->txn, key, row, err) : rc;
 }
 
 /* Writes the key where it goes, from a copy, because a write ends the loan. `name`: the row's name

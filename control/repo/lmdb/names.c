@@ -36,7 +36,7 @@ struct lmdb_rowkey lmdb_name_key(const struct lmdb_rowkey *namespace, enum lmdb_
     return lmdb_rowkey_with(key, hash, DIGEST_BYTES);
 }
 
-static struct lmdb_rowkey key_of(const struct lmdb_name *name)
+static struct lmdb_rowkey name_key_of(const struct lmdb_name *name)
 {
     uint8_t hash[DIGEST_BYTES];
 
@@ -78,7 +78,7 @@ int lmdb_name_take(const struct lmdb_txn *txn, const struct lmdb_name *name, con
 
     if (name->text == NULL)
         return 0;
-    key = key_of(name);
+    key = name_key_of(name);
     rc = lmdb_put_new(txn, TABLE_NAMES, &key, id->bytes, UUID_BYTES, err);
     if (rc != E_CONFLICT)
         return rc;
@@ -103,7 +103,7 @@ int lmdb_name_release(const struct lmdb_txn *txn, const struct lmdb_name *name, 
 
     if (name->text == NULL)
         return 0;
-    key = key_of(name);
+    key = name_key_of(name);
     rc = lmdb_del(txn, TABLE_NAMES, &key, err);
     return rc == E_NOT_FOUND ? repo_corrupt("a name is missing in its index", err) : rc;
 }
@@ -129,7 +129,7 @@ int lmdb_name_change(const struct lmdb_txn *txn, const struct lmdb_name *before,
 int lmdb_name_find(const struct lmdb_txn *txn, const struct lmdb_name *name, struct uuid *ret,
                    struct error *err)
 {
-    struct lmdb_rowkey key = key_of(name);
+    struct lmdb_rowkey key = name_key_of(name);
     MDB_val value;
     int rc = lmdb_get(txn, TABLE_NAMES, &key, &value, err);
 

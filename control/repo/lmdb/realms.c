@@ -26,8 +26,8 @@
 
 /* ---- reading ---- */
 
-static int decode(const struct lmdb_page_row *row, struct arena *arena, void *ret,
-                  struct error *err)
+static int realm_decode(const struct lmdb_page_row *row, struct arena *arena, void *ret,
+                        struct error *err)
 {
     struct repo_realm_row realm;
     int rc = lmdb_realm_row_read(row->value, &realm, err);
@@ -52,7 +52,7 @@ int lmdb_realm_list(const struct repo_call *call, const struct repo_page *page,
     const struct lmdb_page_query query = {.table = TABLE_REALMS,
                                           .row_size = sizeof(struct repo_realm),
                                           .sees = actor_sees,
-                                          .decode = decode};
+                                          .decode = realm_decode};
     struct lmdb_page_result result;
     struct lmdb_txn txn;
     int rc = lmdb_txn_open_for(call, &txn);
@@ -155,8 +155,8 @@ static int draft_encode(struct draft *draft, const struct repo_realm *realm, str
     return 0;
 }
 
-static int put_row(const struct lmdb_txn *txn, const struct uuid *id,
-                   const struct repo_realm_row *row, struct error *err)
+static int realm_put_row(const struct lmdb_txn *txn, const struct uuid *id,
+                         const struct repo_realm_row *row, struct error *err)
 {
     struct lmdb_rowkey key = lmdb_rowkey_uuid(id);
     struct buffer out;
@@ -171,9 +171,9 @@ static int put_row(const struct lmdb_txn *txn, const struct uuid *id,
 }
 
 /* `former` may be NULL. */
-static int change_digest(const struct lmdb_txn *txn, const struct uuid *id,
-                         const struct repo_realm_row *former, const struct repo_realm_row *next,
-                         struct error *err)
+static int realm_change_digest(const struct lmdb_txn *txn, const struct uuid *id,
+                               const struct repo_realm_row *former,
+                               const struct repo_realm_row *next, struct error *err)
 {
     const struct repo_scope scope = {.kind = REPO_SCOPE_REALM, .id = *id};
 
@@ -181,14 +181,14 @@ static int change_digest(const struct lmdb_txn *txn, const struct uuid *id,
                               former != NULL ? &former->record : NULL, &next->record, err);
 }
 
-static struct lmdb_name name_of(const char *text)
+static struct lmdb_name realm_name_of(const char *text)
 {
     return (struct lmdb_name){
         .namespace = lmdb_namespace_organisation(), .kind = LMDB_NAME_REALM, .text = text};
 }
 
-static int touch(struct lmdb_write *write, const struct model_realm *realm,
-                 const struct repo_visibility *before, struct error *err)
+static int realm_touch(struct lmdb_write *write, const struct model_realm *realm,
+                       const struct repo_visibility *before, struct error *err)
 {
     const struct repo_touch entry = {.kind = REPO_TOUCH_REALM,
                                      .scope = {.kind = REPO_SCOPE_REALM, .id = realm->id},
@@ -208,7 +208,7 @@ static int create_drafted(struct lmdb_write *write, const struct create_args *ar
                           struct repo_realm *realm, struct draft *draft, struct error *err)
 {
     static const struct repo_visibility nobody;
-    const struct lmdb_name name = name_of(realm->model.name);
+    const struct lmdb_name name = realm_name_of(realm->model.name);
     int rc = draft_encode(draft, realm, err);
 
     if (rc == 0)
@@ -216,15 +216,15 @@ static int create_drafted(struct lmdb_write *write, const struct create_args *ar
     if (rc == 0)
         rc = lmdb_name_take(&write->txn, &name, &realm->model.id, err);
     if (rc == 0)
-        rc = change_digest(&write->txn, &realm->model.id, NULL, &draft->row, err);
+        rc = realm_change_digest(&write->txn, &realm->model.id, NULL, &draft->row, err);
     if (rc == 0)
-        rc = put_row(&write->txn, &realm->model.id, &draft->row, err);
+        rc = realm_put_row(&write->txn, &realm->model.id, &draft->row, err);
     if (rc == 0)
-        rc = touch(write, &realm->model, &nobody, err);
+        rc = realm_touch(write, &realm->model, &nobody, err);
     return rc == 0 ? repo_realm_export(&draft->row, args->call->arena, args->ret, err) : rc;
 }
 
-static int create(struct lmdb_write *write, void *context, struct error *err)
+static int realm_create(struct lmdb_write *write, void *context, struct error *err)
 {
     const struct create_args *args = context;
     struct repo_realm realm = *args->input;
@@ -249,7 +249,7 @@ int lmdb_realm_create(const struct repo_call *call, const struct repo_realm *inp
 {
     struct create_args args = {.call = call, .input = input, .ret = ret};
 
-    return lmdb_write(call, create, &args, LMDB_WRITE_SHARED);
+    return lmdb_write(call, realm_create, &args, LMDB_WRITE_SHARED);
 }
 
 /* ---- updating ---- */
@@ -261,7 +261,7 @@ struct update_args {
     struct repo_realm *ret;
 };
 
-static void merge(struct repo_realm *realm, const struct repo_realm *input, unsigned set)
+static void realm_merge(struct repo_realm *realm, const struct repo_realm *input, unsigned set)
 {
     if (set & REPO_SET_NAME)
         realm->model.name = input->model.name;
@@ -293,25 +293,25 @@ static int update_drafted(struct lmdb_write *write, const struct update_args *ar
     struct lmdb_name name;
     int rc;
 
-    merge(realm, &args->change->to, args->change->set);
+    realm_merge(realm, &args->change->to, args->change->set);
     realm->updated_ms = write->now_ms;
     rc = draft_encode(draft, realm, err);
     if (rc == 0)
         rc = repo_actor_may_allow(write->txn.actor, &draft->row.visibility, err);
     if (rc == 0 && !same_for_feeds(row, &draft->row))
-        rc = touch(write, &realm->model, &row->visibility, err);
+        rc = realm_touch(write, &realm->model, &row->visibility, err);
     if (rc == 0)
-        rc = change_digest(&write->txn, args->id, row, &draft->row, err);
+        rc = realm_change_digest(&write->txn, args->id, row, &draft->row, err);
     if (rc != 0)
         return rc;
-    name = name_of(old_name);
+    name = realm_name_of(old_name);
     rc = lmdb_name_change(&write->txn, &name, realm->model.name, args->id, err);
     if (rc == 0)
-        rc = put_row(&write->txn, args->id, &draft->row, err);
+        rc = realm_put_row(&write->txn, args->id, &draft->row, err);
     return rc == 0 ? repo_realm_export(&draft->row, args->call->arena, args->ret, err) : rc;
 }
 
-static int update(struct lmdb_write *write, void *context, struct error *err)
+static int realm_update(struct lmdb_write *write, void *context, struct error *err)
 {
     const struct update_args *args = context;
     struct repo_realm_row row;
@@ -337,7 +337,7 @@ int lmdb_realm_update(const struct repo_call *call, const struct uuid *id,
 {
     struct update_args args = {.call = call, .id = id, .change = change, .ret = ret};
 
-    return lmdb_write(call, update, &args, LMDB_WRITE_SHARED);
+    return lmdb_write(call, realm_update, &args, LMDB_WRITE_SHARED);
 }
 
 /* ---- deleting ---- */
@@ -382,10 +382,10 @@ static int unlist(struct lmdb_write *write, const struct repo_realm_row *row, st
     int rc = repo_realm_borrow(&row->record, &labels, &realm, err);
 
     if (rc == 0)
-        rc = touch(write, &realm, &row->visibility, err);
+        rc = realm_touch(write, &realm, &row->visibility, err);
     if (rc != 0)
         return rc;
-    name = name_of(realm.name);
+    name = realm_name_of(realm.name);
     return lmdb_name_release(&write->txn, &name, err);
 }
 

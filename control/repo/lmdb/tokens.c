@@ -77,7 +77,8 @@ static int row_export(const struct uuid *id, const MDB_val *value, struct arena 
     return 0;
 }
 
-static int load(const struct lmdb_txn *txn, const struct uuid *id, MDB_val *ret, struct error *err)
+static int token_load(const struct lmdb_txn *txn, const struct uuid *id, MDB_val *ret,
+                      struct error *err)
 {
     struct lmdb_rowkey key = lmdb_rowkey_uuid(id);
     int rc = lmdb_get(txn, TABLE_TOKENS, &key, ret, err);
@@ -87,8 +88,8 @@ static int load(const struct lmdb_txn *txn, const struct uuid *id, MDB_val *ret,
 
 /* ---- reading ---- */
 
-static int decode(const struct lmdb_page_row *row, struct arena *arena, void *ret,
-                  struct error *err)
+static int token_decode(const struct lmdb_page_row *row, struct arena *arena, void *ret,
+                        struct error *err)
 {
     return row_export(row->id, row->value, arena, ret, err);
 }
@@ -97,7 +98,7 @@ int lmdb_token_list(const struct repo_call *call, const struct repo_page *page,
                     struct repo_token_rows *ret)
 {
     const struct lmdb_page_query query = {
-        .table = TABLE_TOKENS, .row_size = sizeof(struct repo_token), .decode = decode};
+        .table = TABLE_TOKENS, .row_size = sizeof(struct repo_token), .decode = token_decode};
     struct lmdb_page_result result;
     struct lmdb_txn txn;
     int rc = lmdb_txn_open_for(call, &txn);
@@ -111,8 +112,8 @@ int lmdb_token_list(const struct repo_call *call, const struct repo_page *page,
     return rc;
 }
 
-static int find(const struct lmdb_txn *txn, const uint8_t hash[DIGEST_BYTES], struct arena *arena,
-                struct repo_token *ret, struct error *err)
+static int token_find(const struct lmdb_txn *txn, const uint8_t hash[DIGEST_BYTES],
+                      struct arena *arena, struct repo_token *ret, struct error *err)
 {
     struct lmdb_rowkey key = index_key(hash);
     struct lmdb_reader reader;
@@ -128,7 +129,7 @@ static int find(const struct lmdb_txn *txn, const uint8_t hash[DIGEST_BYTES], st
     id = lmdb_read_uuid(&reader);
     if (!reader.ok)
         return repo_corrupt("a token's index is cut short", err);
-    rc = load(txn, &id, &value, err);
+    rc = token_load(txn, &id, &value, err);
     return rc == 0 ? row_export(&id, &value, arena, ret, err) : rc;
 }
 
@@ -140,7 +141,7 @@ int lmdb_token_find(const struct repo_call *call, const uint8_t hash[DIGEST_BYTE
 
     if (rc != 0)
         return rc;
-    rc = find(&txn, hash, call->arena, ret, call->err);
+    rc = token_find(&txn, hash, call->arena, ret, call->err);
     lmdb_txn_close(&txn);
     return rc;
 }
@@ -164,8 +165,8 @@ static int take_hash(const struct lmdb_txn *txn, const uint8_t hash[DIGEST_BYTES
     return rc == E_CONFLICT ? error_set_field(err, rc, "secret", "this token exists already") : rc;
 }
 
-static int put(const struct lmdb_txn *txn, const struct token_args *args,
-               const struct repo_token *token, struct error *err)
+static int token_put(const struct lmdb_txn *txn, const struct token_args *args,
+                     const struct repo_token *token, struct error *err)
 {
     struct lmdb_rowkey key = lmdb_rowkey_uuid(&token->id);
     struct buffer out;
@@ -187,7 +188,7 @@ static int put(const struct lmdb_txn *txn, const struct token_args *args,
     return rc;
 }
 
-static int create(struct lmdb_write *write, void *context, struct error *err)
+static int token_create(struct lmdb_write *write, void *context, struct error *err)
 {
     const struct token_args *args = context;
     struct repo_token token = *args->input;
@@ -197,7 +198,7 @@ static int create(struct lmdb_write *write, void *context, struct error *err)
         return rc;
     token.created_ms = write->now_ms;
     rc = take_hash(&write->txn, args->hash, &token.id, err);
-    return rc == 0 ? put(&write->txn, args, &token, err) : rc;
+    return rc == 0 ? token_put(&write->txn, args, &token, err) : rc;
 }
 
 int lmdb_token_create(const struct repo_call *call, const struct repo_token *input,
@@ -205,7 +206,7 @@ int lmdb_token_create(const struct repo_call *call, const struct repo_token *inp
 {
     struct token_args args = {.call = call, .input = input, .hash = hash, .ret = ret};
 
-    return lmdb_write(call, create, &args, LMDB_WRITE_SHARED);
+    return lmdb_write(call, token_create, &args, LMDB_WRITE_SHARED);
 }
 
 static int delete_token(struct lmdb_write *write, void *context, struct error *err)
@@ -216,7 +217,7 @@ static int delete_token(struct lmdb_write *write, void *context, struct error *e
     struct repo_token token;
     const uint8_t *hash;
     MDB_val value;
-    int rc = load(&write->txn, args->id, &value, err);
+    int rc = token_load(&write->txn, args->id, &value, err);
 
     if (rc == 0)
         rc = row_read(args->id, &value, &token, &hash, err);
