@@ -10,6 +10,7 @@
 #include "base/own.h"
 #include "store/files.h"
 #include "store/tree.h"
+#include "store/trees.h"
 
 /* Smaller maps are not worth opening. */
 static const size_t map_min_bytes = (size_t)1 << 20;
@@ -28,6 +29,11 @@ static const struct {
 const char *env_table_name(enum table table)
 {
     return tables[table].name;
+}
+
+unsigned env_table_flags(enum table table)
+{
+    return tables[table].flags;
 }
 
 int env_error(struct error *err, int mdb_rc, const char *doing)
@@ -198,6 +204,8 @@ int env_open_writer(const char *dir, size_t map_bytes, gid_t gid, struct env *re
     int rc = env_check_file(dir, err);
 
     if (rc == 0)
+        rc = trees_check_names(dir, err);
+    if (rc == 0)
         rc = open_for_writing(dir, map_bytes, gid, MDB_NOMETASYNC, 0, &env, err);
     if (rc != 0)
         return rc;
@@ -258,6 +266,7 @@ int env_open_frozen(const char *dir, struct env *ret, struct error *err)
 
 void env_close(struct env *env)
 {
+    env_close_view(env);
     if (env->mdb != NULL)
         mdb_env_close(env->mdb);
     env->mdb = NULL;

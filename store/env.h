@@ -27,17 +27,22 @@ enum { ENV_MAX_READERS = 4096 };
 struct env {
     MDB_env *mdb; /* NULL: closed */
     MDB_dbi tables[TABLES];
-    const unsigned char *map; /* of readers: where page 0 is, as long as the map does not move */
+    const unsigned char *map; /* where page 0 is: of readers, as long as LMDB's map does not move;
+                                 of the writer, after env_view() */
     size_t page_bytes;
+    size_t view_bytes; /* of the writer's own map; 0: there is none */
 
-    /* Of the writer: the newest meta page as it was when its sync failed (env_sync.c). */
-    bool head_lost;
+    /* Of the writer: the newest meta page as its commit left it, before it was synced (env_sync.c).
+     */
+    bool head_known;
+    bool head_lost; /* that sync failed */
     off_t head_at;
     unsigned char head[META_BYTES];
 };
 
 /* The table's name in the file; NULL for the unnamed one. */
 const char *env_table_name(enum table table);
+unsigned env_table_flags(enum table table); /* LMDB's, as they stand in the file */
 
 /* Makes a new environment in the empty directory `dir`. Commits are not synced: the caller ends the
  * load with env_make_durable(). `map_bytes` is address space; less is taken where the process may
@@ -74,6 +79,11 @@ int env_settle(struct env *env, struct error *err);
  * truncation. */
 int env_cover_file(struct env *env, struct error *err);
 
+/* For the writer: a map of its own, of all pages that the newest version has. LMDB's is nobody's
+ * business, and moves. */
+int env_view(struct env *env, struct error *err);
+void env_close_view(struct env *env);
+
 /* How the map is used. */
 struct env_room {
     uint64_t map_bytes;  /* address space: no page beyond it can be written */
@@ -95,7 +105,8 @@ struct env_copy_watch {
     void *context;
 };
 /* Writes a compacted copy of the newest version to dir/data.mdb, which must not exist; durable when
- * it returns. Readers and the writer go on meanwhile. `watch` may be NULL. */
+ * it returns. LMDB copies what it is led to: the agent checks all of it before (trees.h). Readers
+ * and the writer go on meanwhile. `watch` may be NULL. */
 int env_copy(const struct env *env, const char *dir, gid_t gid, const struct env_copy_watch *watch,
              struct error *err);
 

@@ -30,8 +30,12 @@ static int keep_head(struct env *env, struct error *err)
     (void)mdb_env_info(env->mdb, &info); /* these two fail for a NULL environment only */
     (void)mdb_env_stat(env->mdb, &stat);
     env->head_at = (off_t)(info.me_last_txnid % META_PAGES * stat.ms_psize);
-    if (pread(fd_of(env), env->head, sizeof(env->head), env->head_at) == (ssize_t)sizeof(env->head))
+    if (pread(fd_of(env), env->head, sizeof(env->head), env->head_at) ==
+        (ssize_t)sizeof(env->head)) {
+        env->head_known = true;
         return 0;
+    }
+    env->head_known = false;
     return error_set_errno(err, errno, "cannot read the head of data.mdb");
 }
 

@@ -9,6 +9,7 @@ enum {
     /* A page's head. */
     PAGE_AT_NUMBER = 0, /* u64 */
     PAGE_AT_FLAGS = 10, /* u16 */
+    PAGE_AT_PAGES = 12, /* u32, of an overflow page: how many pages the value takes */
     PAGE_AT_LOWER = 12, /* u16: where the pointers to nodes, u16 each, end */
     PAGE_AT_UPPER = 14, /* u16: where the nodes, which fill the rest, begin */
     PAGE_HEAD_BYTES = 16,

@@ -45,7 +45,12 @@ int source_begin(struct source *source, struct error *err)
     }
     source->tables.env = &source->live.env;
     source->pending = source->live.meta;
-    return 0;
+    rc = tables_watch(&source->tables, &source->live.env, &source->trees, true, err);
+    if (rc == 0)
+        rc = trees_check_free(&source->trees, err);
+    if (rc != 0)
+        source_abort(source);
+    return rc;
 }
 
 void source_abort(struct source *source)
@@ -405,6 +410,12 @@ int source_delete_key(struct source *source, uint32_t scope, const struct uuid *
     return rc == E_NOT_FOUND ? 0 : rc;
 }
 
+/* A row that is found again after it was deleted would be for ever. */
+static int still_there(struct error *err)
+{
+    return error_set(err, E_CORRUPT, "a row is found and cannot be deleted");
+}
+
 /* Deletes every key of the consumer. */
 static int delete_keys_of(struct source *source, uint32_t scope,
                           const unsigned char consumer[LAYOUT_CONSUMER_KEY_BYTES],
@@ -422,7 +433,7 @@ static int delete_keys_of(struct source *source, uint32_t scope,
         memcpy(bytes, key.mv_data, sizeof(bytes));
         rc = delete_key_at(source, scope, bytes, err);
         if (rc != 0)
-            return rc;
+            return rc == E_NOT_FOUND ? still_there(err) : rc;
     }
 }
 
@@ -467,19 +478,22 @@ int source_delete_consumer(struct source *source, uint32_t scope, const struct u
 static int delete_consumers_of(struct source *source, uint32_t scope, struct error *err)
 {
     unsigned char prefix[sizeof(uint32_t)];
-    unsigned char bytes[LAYOUT_CONSUMER_KEY_BYTES];
+    unsigned char bytes[LAYOUT_CONSUMER_KEY_BYTES] = {0};
+    bool first = true;
     MDB_val key;
     MDB_val value;
     int rc;
 
     layout_scope_key(scope, prefix);
-    for (;;) {
+    for (;; first = false) {
         rc = tables_first(&source->tables, TABLE_CONSUMERS, prefix, sizeof(prefix), &key, &value,
                           err);
         if (rc != 0)
             return rc == E_NOT_FOUND ? 0 : rc;
         if (key.mv_size != sizeof(bytes))
             return error_set(err, E_CORRUPT, "consumers holds a key of %zu bytes", key.mv_size);
+        if (!first && memcmp(bytes, key.mv_data, sizeof(bytes)) >= 0)
+            return still_there(err);
         memcpy(bytes, key.mv_data, sizeof(bytes));
         rc = delete_consumer_at(source, scope, bytes, err);
         if (rc != 0)

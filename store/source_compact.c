@@ -12,13 +12,31 @@
 
 #include "store/files.h"
 
+/* LMDB copies page by page what it finds, with neither bounds nor an end for what leads in circles.
+ */
+static int check_pages(struct source *source, struct error *err)
+{
+    struct tables tables = {.env = &source->live.env};
+    int rc = mdb_txn_begin(tables.env->mdb, NULL, MDB_RDONLY, &tables.txn);
+
+    if (rc != 0)
+        return env_error(err, rc, "begin a snapshot");
+    rc = tables_watch(&tables, &source->live.env, &source->trees, false, err);
+    if (rc == 0)
+        rc = trees_check_all(&source->trees, err);
+    mdb_txn_abort(tables.txn);
+    return rc;
+}
+
 /* A copy in `dir`: everything on disk, `current` still naming the bloated one. */
-static int make_copy(const struct source *source, const char *dir, struct error *err)
+static int make_copy(struct source *source, const char *dir, struct error *err)
 {
     const struct generation *live = &source->live;
     const gid_t gid = source->store->gid;
     int rc = files_remove_tree(dir, err);
 
+    if (rc == 0)
+        rc = check_pages(source, err);
     if (rc == 0)
         rc = files_make_dir(dir, gid, err);
     if (rc == 0)

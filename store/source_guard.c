@@ -97,16 +97,24 @@ static int count_scopes(const struct tables *tables, struct scope_counts *ret, s
     return rc;
 }
 
-static int count_serving(const struct source *source, struct scope_counts *ret, struct error *err)
+/* What cannot be read cannot be compared: an operator decides. */
+static int count_serving(struct source *source, struct scope_counts *ret, struct error *err)
 {
     struct tables tables = {.env = &source->live.env};
     int rc = mdb_txn_begin(tables.env->mdb, NULL, MDB_RDONLY, &tables.txn);
 
     if (rc != 0)
         return env_error(err, rc, "begin a transaction");
-    rc = count_scopes(&tables, ret, err);
+    rc = tables_watch(&tables, &source->live.env, &source->trees, false, err);
+    if (rc == 0)
+        rc = trees_check_table(&source->trees, TABLE_CONSUMERS, err);
+    if (rc == 0)
+        rc = count_scopes(&tables, ret, err);
     mdb_txn_abort(tables.txn);
-    return rc;
+    if (rc != E_CORRUPT)
+        return rc;
+    err->code = E_REFUSED;
+    return error_context(err, "what serves cannot be compared with the snapshot");
 }
 
 /* The greater share, without overflow for any number of consumers there can be. */

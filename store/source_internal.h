@@ -50,6 +50,7 @@ struct source {
     bool unsettled;              /* `live` is visible, but a sync that was to keep it failed */
     bool current_unsynced;       /* of `current`, that is */
     struct index index;          /* of that transaction */
+    struct trees trees;          /* of that transaction, or of the walk's */
     struct buffer record;        /* scratch */
     struct buffer consumer;      /* scratch */
 

@@ -138,6 +138,12 @@ static int take_key_out(struct source *source, MDB_val row, MDB_val value, struc
     return rc;
 }
 
+/* A row that is found again after it was taken out would be for ever. */
+static int still_there(struct error *err)
+{
+    return error_set(err, E_CORRUPT, "a row is found and cannot be taken out");
+}
+
 static int take_out(struct source *source, uint32_t scope, const struct uuid *id, struct error *err)
 {
     unsigned char consumer[LAYOUT_CONSUMER_KEY_BYTES];
@@ -150,7 +156,7 @@ static int take_out(struct source *source, uint32_t scope, const struct uuid *id
     while ((rc = consumers_next_key(&source->tables, consumer, NULL, &row, &value, err)) == 0) {
         rc = take_key_out(source, row, value, err);
         if (rc != 0)
-            return rc;
+            return rc == E_NOT_FOUND ? still_there(err) : rc;
     }
     if (rc != E_NOT_FOUND)
         return rc;
@@ -315,11 +321,16 @@ static int remove_scope(struct repair *repair, struct error *err)
     struct source *source = repair->source;
     uint32_t scope = repair->content->scope;
     struct record_realm view = {.number = scope};
+    struct uuid former;
     struct uuid id;
     MDB_val record;
+    bool first = true;
     int rc;
 
-    while ((rc = holding_next(&source->tables, scope, NULL, &id, err)) == 0) {
+    for (; (rc = holding_next(&source->tables, scope, NULL, &id, err)) == 0; first = false) {
+        if (!first && uuid_compare(&former, &id) >= 0)
+            return still_there(err);
+        former = id;
         tell(repair, SOURCE_EXTRA, false, &id);
         rc = take_out(source, scope, &id, err);
         if (rc != 0)
@@ -395,8 +406,11 @@ static int recount(struct source *source, struct error *err)
     MDB_stat realms;
     MDB_val key;
     MDB_val value;
-    int rc = mdb_stat(source->tables.txn, source->live.env.tables[TABLE_REALMS], &realms);
+    int rc = trees_check_table(&source->trees, TABLE_CONSUMERS, err);
 
+    if (rc != 0)
+        return rc;
+    rc = mdb_stat(source->tables.txn, source->live.env.tables[TABLE_REALMS], &realms);
     if (rc == 0)
         rc = mdb_cursor_open(source->tables.txn, source->live.env.tables[TABLE_CONSUMERS], &cursor);
     if (rc != 0)

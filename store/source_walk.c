@@ -82,61 +82,82 @@ static bool is_over(const struct slice *slice)
 
 /* ---- lookup ---- */
 
+/* What is asked of the tables below: no answer, because they could not be read, is not "no". */
+static int known(bool is, bool *ret)
+{
+    *ret = is;
+    return 0;
+}
+
 /* The row that the key's entry belongs to knows it. */
-static bool is_known_key(const struct slice *slice, const struct entry *entry)
+static int is_known_key(const struct slice *slice, const struct entry *entry, bool *ret,
+                        struct error *err)
 {
     struct record_consumer consumer = {.id = entry->consumer_id};
     unsigned char bytes[LAYOUT_KEY_KEY_BYTES];
     MDB_val value;
+    int rc;
 
     if (entry->record != NULL &&
         !record_view_consumer(entry->record, entry->record_size, &consumer))
-        return false;
+        return known(false, ret);
     layout_key_key(entry->scope, &consumer.id, &entry->key_id, bytes);
-    return tables_get(&slice->tables, TABLE_CONSUMERS, env_val(bytes, sizeof(bytes)), &value,
-                      NULL) == 0 &&
-           value.mv_size >= LAYOUT_HASH_BYTES &&
-           bytes_get_u64(value.mv_data) == entry_hash(entry->name);
+    rc = tables_get(&slice->tables, TABLE_CONSUMERS, env_val(bytes, sizeof(bytes)), &value, err);
+    if (rc != 0 && rc != E_NOT_FOUND)
+        return rc;
+    return known(rc == 0 && value.mv_size >= LAYOUT_HASH_BYTES &&
+                     bytes_get_u64(value.mv_data) == entry_hash(entry->name),
+                 ret);
 }
 
 /* The consumer's row is there, and its keys refer to the entry. */
-static bool is_known_consumer(const struct slice *slice, const struct entry *entry)
+static int is_known_consumer(const struct slice *slice, const struct entry *entry, bool *ret,
+                             struct error *err)
 {
     struct record_consumer consumer;
+    struct error damage = ERROR_INIT;
     struct consumer_place place;
     uint8_t name[ENTRY_NAME_BYTES];
     int rc;
 
     if (!record_view_consumer(entry->record, entry->record_size, &consumer))
-        return false;
+        return known(false, ret);
     entry_name_of_consumer(entry->scope, &consumer.id, name);
     if (memcmp(name, entry->name, sizeof(name)) != 0)
-        return false;
-    rc = consumers_find(&slice->tables, entry->scope, &consumer.id, &place, NULL);
+        return known(false, ret);
+    rc = consumers_find(&slice->tables, entry->scope, &consumer.id, &place, &damage);
     if (rc == 0)
-        return place.home == HOME_ENTRY;
-    return rc != E_NOT_FOUND; /* what is damaged there is the scope's matter */
+        return known(place.home == HOME_ENTRY, ret);
+    if (rc == E_NOT_FOUND || rc == E_CORRUPT) /* what is damaged there is the scope's matter */
+        return known(rc == E_CORRUPT, ret);
+    *err = damage;
+    return rc;
 }
 
-/* False: the entry is out of the bucket's range, so that no lookup finds it. */
-static bool walk_entry(struct slice *slice, const struct entry *entry, uint64_t last)
+/* *ret_fits false: the entry is out of the bucket's range, so that no lookup finds it. */
+static int walk_entry(struct slice *slice, const struct entry *entry, uint64_t last, bool *ret_fits,
+                      struct error *err)
 {
     bool is_consumer = entry->kind == ENTRY_CONSUMER;
+    bool is_known = true;
+    int rc = 0;
 
     slice->ret->records++;
-    if (entry_hash(entry->name) > last || entry_hash(entry->name) < slice->above)
-        return false;
-    if (slice->drop_entry ||
-        (is_consumer ? is_known_consumer(slice, entry) : is_known_key(slice, entry)))
-        return true;
+    *ret_fits = entry_hash(entry->name) <= last && entry_hash(entry->name) >= slice->above;
+    if (*ret_fits && !slice->drop_entry)
+        rc = is_consumer ? is_known_consumer(slice, entry, &is_known, err)
+                         : is_known_key(slice, entry, &is_known, err);
+    if (rc != 0 || is_known)
+        return rc;
     slice->drop_entry = true;
     slice->entry_is_consumer = is_consumer;
     slice->entry_scope = entry->scope;
     memcpy(slice->entry_name, entry->name, ENTRY_NAME_BYTES);
-    return true;
+    return 0;
 }
 
-static bool walk_entries(struct slice *slice, const MDB_val *value, uint64_t last)
+static int walk_entries(struct slice *slice, const MDB_val *value, uint64_t last, bool *ret_good,
+                        struct error *err)
 {
     size_t count = bucket_count(value->mv_data, value->mv_size);
 
@@ -144,11 +165,16 @@ static bool walk_entries(struct slice *slice, const MDB_val *value, uint64_t las
         size_t room = 0;
         const unsigned char *at = bucket_at(value->mv_data, value->mv_size, i, &room);
         struct entry entry;
+        int rc;
 
-        if (at == NULL || !entry_view(at, room, &entry) || !walk_entry(slice, &entry, last))
-            return false;
+        *ret_good = at != NULL && entry_view(at, room, &entry);
+        if (!*ret_good)
+            return 0;
+        rc = walk_entry(slice, &entry, last, ret_good, err);
+        if (rc != 0 || !*ret_good)
+            return rc;
     }
-    return true;
+    return 0;
 }
 
 /* The bucket behind the last one. */
@@ -158,6 +184,7 @@ static int walk_bucket(struct slice *slice, struct error *err)
     unsigned char from[BUCKET_KEY_BYTES + 1] = {BUCKET_KEY_FIRST_BYTE};
     size_t size = 1;
     uint64_t last;
+    bool good;
     MDB_val key;
     MDB_val value;
     int rc;
@@ -178,9 +205,12 @@ static int walk_bucket(struct slice *slice, struct error *err)
         return rc;
     if (!bucket_key_read(key.mv_data, key.mv_size, &last))
         return error_set(err, E_CORRUPT, "a key of the lookup table is damaged");
-    if (!bucket_check(value.mv_data, value.mv_size, slice->above, last) ||
-        !walk_entries(slice, &value, last))
-        slice->mend_bucket = true;
+    good = bucket_check(value.mv_data, value.mv_size, slice->above, last);
+    if (good)
+        rc = walk_entries(slice, &value, last, &good, err);
+    if (rc != 0)
+        return rc;
+    slice->mend_bucket = !good;
     if (slice->drop_entry && !slice->mend_bucket)
         return 0; /* once more, there may be others */
     memcpy(walk->bucket, key.mv_data, BUCKET_KEY_BYTES);
@@ -338,7 +368,9 @@ int source_walk(struct source *source, struct source_walked *ret, struct error *
     rc = mdb_txn_begin(source->live.env.mdb, NULL, MDB_RDONLY, &slice.tables.txn);
     if (rc != 0)
         return env_error(err, rc, "begin a snapshot");
-    rc = walk_slice(&slice, err);
+    rc = tables_watch(&slice.tables, &source->live.env, &source->trees, false, err);
+    if (rc == 0)
+        rc = walk_slice(&slice, err);
     mdb_txn_abort(slice.tables.txn);
     if (rc == 0 && (slice.mend_bucket || slice.drop_entry || slice.set_digests))
         rc = mend(&slice, err);

@@ -3,10 +3,93 @@
 
 #include <string.h>
 
+#include "store/bytes.h"
+
+static int damaged(struct error *err)
+{
+    return error_set(err, E_CORRUPT, "a page on the way to a record is damaged");
+}
+
+int tables_watch(struct tables *tables, struct env *env, struct trees *trees, bool writes,
+                 struct error *err)
+{
+    uint64_t txn_id = mdb_txn_id(tables->txn) - (writes ? 1 : 0);
+    int rc = trees_open(trees, env, txn_id, writes, err);
+
+    tables->trees = rc == 0 ? trees : NULL;
+    return rc;
+}
+
+/* The transaction's changes are not in the file. */
+static const struct tree *readable(const struct tables *tables, enum table table)
+{
+    return tables->trees != NULL && !tables->trees->writes ? &tables->trees->tables[table] : NULL;
+}
+
+static int guard(const struct tables *tables, enum table table, MDB_val key, struct error *err)
+{
+    if (tables->trees == NULL || tree_guard(&tables->trees->tables[table], key) == 0)
+        return 0;
+    return damaged(err);
+}
+
+static int guard_beside(const struct tables *tables, enum table table, MDB_val key,
+                        struct error *err)
+{
+    if (tables->trees == NULL || tree_guard_delete(&tables->trees->tables[table], key) == 0)
+        return 0;
+    return damaged(err);
+}
+
+static int compare(enum table table, const MDB_val *a, const MDB_val *b)
+{
+    size_t size = a->mv_size < b->mv_size ? a->mv_size : b->mv_size;
+    int order;
+
+    if (table == TABLE_REALMS && size == sizeof(uint32_t)) {
+        uint32_t x = bytes_get_u32(a->mv_data);
+        uint32_t y = bytes_get_u32(b->mv_data);
+
+        return (x > y) - (x < y);
+    }
+    order = memcmp(a->mv_data, b->mv_data, size);
+    return order != 0 ? order : (a->mv_size > b->mv_size) - (a->mv_size < b->mv_size);
+}
+
+/* By the file alone; a whole walk's step proves that a pair is not there. */
+static int seek(const struct tree *tree, MDB_val key, MDB_val *ret_key, MDB_val *ret_value,
+                struct error *err)
+{
+    struct tree_walk walk;
+    int rc = tree_walk_begin(&walk, tree, key);
+
+    if (rc != 0)
+        return rc == E_NOT_FOUND ? rc : damaged(err);
+    *ret_key = walk.key;
+    *ret_value = walk.value;
+    return 0;
+}
+
 int tables_get(const struct tables *tables, enum table table, MDB_val key, MDB_val *ret,
                struct error *err)
 {
-    int rc = mdb_get(tables->txn, tables->env->tables[table], &key, ret);
+    const struct tree *tree = readable(tables, table);
+    MDB_val found;
+    MDB_val value;
+    int rc;
+
+    if (tree != NULL) {
+        rc = seek(tree, key, &found, &value, err);
+        if (rc == 0 && compare(table, &found, &key) != 0)
+            return E_NOT_FOUND;
+        if (rc == 0)
+            *ret = value;
+        return rc;
+    }
+    rc = guard(tables, table, key, err);
+    if (rc != 0)
+        return rc;
+    rc = mdb_get(tables->txn, tables->env->tables[table], &key, ret);
 
     if (rc == 0 || rc == MDB_NOTFOUND)
         return lmdb_code(rc);
@@ -16,8 +99,11 @@ int tables_get(const struct tables *tables, enum table table, MDB_val key, MDB_v
 int tables_put(const struct tables *tables, enum table table, MDB_val key, MDB_val value,
                unsigned flags, struct error *err)
 {
-    int rc = mdb_put(tables->txn, tables->env->tables[table], &key, &value, flags);
+    int rc = guard(tables, table, key, err);
 
+    if (rc != 0)
+        return rc;
+    rc = mdb_put(tables->txn, tables->env->tables[table], &key, &value, flags);
     if (rc == 0 || rc == MDB_KEYEXIST)
         return lmdb_code(rc);
     return env_write_error(tables->env, err, rc, "write to the store");
@@ -25,8 +111,11 @@ int tables_put(const struct tables *tables, enum table table, MDB_val key, MDB_v
 
 int tables_delete(const struct tables *tables, enum table table, MDB_val key, struct error *err)
 {
-    int rc = mdb_del(tables->txn, tables->env->tables[table], &key, NULL);
+    int rc = guard_beside(tables, table, key, err);
 
+    if (rc != 0)
+        return rc;
+    rc = mdb_del(tables->txn, tables->env->tables[table], &key, NULL);
     if (rc == 0 || rc == MDB_NOTFOUND)
         return lmdb_code(rc);
     return env_write_error(tables->env, err, rc, "delete from the store");
@@ -35,14 +124,23 @@ int tables_delete(const struct tables *tables, enum table table, MDB_val key, st
 int tables_at_or_after(const struct tables *tables, enum table table, MDB_val key, MDB_val *ret_key,
                        MDB_val *ret_value, struct error *err)
 {
+    const struct tree *tree = readable(tables, table);
     MDB_cursor *cursor;
-    int rc = mdb_cursor_open(tables->txn, tables->env->tables[table], &cursor);
+    int rc;
 
+    if (tree != NULL)
+        return seek(tree, key, ret_key, ret_value, err);
+    rc = guard_beside(tables, table, key, err);
+    if (rc != 0)
+        return rc;
+    rc = mdb_cursor_open(tables->txn, tables->env->tables[table], &cursor);
     if (rc != 0)
         return env_error(err, rc, "open a cursor");
     *ret_key = key;
     rc = mdb_cursor_get(cursor, ret_key, ret_value, MDB_SET_RANGE);
     mdb_cursor_close(cursor);
+    if (rc == 0 && compare(table, ret_key, &key) < 0)
+        return damaged(err);
     if (rc == 0 || rc == MDB_NOTFOUND)
         return lmdb_code(rc);
     return env_error(err, rc, "read the store");

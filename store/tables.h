@@ -1,4 +1,4 @@
-/* tables.h - reading and changing a generation's tables inside one write transaction.
+/* tables.h - reading and changing a generation's tables inside one transaction.
  *
  * Below the rules of live changes (source_apply.c) and of full loads (source_load.c), above LMDB.
  * Errors carry what was being done; absence is E_NOT_FOUND with an untouched *err, because it is
@@ -14,11 +14,19 @@
 
 #include "base/error.h"
 #include "store/env.h"
+#include "store/trees.h"
 
 struct tables {
     const struct env *env; /* borrowed */
     MDB_txn *txn;          /* NULL: no transaction is open */
+    /* Borrowed: what is in the file is checked before it is followed. NULL, for loads: this process
+     * has just written it all. */
+    const struct trees *trees;
 };
+
+/* Opens `trees` for the transaction. */
+int tables_watch(struct tables *tables, struct env *env, struct trees *trees, bool writes,
+                 struct error *err);
 
 /* What *ret points to lives until the next change in the transaction. */
 int tables_get(const struct tables *tables, enum table table, MDB_val key, MDB_val *ret,
@@ -28,7 +36,8 @@ int tables_put(const struct tables *tables, enum table table, MDB_val key, MDB_v
                unsigned flags, struct error *err);
 /* Deleting what is not there is E_NOT_FOUND. */
 int tables_delete(const struct tables *tables, enum table table, MDB_val key, struct error *err);
-/* First pair whose key is `key` or behind it; E_NOT_FOUND: none. */
+/* First pair whose key is `key` or behind it; E_NOT_FOUND: none. Never one in front of it, whatever
+ * has become of the file. */
 int tables_at_or_after(const struct tables *tables, enum table table, MDB_val key, MDB_val *ret_key,
                        MDB_val *ret_value, struct error *err);
 /* The key in front of `key`, whether that is there or not; E_NOT_FOUND: none. */

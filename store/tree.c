@@ -28,11 +28,19 @@ static int read_table(const struct tree *in, const unsigned char *table, struct 
     tree.root = tree_get_u64(table + TABLE_AT_ROOT);
     tree.spread = tree_get_u64(table + TABLE_AT_LEAVES) + tree_get_u64(table + TABLE_AT_OVERFLOW);
     tree.depth = tree_get_u16(table + TABLE_AT_DEPTH);
-    tree.integer_keys = (tree_get_u16(table + TABLE_AT_FLAGS) & TABLE_INTEGER_KEYS) != 0;
+    tree.flags = tree_get_u16(table + TABLE_AT_FLAGS);
+    tree.integer_keys = (tree.flags & TABLE_INTEGER_KEYS) != 0;
     if (tree.depth > TREE_MAX_DEPTH || (tree.root == UINT64_MAX) != (tree.depth == 0))
         return E_CORRUPT;
     *ret = tree;
     return 0;
+}
+
+int tree_open_free(const struct tree *unnamed, uint64_t txn_id, struct tree *ret)
+{
+    const unsigned char *meta = unnamed->map + txn_id % META_PAGES * unnamed->page_bytes;
+
+    return read_table(unnamed, meta + META_AT_TABLES, ret);
 }
 
 /* A commit writes the meta page that is not the newest. So what was read of a page that is the

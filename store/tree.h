@@ -44,6 +44,16 @@
 #include <stdint.h>
 #include <lmdb.h>
 
+/* Which pages were checked in whole, and as whose child, in one version of a file: they need not be
+ * again. All zero: none. */
+enum { TREE_SEEN = 4096 };
+struct tree_seen {
+    struct {
+        uint64_t page;
+        uint64_t place;
+    } items[TREE_SEEN];
+};
+
 /* One table at one transaction; what it points to is borrowed from the map. */
 struct tree {
     const unsigned char *map;
@@ -52,7 +62,9 @@ struct tree {
     uint64_t root;
     uint64_t spread; /* pages of the table's leaves and of values that have pages of their own */
     unsigned depth;
-    bool integer_keys; /* u32 in host order */
+    unsigned flags;         /* LMDB's of the table */
+    bool integer_keys;      /* of these: u32 in host order */
+    struct tree_seen *seen; /* borrowed; NULL: every walk checks anew */
 };
 
 enum { TREE_MAX_DEPTH = 32, TREE_KEY_MAX_BYTES = 511 };
@@ -79,6 +91,8 @@ const unsigned char *tree_map_of(const void *value, size_t page_bytes);
  */
 int tree_open(const unsigned char *map, size_t page_bytes, uint64_t txn_id, struct tree *ret,
               bool *ret_certain);
+/* LMDB's own table of free pages, in the version of `unnamed`. E_CORRUPT. */
+int tree_open_free(const struct tree *unnamed, uint64_t txn_id, struct tree *ret);
 /* A named table. E_NOT_FOUND, E_CORRUPT. */
 int tree_open_named(const struct tree *unnamed, const char *name, struct tree *ret);
 
@@ -92,6 +106,12 @@ int tree_seek(const struct tree *tree, MDB_val key, MDB_val *ret_key, MDB_val *r
 int tree_walk_begin(struct tree_walk *walk, const struct tree *tree, MDB_val from);
 /* The next pair; codes as above, after which the walk has ended. */
 int tree_walk_next(struct tree_walk *walk);
+
+/* Before LMDB itself goes to `key`, which need not be there: the pages on the way are whole, and so
+ * is the pair's own page if it has one. E_CORRUPT. */
+int tree_guard(const struct tree *tree, MDB_val key);
+/* The same before it deletes the pair, which may make it look at the pages beside. */
+int tree_guard_delete(const struct tree *tree, MDB_val key);
 
 /* The value of the first key at or behind that of `prefix` and `hash`, big-endian. Of keys that
  * begin with `prefix` all have this form. */

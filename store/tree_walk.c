@@ -69,6 +69,8 @@ static bool is_page_whole(const struct page_check *check)
 
         if (!tree_node_at(tree, check->page, i, &node) || (size_t)(node.head - check->page) < upper)
             return false;
+        if (check->leaf && tree_get_u16(node.head + NODE_AT_FLAGS) > NODE_TABLE)
+            return false; /* only one of the two flags makes sense */
         size = node_bytes(&node, check->leaf);
         if (size == 0 || !is_key_in_place(check, i, &node.key, &former))
             return false;
@@ -98,15 +100,48 @@ static void find_bounds(const struct tree_walk *walk, unsigned level, struct pag
     }
 }
 
+/* As which child a page was met; 0 for a root, which is checked each time. */
+static uint64_t place_of(const struct tree_walk *walk, unsigned level)
+{
+    enum { PLACE_BITS = 16 };
+    const unsigned char *parent;
+
+    if (level == 0)
+        return 0;
+    parent = walk->pages[level - 1];
+    return (uint64_t)(parent - walk->tree.map) / walk->tree.page_bytes << PLACE_BITS |
+           walk->at[level - 1];
+}
+
+static int check_page(const struct tree_walk *walk, unsigned level, struct page_check *check,
+                      uint64_t number)
+{
+    struct tree_seen *seen = walk->tree.seen;
+    uint64_t place = place_of(walk, level);
+    size_t i = number % TREE_SEEN;
+
+    if (seen != NULL && place != 0 && seen->items[i].page == number &&
+        seen->items[i].place == place)
+        return 0;
+    find_bounds(walk, level, check);
+    if (!is_page_whole(check))
+        return E_CORRUPT;
+    if (seen != NULL) {
+        seen->items[i].page = number;
+        seen->items[i].place = place;
+    }
+    return 0;
+}
+
 static int walk_enter(struct tree_walk *walk, unsigned level, uint64_t number)
 {
     struct page_check check = {.tree = &walk->tree, .leaf = level + 1 == walk->tree.depth};
+    unsigned kind = check.leaf ? PAGE_LEAF : PAGE_BRANCH;
 
-    check.page = tree_page_at(&walk->tree, number, check.leaf ? PAGE_LEAF : PAGE_BRANCH);
-    if (check.page == NULL)
-        return E_CORRUPT;
-    find_bounds(walk, level, &check);
-    if (!is_page_whole(&check))
+    check.page = tree_page_at(&walk->tree, number, kind);
+    if (check.page == NULL || tree_get_u16(check.page + PAGE_AT_FLAGS) != kind)
+        return E_CORRUPT; /* none of LMDB's marks for pages in memory is ever on disk */
+    if (check_page(walk, level, &check, number) != 0)
         return E_CORRUPT;
     walk->pages[level] = check.page;
     walk->counts[level] = tree_page_count(&walk->tree, check.page);
@@ -198,7 +233,8 @@ static int walk_show(struct tree_walk *walk, const MDB_val *not_before, bool equ
     return 0;
 }
 
-int tree_walk_begin(struct tree_walk *walk, const struct tree *tree, MDB_val from)
+/* To the leaf that has the key, if any has. */
+static int walk_to(struct tree_walk *walk, const struct tree *tree, const MDB_val *key)
 {
     int rc;
 
@@ -207,13 +243,17 @@ int tree_walk_begin(struct tree_walk *walk, const struct tree *tree, MDB_val fro
         return E_NOT_FOUND;
     rc = walk_enter(walk, 0, tree->root);
     if (rc == 0)
-        rc = search(walk, 0, &from, &walk->at[0]);
-    if (rc != 0)
+        rc = search(walk, 0, key, &walk->at[0]);
+    if (rc != 0 || tree->depth == 1)
         return rc;
-    if (tree->depth > 1) {
-        walk->at[0]--;
-        rc = walk_down(walk, 0, &from);
-    }
+    walk->at[0]--;
+    return walk_down(walk, 0, key);
+}
+
+int tree_walk_begin(struct tree_walk *walk, const struct tree *tree, MDB_val from)
+{
+    int rc = walk_to(walk, tree, &from);
+
     return rc == 0 ? walk_show(walk, &from, true) : rc;
 }
 
@@ -223,4 +263,77 @@ int tree_walk_next(struct tree_walk *walk)
 
     walk->at[walk->tree.depth - 1]++;
     return walk_show(walk, &former, false);
+}
+
+/* ---- before LMDB goes there ---- */
+
+/* LMDB frees as many pages as the first one says. */
+static int guard_value(const struct tree_walk *walk, const struct tree_node *node)
+{
+    const struct tree *tree = &walk->tree;
+    uint64_t size = tree_get_u32(node->head + NODE_AT_SIZE);
+    uint64_t pages = (size + PAGE_HEAD_BYTES + tree->page_bytes - 1) / tree->page_bytes;
+    const unsigned char *page;
+    MDB_val value;
+    int rc;
+
+    if (tree_get_u16(node->head + NODE_AT_FLAGS) != NODE_OVERFLOW)
+        return 0;
+    rc = tree_node_value(tree, node, NODE_OVERFLOW, &value);
+    if (rc != 0)
+        return rc;
+    page = (const unsigned char *)value.mv_data - PAGE_HEAD_BYTES;
+    return tree_get_u32(page + PAGE_AT_PAGES) == pages &&
+                   tree_get_u16(page + PAGE_AT_FLAGS) == PAGE_OVERFLOW
+               ? 0
+               : E_CORRUPT;
+}
+
+static int guard_path(struct tree_walk *walk, const struct tree *tree, MDB_val key)
+{
+    unsigned leaf = tree->depth - 1;
+    struct tree_node node;
+    int rc = walk_to(walk, tree, &key);
+
+    if (rc != 0 || walk->at[leaf] >= walk->counts[leaf])
+        return rc;
+    if (!tree_node_at(tree, walk->pages[leaf], walk->at[leaf], &node))
+        return E_CORRUPT;
+    return tree_order(tree, &node.key, &key) == 0 ? guard_value(walk, &node) : 0;
+}
+
+int tree_guard(const struct tree *tree, MDB_val key)
+{
+    struct tree_walk walk;
+    int rc = guard_path(&walk, tree, key);
+
+    return rc == E_NOT_FOUND ? 0 : rc;
+}
+
+/* The child of the page at `level`, and the first pages below it. */
+static int guard_child(const struct tree_walk *walk, unsigned level, size_t at)
+{
+    struct tree_walk aside = *walk;
+
+    aside.at[level] = at;
+    return at < walk->counts[level] ? walk_down(&aside, level, NULL) : 0;
+}
+
+/* A page that has become too empty takes from the page beside it, or is merged with it, at every
+ * level; LMDB then looks for the lowest keys below. */
+int tree_guard_delete(const struct tree *tree, MDB_val key)
+{
+    struct tree_walk walk;
+    int rc = guard_path(&walk, tree, key);
+
+    for (unsigned level = 0; rc == 0 && level + 1 < tree->depth; level++) {
+        size_t at = walk.at[level];
+
+        rc = guard_child(&walk, level, 0);
+        if (rc == 0 && at > 0)
+            rc = guard_child(&walk, level, at - 1);
+        if (rc == 0)
+            rc = guard_child(&walk, level, at + 1);
+    }
+    return rc == E_NOT_FOUND ? 0 : rc;
 }

@@ -67,9 +67,10 @@ states: $(BUILD)/tests/print_states
 
 # What `make test` takes samples of: lives of a store with random faults under readers, for SOAK_SECONDS; every bit that
 # may flip; every write at which power or the process may be lost.
-soak: $(BUILD)/tests/test_soak $(BUILD)/tests/test_damage $(BUILD)/tests/test_power_loss $(BUILD)/tests/test_repo_power
+soak: $(BUILD)/tests/test_soak $(BUILD)/tests/test_damage $(BUILD)/tests/test_rot $(BUILD)/tests/test_power_loss $(BUILD)/tests/test_repo_power
 	REALMSTORE_SOAK=1 $(BUILD)/tests/test_soak
 	REALMSTORE_SOAK=1 $(BUILD)/tests/test_damage
+	REALMSTORE_SOAK=1 $(BUILD)/tests/test_rot
 	REALMSTORE_SOAK=1 $(BUILD)/tests/test_power_loss
 	REALMSTORE_SOAK=1 $(BUILD)/tests/test_repo_power
 

@@ -689,7 +689,7 @@ static void digest_that_lies_is_found(void **state)
 
     (void)state;
     fill();
-    tables = (struct tables){&f.source->live.env, begin_behind_its_back()};
+    tables = (struct tables){.env = &f.source->live.env, .txn = begin_behind_its_back()};
     must(digests_change(&tables, 1, 200, &nothing, &lie, &err), &err);
     assert_int_equal(mdb_txn_commit(tables.txn), 0);
     assert_int_equal(verify(output, sizeof(output)), TOOL_NO);

@@ -232,7 +232,7 @@ static void say_store(struct buffer *text, uint32_t number)
 {
     struct generation generation;
     struct error err = ERROR_INIT;
-    struct tables tables;
+    struct tables tables = {.env = NULL};
 
     if (generation_open_reader(fixture_path(&f, "us"), number, &generation, &err) != 0)
         fail_msg("%s", err.message);

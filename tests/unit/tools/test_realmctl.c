@@ -193,6 +193,7 @@ static void surgery_begin(struct surgery *surgery)
                                             &surgery->generation, &err),
                      0);
     surgery->tables.env = &surgery->generation.env;
+    surgery->tables.trees = NULL;
     assert_int_equal(mdb_txn_begin(surgery->generation.env.mdb, NULL, 0, &surgery->tables.txn), 0);
     index_init(&surgery->index, &surgery->tables);
 }
