@@ -167,8 +167,7 @@ static bool is_over(const struct ask_cache *cache, const struct kept *entry)
     const struct clock *clock = &cache->clock;
 
     return clock->boot_ms(clock->context) >= entry->expires_boot_ms ||
-           (entry->answer.expires_wall_ms != 0 &&
-            clock->wall_ms(clock->context) >= entry->answer.expires_wall_ms);
+           model_is_expired(entry->answer.expires_wall_ms, clock->wall_ms(clock->context));
 }
 
 const struct ask_answer *ask_cache_get(struct ask_cache *cache, const uint8_t digest[DIGEST_BYTES])

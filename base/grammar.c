@@ -40,7 +40,7 @@ static const struct kind {
     [GRAMMAR_NAME] = {1, MODEL_NAME_MAX / 4, MODEL_NAME_MAX, NO_OUTER_BLANKS, NULL, NULL},
     [GRAMMAR_LABEL] = {1, MODEL_LABEL_MAX / 4, MODEL_LABEL_MAX, NO_OUTER_BLANKS | NO_COMMAS, NULL,
                        NULL},
-    [GRAMMAR_HOST] = {1, 255, 255, IN_BYTES | NO_OUTER_BLANKS, NULL, NULL},
+    [GRAMMAR_HOST] = {1, 255, 255, IN_BYTES | NO_OUTER_BLANKS | NEVER_C0, NULL, NULL},
     [GRAMMAR_REGION] = {1, MODEL_REGION_MAX, MODEL_REGION_MAX, IN_BYTES, is_region_character,
                         "lower-case letters, digits and dashes"},
     [GRAMMAR_AGENT] = {1, 64, 64, IN_BYTES, is_printable, "printable ASCII characters"},

@@ -7,6 +7,7 @@
 #ifndef RS_BASE_MODEL_H
 #define RS_BASE_MODEL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -64,6 +65,13 @@ struct model_key {
     int64_t expires_at_ms; /* wall time; 0: never */
     struct model_strings tags;
 };
+
+/* Whether a key with this expiry (0: never) is of no use any more: it is good until its last
+ * millisecond, and not in the one that it names. */
+static inline bool model_is_expired(int64_t expires_at_ms, int64_t wall_ms)
+{
+    return expires_at_ms != 0 && expires_at_ms <= wall_ms;
+}
 
 /* Where a feed stands: which history (epoch) and how far. A nil epoch is "nothing yet". */
 struct model_cursor {

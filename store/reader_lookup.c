@@ -264,7 +264,9 @@ static bool is_expired(const struct lookup *lookup, const struct entry *key)
 {
     const struct clock *clock = &lookup->snapshot->store->clock;
 
-    return key->expires_at_ms != 0 && key->expires_at_ms <= clock->wall_ms(clock->context);
+    /* Asks for the time only when there is an end to compare it with. */
+    return key->expires_at_ms != 0 &&
+           model_is_expired(key->expires_at_ms, clock->wall_ms(clock->context));
 }
 
 /* Looks the key up in one scope of one source; RS_FOUND fills lookup->answer.consumer. */

@@ -86,7 +86,9 @@ static void print_source(const rs_source_status *source)
     char text[UUID_TEXT_SIZE];
     char time[CLOCK_ISO_SIZE];
 
-    printf("\nsource %s\n", source->region);
+    (void)fputs("\nsource ", stdout);
+    tool_print_text(source->region);
+    (void)putchar('\n');
     printf("  state       %s\n", state_text(source->state));
     if (source->age_ms < 0)
         printf("  heard       never\n");

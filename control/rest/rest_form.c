@@ -29,7 +29,8 @@ static void type_violation(const struct reading *reading, const char *rule, cons
     (void)rest_invalid(reading->call, source_body, reading->name, rule, "must be %s", what);
 }
 
-/* Text by the one grammar, or NULL after a violation. */
+/* Text by the one grammar, or NULL after a violation. A host's name is made by its agent, perhaps
+ * an older one: it is taken, not made, here. */
 static const char *text_of(const struct reading *reading, const json_t *value,
                            enum grammar_kind kind)
 {
@@ -40,7 +41,8 @@ static const char *text_of(const struct reading *reading, const json_t *value,
         type_violation(reading, "is_string", "a string");
         return NULL;
     }
-    if (grammar_check(kind, GRAMMAR_MADE, text, strlen(text), &fault) == GRAMMAR_GOOD)
+    if (grammar_check(kind, kind == GRAMMAR_HOST ? GRAMMAR_TAKEN : GRAMMAR_MADE, text, strlen(text),
+                      &fault) == GRAMMAR_GOOD)
         return text;
     rest_invalid_text(reading->call, source_body, reading->name, kind, &fault);
     return NULL;

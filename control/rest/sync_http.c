@@ -26,7 +26,8 @@ static void check_text(struct rest_call *call, const char *name, const char *tex
 {
     struct grammar_fault fault;
 
-    if (grammar_check(kind, GRAMMAR_MADE, text, strlen(text), &fault) != GRAMMAR_GOOD)
+    /* An older agent made it. */
+    if (grammar_check(kind, GRAMMAR_TAKEN, text, strlen(text), &fault) != GRAMMAR_GOOD)
         rest_invalid_text(call, "query", name, kind, &fault);
 }
 

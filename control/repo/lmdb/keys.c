@@ -124,7 +124,7 @@ static int find_owner(const struct lmdb_txn *txn, const struct login *login,
 
     if (!record_view_key(record->bytes, record->size, &view))
         return repo_corrupt("a key's record is wrong", err);
-    if (view.expires_at_ms != 0 && view.expires_at_ms <= login->now_ms)
+    if (model_is_expired(view.expires_at_ms, login->now_ms))
         return nobody(err);
     path.consumer_id = view.consumer_id;
     path.key_id = view.id;
