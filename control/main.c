@@ -23,6 +23,7 @@
 #include "control/tls.h"
 
 enum { EXIT_STOPPED = 0, EXIT_CONFIG = 1, EXIT_CANNOT_RUN = 2 };
+enum { DEAD_TIMEOUT_MIN_S = 15, DEAD_TIMEOUT_MAX_S = 60 };
 
 /* Everything that runs; each pointer NULL until it does. */
 struct control {
@@ -94,6 +95,16 @@ static int start_metrics(struct control *control, struct error *err)
     return rc != 0 ? error_set(err, rc, NULL) : 0;
 }
 
+/* Several heartbeats that nobody acknowledged; long enough for a network that comes back. */
+static unsigned dead_timeout_s(uint32_t heartbeat_ms)
+{
+    const uint32_t timeout_s = heartbeat_ms * 12 / 1000;
+
+    if (timeout_s < DEAD_TIMEOUT_MIN_S)
+        return DEAD_TIMEOUT_MIN_S;
+    return timeout_s < DEAD_TIMEOUT_MAX_S ? timeout_s : DEAD_TIMEOUT_MAX_S;
+}
+
 static int start_http(struct control *control, struct error *err)
 {
     const struct http_options options = {
@@ -101,6 +112,7 @@ static int start_http(struct control *control, struct error *err)
         .max_strangers = control->config.max_strangers,
         .max_strangers_per_address = control->config.max_strangers_per_address,
         .auth_failures_per_minute = control->config.auth_failures_per_minute,
+        .dead_timeout_s = dead_timeout_s(control->config.heartbeat_ms),
         .tls_cert_pem = control->tls.cert,
         .tls_key_pem = control->tls.key,
         .client_ca_pem = control->tls.client_ca,

@@ -21,7 +21,8 @@ static const size_t transaction_default_bytes = (size_t)16 * 1024 * 1024;
 static const size_t memory_default_bytes = (size_t)256 * 1024 * 1024;
 static const uint64_t snapshots_default_bytes = (uint64_t)16 * 1024 * 1024 * 1024;
 static const int64_t snapshot_verify_default_ms = (int64_t)60 * 1000;
-static const int64_t twins_default_ms = (int64_t)60 * 1000; /* twice what a dead connection takes */
+static const int64_t twins_default_ms =
+    (int64_t)120 * 1000; /* twice what a dead connection takes */
 
 /* ---- the thread ---- */
 

@@ -62,7 +62,7 @@ struct feed_options {
      * of one control plane. 0: FEED_CAP_DEFAULT. */
     size_t max_feeds[FEED_CAPS];
     size_t max_hosts[FEED_CAPS];
-    int64_t twins_ms; /* one instance with two feeds is no reconnection after this; 0: a minute */
+    int64_t twins_ms; /* one instance with two feeds is no reconnection after this; 0: 2 minutes */
 };
 
 /* `repo` is borrowed and outlives the feed, which is its one listener. */

@@ -20,6 +20,7 @@ enum {
     DEFAULT_CONNECTIONS = 20000,
     DEFAULT_HEADER_S = 10,
     DEFAULT_IDLE_S = 60,
+    DEFAULT_DEAD_S = 60,
     DEFAULT_AUTH_FAILURES = 60,
     /* max_connections is how many hosts may be connected. The others have a part of that number,
      * and places of their own. */
@@ -55,6 +56,8 @@ static void fill_defaults(struct http_options *options)
         options->auth_failures_per_minute = DEFAULT_AUTH_FAILURES;
     if (options->idle_timeout_s == 0)
         options->idle_timeout_s = DEFAULT_IDLE_S;
+    if (options->dead_timeout_s == 0)
+        options->dead_timeout_s = DEFAULT_DEAD_S;
     if (options->body_max_bytes == 0)
         options->body_max_bytes = DEFAULT_BODY_BYTES;
     if (options->bodies_max_bytes == 0)
@@ -252,7 +255,7 @@ int http_listen(struct http_server *server, const char *address, char ret_url[HT
 
     if (server->n_listeners == HTTP_LISTENERS_MAX)
         return error_set(err, E_CONFIG, "more than %d addresses to listen on", HTTP_LISTENERS_MAX);
-    rc = http_socket_open(address, &fd, &family, err);
+    rc = http_socket_open(address, server->options.dead_timeout_s, &fd, &family, err);
     if (rc != 0)
         return rc;
     rc = http_socket_url(fd, server->options.tls_cert_pem != NULL, ret_url, err);

@@ -99,7 +99,9 @@ struct http_options {
     unsigned
         header_timeout_s; /* for a connection's first headers, and from the first line on; 0: 10 */
     unsigned idle_timeout_s; /* between requests; 0: 60 */
-    size_t body_max_bytes;   /* 0: 1 MiB */
+    unsigned
+        dead_timeout_s;    /* a client whose host acknowledges nothing for so long is gone; 0: 60 */
+    size_t body_max_bytes; /* 0: 1 MiB */
     size_t bodies_max_bytes; /* of all operators' requests in hand; hosts have a quarter as much
                               * besides; 0: 64 MiB */
     unsigned auth_failures_per_minute; /* by address, before they are answered 429; 0: 60 */

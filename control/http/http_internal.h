@@ -226,7 +226,8 @@ void http_connection_idle(struct http_server *server, struct http_connection *co
 extern const char http_tls_priorities[];
 
 /* http_listen.c */
-int http_socket_open(const char *address, int *ret_fd, int *ret_family, struct error *err);
+int http_socket_open(const char *address, unsigned dead_timeout_s, int *ret_fd, int *ret_family,
+                     struct error *err);
 int http_socket_url(int fd, bool tls, char ret_url[HTTP_URL_SIZE], struct error *err);
 
 /* http_exchange.c: MHD's callbacks, which all run in an epoll thread. */

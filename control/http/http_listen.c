@@ -1,6 +1,8 @@
 /* http_listen.c - addresses and sockets: "address:port" to a listening socket and back to a URL. */
 #include <errno.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,8 +88,11 @@ bool http_address_is_loopback(const char *address)
     return loopback;
 }
 
-static int socket_setup(int fd, const struct addrinfo *address)
+/* Connections inherit the timeout. A feed always has bytes under way, its heartbeats, so that a
+ * host that went without a word is found out; TCP by itself would take a quarter of an hour. */
+static int socket_setup(int fd, const struct addrinfo *address, unsigned dead_timeout_s)
 {
+    const unsigned dead_timeout_ms = dead_timeout_s * 1000;
     const int on = 1;
 
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0)
@@ -95,12 +100,16 @@ static int socket_setup(int fd, const struct addrinfo *address)
     if (address->ai_family == AF_INET6 &&
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) != 0)
         return -1;
+    if (setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &dead_timeout_ms, sizeof(dead_timeout_ms)) !=
+        0)
+        return -1;
     if (bind(fd, address->ai_addr, address->ai_addrlen) != 0)
         return -1;
     return listen(fd, LISTEN_BACKLOG);
 }
 
-int http_socket_open(const char *address, int *ret_fd, int *ret_family, struct error *err)
+int http_socket_open(const char *address, unsigned dead_timeout_s, int *ret_fd, int *ret_family,
+                     struct error *err)
 {
     struct addrinfo *found;
     int rc = resolve(address, &found, err);
@@ -109,7 +118,7 @@ int http_socket_open(const char *address, int *ret_fd, int *ret_family, struct e
     if (rc != 0)
         return rc;
     fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0 || socket_setup(fd, found) != 0) {
+    if (fd < 0 || socket_setup(fd, found, dead_timeout_s) != 0) {
         rc = error_set_errno(err, errno, "cannot listen on '%s'", address);
         if (fd >= 0)
             (void)close(fd); /* nothing was written */
