@@ -45,6 +45,7 @@ struct scenario {
     void (*request)(const struct attack *attack, size_t n, char *out);
     const char *drip; /* what it goes on sending; NULL: nothing */
     int drip_ms;      /* how often */
+    int lives_ms;     /* it goes by itself after so long; 0: never */
 };
 
 struct attack {
@@ -73,13 +74,15 @@ static void put_feed(const struct attack *attack, size_t n, const char *wish, ch
         attack->control_plane, n, attack->epoch, attack->version, wish, attack->token);
 }
 
-/* Feeds that wish for the content of all buckets of the largest realm, and never read. */
+/* Feeds that wish for the content of all buckets of the largest realm, and never read. Each leaves
+ * another bucket out, so that no two can share what is made. */
 static void put_repair(const struct attack *attack, size_t n, char *out)
 {
-    static const char all[] =
+    char wish[] =
         "&repair=1&buckets=ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
 
-    put_feed(attack, n, all, out);
+    wish[sizeof(wish) - 2 - n % 64] = 'e';
+    put_feed(attack, n, wish, out);
 }
 
 /* Somebody without credentials announces a megabyte and sends a byte now and then. */
@@ -120,11 +123,12 @@ static void put_false_token(const struct attack *attack, size_t n, char *out)
 }
 
 static const struct scenario scenarios[] = {
-    {.name = "unread_repairs", .connections = 60, .request = put_repair},
-    {"slow_bodies", 66, put_slow_body, "x", 100},
-    {"slow_bodies_of_a_host", 66, put_slow_body_of_host, "x", 100},
-    {"unfinished_requests", 500, put_unfinished, NULL, 0},
-    {"false_tokens", 200, put_false_token, NULL, 0},
+    {"unread_repairs", 60, put_repair, NULL, 0, 0},
+    {"abandoned_repairs", 60, put_repair, NULL, 0, 500},
+    {"slow_bodies", 66, put_slow_body, "x", 100, 0},
+    {"slow_bodies_of_a_host", 66, put_slow_body_of_host, "x", 100, 0},
+    {"unfinished_requests", 500, put_unfinished, NULL, 0, 0},
+    {"false_tokens", 200, put_false_token, NULL, 0, 0},
 };
 
 static const struct scenario *find_scenario(const char *name)
@@ -179,26 +183,44 @@ static bool is_open(int fd)
     return poll(&poll_fd, 1, 0) == 0 || (poll_fd.revents & (POLLRDHUP | POLLHUP | POLLERR)) == 0;
 }
 
-static void turn(struct attack *attack, int *fds, bool drip)
+struct connection {
+    int fd; /* -1: none */
+    double until_us;
+};
+
+static void end(struct connection *connection)
 {
+    (void)close(connection->fd);
+    connection->fd = -1;
+}
+
+static void drip_into(struct connection *connection, const char *text)
+{
+    if (send(connection->fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 &&
+        errno != EAGAIN)
+        end(connection);
+}
+
+static void turn(struct attack *attack, struct connection *connections, bool drip)
+{
+    const struct scenario *scenario = attack->scenario;
     const unsigned long kib = probe_anonymous_kib(attack->server);
 
     if (kib > attack->max_kib)
         attack->max_kib = kib;
-    for (size_t i = 0; i < attack->scenario->connections; i++) {
-        const char *text = attack->scenario->drip;
+    for (size_t i = 0; i < scenario->connections; i++) {
+        struct connection *connection = &connections[i];
+        const double now_us = probe_now_us();
 
-        if (fds[i] >= 0 && drip &&
-            send(fds[i], text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EAGAIN) {
-            (void)close(fds[i]);
-            fds[i] = -1;
+        if (connection->fd >= 0 && drip)
+            drip_into(connection, scenario->drip);
+        if (connection->fd >= 0 &&
+            (!is_open(connection->fd) || (scenario->lives_ms > 0 && now_us > connection->until_us)))
+            end(connection);
+        if (connection->fd < 0) {
+            connection->fd = open_one(attack, i);
+            connection->until_us = now_us + scenario->lives_ms * 1e3;
         }
-        if (fds[i] >= 0 && !is_open(fds[i])) {
-            (void)close(fds[i]);
-            fds[i] = -1;
-        }
-        if (fds[i] < 0)
-            fds[i] = open_one(attack, i);
     }
 }
 
@@ -207,22 +229,22 @@ static void *attack_main(void *context)
     const struct timespec pause = {0, TURN_MS * 1000000L};
     struct attack *attack = context;
     const struct scenario *scenario = attack->scenario;
-    int fds[CONNECTIONS_MAX];
+    struct connection connections[CONNECTIONS_MAX];
     double drip_us = probe_now_us();
 
     for (size_t i = 0; i < CONNECTIONS_MAX; i++)
-        fds[i] = -1;
+        connections[i].fd = -1;
     while (!atomic_load(&attack->stop)) {
         const bool drip = scenario->drip != NULL && probe_now_us() >= drip_us;
 
-        turn(attack, fds, drip);
+        turn(attack, connections, drip);
         if (drip)
             drip_us += scenario->drip_ms * 1e3;
         (void)nanosleep(&pause, NULL); /* a shorter one does no harm */
     }
     for (size_t i = 0; i < scenario->connections; i++) {
-        if (fds[i] >= 0)
-            (void)close(fds[i]);
+        if (connections[i].fd >= 0)
+            end(&connections[i]);
     }
     return NULL;
 }
@@ -232,6 +254,7 @@ static void *attack_main(void *context)
 struct p99 {
     double revoked_us; /* from the request */
     double late_us;    /* of both kinds of change, from the answer */
+    double longest_us; /* the same, at most */
     size_t samples;    /* of each kind */
 };
 
@@ -254,6 +277,7 @@ static struct p99 measure(const struct probe *probe, double seconds)
     }
     p99.revoked_us = probe_percentile(revoked, p99.samples, 0.99);
     p99.late_us = probe_percentile(late, 2 * p99.samples, 0.99);
+    p99.longest_us = probe_percentile(late, 2 * p99.samples, 1);
     free(revoked);
     free(late);
     return p99;
@@ -268,6 +292,8 @@ static void print(const struct attack *attack, const struct p99 *idle, const str
                  idle->revoked_us, attacked->samples, idle->samples);
     (void)printf("change_after_its_answer_p99_under_%s_per_idle %.2f (%.0f us / %.0f us)\n", name,
                  attacked->late_us / idle->late_us, attacked->late_us, idle->late_us);
+    (void)printf("change_after_its_answer_longest_under_%s_ms %.0f (idle %.0f)\n", name,
+                 attacked->longest_us / 1e3, idle->longest_us / 1e3);
     (void)printf("server_memory_under_%s_mib %.0f (at most; %lu connections made)\n", name,
                  (double)attack->max_kib / 1024, atomic_load(&attack->made));
 }
