@@ -157,6 +157,11 @@ static CURLcode set_credentials(CURL *easy, const struct http_credentials *crede
         SET(CURLOPT_SSLCERT, credentials->client_cert_file);
     if (credentials->client_key_file != NULL)
         SET(CURLOPT_SSLKEY, credentials->client_key_file);
+    /* What the control plane speaks, and the strength that it asks of certificates itself, whatever
+     * the host's own configuration of OpenSSL allows (level 2: 112 bits, RSA from 2048 on, no
+     * SHA-1). */
+    SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    SET(CURLOPT_SSL_CIPHER_LIST, "ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2");
     SET(CURLOPT_KEYPASSWD, ""); /* else a key with a passphrase asks for it on the terminal */
     if (credentials->ca_file != NULL)
         SET(CURLOPT_CAINFO, credentials->ca_file);

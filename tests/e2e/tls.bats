@@ -135,3 +135,35 @@ start_tls_agent() { # URL
   [ "$(ctl edge --json stat | jq '.sources[0].generation')" = "$generation" ]
   ctl edge verify
 }
+
+# A server that accepts what it is told to; its certificate is good for everything but strength.
+serve_with() { # PORT CERTIFICATE OPTION...
+  openssl s_server -www -accept "$1" -cert "$DIR/$2.pem" -key "$DIR/$2.key" "${@:3}" >"$DIR/weak.out" 2>&1 3>&- &
+  WEAK_PID=$!
+  PIDS+=("$WEAK_PID")
+  until_true grep -q ACCEPT "$DIR/weak.out"
+}
+
+@test "an agent talks neither TLS 1.1 nor CBC, nor to a server whose certificate is weak, whatever the host's OpenSSL allows" {
+  printf 'openssl_conf=c\n[c]\nssl_conf=s\n[s]\nsystem_default=d\n[d]\nMinProtocol=TLSv1\nCipherString=DEFAULT:@SECLEVEL=0\n' \
+    >"$DIR/lax.cnf"
+  make_ca ca
+  make_certificate ca strong /CN=control 'subjectAltName=IP:127.0.0.1'
+  openssl req -newkey rsa:1024 -nodes -subj /CN=control -keyout "$DIR/small.key" -out "$DIR/small.csr" 2>/dev/null
+  openssl x509 -req -days 2 -in "$DIR/small.csr" -CA "$DIR/ca.pem" -CAkey "$DIR/ca.key" -CAcreateserial \
+    -extfile <(echo 'subjectAltName=IP:127.0.0.1') -out "$DIR/small.pem" 2>/dev/null
+  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  start_control # for the token alone
+  write_agent_config edge "$CP_A" "https://127.0.0.1:$port"
+  sed -i "s|token_file: .*|&\n    ca_file: $DIR/ca.pem|" "$DIR/edge.yaml"
+  for options in 'strong -tls1_1' 'strong -tls1_2 -cipher ECDHE-ECDSA-AES128-SHA:@SECLEVEL=0' 'small -cipher ALL:@SECLEVEL=0'; do
+    # shellcheck disable=SC2086 # several options
+    OPENSSL_CONF=$DIR/lax.cnf serve_with "$port" $options
+    : >"$DIR/edge.err"
+    OPENSSL_CONF=$DIR/lax.cnf run_agent edge
+    until_true grep -qiE 'warning.*(ssl|tls|certificate)' "$DIR/edge.err"
+    stop_program "$AGENT_PID"
+    kill "$WEAK_PID"
+    wait "$WEAK_PID" || true
+  done
+}
