@@ -52,6 +52,26 @@ use_client_certificate() {
   until_true agent_is edge live
 }
 
+@test "a key that gets a passphrase under a running agent is told in its log, and nobody is asked for it" {
+  start_tls_control
+  make_certificate clients host "/CN=$CP_A" 'extendedKeyUsage=clientAuth'
+  write_agent_config edge "$CP_A"
+  use_client_certificate host
+  # On a terminal of its own, where whatever asks would wait for an answer.
+  script -qefc "exec $BUILD/bin/realm-agent --config $DIR/edge.yaml" "$DIR/edge.out" >/dev/null 2>&1 </dev/null 3>&- &
+  PIDS+=("$!")
+  until_true agent_is edge live
+  PIDS+=("$(cat "$DIR/edge/lock")") # which does not end with its terminal
+  openssl pkey -in "$DIR/host.key" -aes128 -passout pass:x -out "$DIR/enc.key"
+  mv "$DIR/enc.key" "$DIR/host.key"
+  stop_program "$CONTROL_PID"
+  start_control --tls-cert "$DIR/server.pem" --tls-key "$DIR/server.key" --client-ca "$DIR/clients.pem"
+  until_true grep -q 'private key' "$DIR/edge.out"
+  until_true agent_is edge disconnected
+  run grep -c 'pass phrase' "$DIR/edge.out"
+  [ "$output" = 0 ]
+}
+
 @test "a certificate of another control plane, or of another CA, is refused" {
   start_tls_control
   make_certificate clients other "/CN=$CP_B"
