@@ -11,6 +11,7 @@
 #include "control/rest/rest_base64.h"
 #include "control/rest/rest_routes.h"
 #include "tests/lib/control_fixture.h"
+#include "tests/lib/feed_client.h"
 
 #define PLANE_A "497f6eca-6276-4993-bfeb-53cbbbba6f08"
 #define PLANE_B "6c1f1d3e-0000-4000-8000-00000000000b"
@@ -497,16 +498,31 @@ static const char *query_for(const struct policy *policy, enum caller caller,
                                    : "?host=h&control_plane_id=" PLANE_B;
 }
 
+static void check_answer(const char *method, const char *path, const char *body,
+                         const struct policy *policy, enum caller caller, enum kind kind)
+{
+    const long status = expected(policy, caller, kind);
+    const uint64_t before = version();
+    struct reply *reply = ask(caller, method, path, body);
+
+    if (status == LET_IN ? reply->status == 401 || reply->status == 403 : reply->status != status)
+        fail_msg("%s %s on %s as %s: %ld, not %ld (%s)", method, policy->route, kind_names[kind],
+                 caller_names[caller], reply->status, status, reply->body);
+    if (status >= 400 && version() != before)
+        fail_msg("%s on %s as %s is refused and changes something", policy->route, kind_names[kind],
+                 caller_names[caller]);
+    check_silence(policy->route, caller, reply);
+    reply_free(reply);
+}
+
 static void check_cell(const struct rest_route *route, const struct policy *policy,
                        enum caller caller, enum kind kind)
 {
     const struct subject subject = make_subject(policy, kind);
-    const long status = expected(policy, caller, kind);
-    const uint64_t before = version();
+    const char *query = query_for(policy, caller, &subject);
+    const char *method = rest_method_name(route->method);
     char body[BODY_BYTES];
     char path[PATH_BYTES];
-    const char *query = query_for(policy, caller, &subject);
-    struct reply *reply;
 
     make_path(route->pattern, &subject, path);
     append(path, PATH_BYTES, query, strlen(query));
@@ -515,15 +531,9 @@ static void check_cell(const struct rest_route *route, const struct policy *poli
     /* What is there is no matter of whose it is: `force` deletes what it may. */
     if (strcmp(policy->route, "DELETE " REALM) == 0)
         append(path, PATH_BYTES, "?force=true", strlen("?force=true"));
-    reply = ask(caller, rest_method_name(route->method), path, policy->body != NULL ? body : NULL);
-    if (status == LET_IN ? reply->status == 401 || reply->status == 403 : reply->status != status)
-        fail_msg("%s on %s as %s: %ld, not %ld (%s)", policy->route, kind_names[kind],
-                 caller_names[caller], reply->status, status, reply->body);
-    if (status >= 400 && version() != before)
-        fail_msg("%s on %s as %s is refused and changes something", policy->route, kind_names[kind],
-                 caller_names[caller]);
-    check_silence(policy->route, caller, reply);
-    reply_free(reply);
+    check_answer(method, path, policy->body != NULL ? body : NULL, policy, caller, kind);
+    if (route->method == HTTP_GET && (route->flags & REST_NO_HEAD) == 0)
+        check_answer("HEAD", path, NULL, policy, caller, kind);
 }
 
 static const struct policy *find_policy(const struct rest_route *route)
@@ -827,6 +837,95 @@ static void answers_for_hidden_and_missing_realms_are_the_same(void **state)
     }
 }
 
+/* ---- hosts ---- */
+
+/* One of each control plane; neither ever acknowledges anything. */
+struct hosts {
+    struct feed_client a;
+    struct feed_client b;
+};
+
+static void connect_one(struct feed_client *client, const char *plane, const char *name)
+{
+    struct repo_head head;
+    struct uuid id;
+
+    *client = (struct feed_client){.follower = NULL};
+    assert_true(uuid_parse(plane, &id));
+    must(repo_head(world.fixture->repo, &head, &err));
+    feed_client_connect(client, world.fixture->feed, &id, name, &head.epoch, head.version);
+}
+
+static void connect_hosts(struct hosts *hosts)
+{
+    connect_one(&hosts->a, PLANE_A, "edge-a");
+    connect_one(&hosts->b, PLANE_B, "edge-b");
+}
+
+static void disconnect_hosts(struct hosts *hosts)
+{
+    feed_client_disconnect(&hosts->a);
+    feed_client_disconnect(&hosts->b);
+}
+
+static void hosts_are_listed_for_their_own_control_plane(void **state)
+{
+    struct hosts hosts;
+    struct reply *reply;
+
+    (void)state;
+    connect_hosts(&hosts);
+    reply = ask(BOUND_A, "GET", "/v1/hosts", NULL);
+    assert_int_equal(reply->status, 200);
+    assert_non_null(strstr(reply->body, "edge-a"));
+    assert_null(strstr(reply->body, "edge-b"));
+    check_silence("GET /v1/hosts", BOUND_A, reply);
+    reply_free(reply);
+    reply = ask(VIEWER, "GET", "/v1/hosts", NULL);
+    assert_non_null(strstr(reply->body, "edge-b"));
+    reply_free(reply);
+    disconnect_hosts(&hosts);
+}
+
+static struct reply *change_and_wait(enum caller caller, const struct subject *subject)
+{
+    char path[PATH_BYTES];
+    char body[BODY_BYTES];
+
+    (void)snprintf(path, sizeof(path), "/v1/realms/%s/consumers?wait=applied&timeout_ms=20",
+                   subject->realm);
+    (void)snprintf(body, sizeof(body), "{\"username\":\"%s\"}", new_name("late"));
+    return ask(caller, "POST", path, body);
+}
+
+static void wait_names_and_counts_hosts_of_the_callers_control_plane(void **state)
+{
+    const struct subject own = realm_subject(ONLY_A);
+    const struct subject shared = realm_subject(BOTH);
+    struct hosts hosts;
+    struct reply *reply;
+
+    (void)state;
+    connect_hosts(&hosts);
+    reply = change_and_wait(BOUND_A, &own);
+    assert_int_equal(reply->status, 202);
+    assert_non_null(strstr(reply->headers, "applied=0 total=1"));
+    assert_int_equal(json_array_size(json_object_get(reply->json, "late")), 1);
+    assert_null(strstr(reply->body, "edge-b"));
+    reply_free(reply);
+    reply = change_and_wait(ADMIN, &shared);
+    assert_int_equal(reply->status, 202);
+    assert_non_null(strstr(reply->headers, "applied=0 total=2"));
+    assert_int_equal(json_array_size(json_object_get(reply->json, "late")), 2);
+    assert_null(json_object_get(reply->json, "late_others"));
+    reply_free(reply);
+    reply = change_and_wait(BOUND_A, &shared);
+    assert_int_equal(reply->status, 403);
+    assert_null(strstr(reply->headers, "Realm-Applied"));
+    reply_free(reply);
+    disconnect_hosts(&hosts);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -842,6 +941,8 @@ int main(void)
         TEST(move_needs_the_right_on_both_realms),
         TEST(move_target_does_not_tell_what_exists),
         TEST(answers_for_hidden_and_missing_realms_are_the_same),
+        TEST(hosts_are_listed_for_their_own_control_plane),
+        TEST(wait_names_and_counts_hosts_of_the_callers_control_plane),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
