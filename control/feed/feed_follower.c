@@ -235,8 +235,7 @@ static bool start_shared(struct follower *follower)
     return true;
 }
 
-/* All up to its position is known to be the newest that it may see. */
-static bool is_in_sync(const struct follower *follower)
+bool feed_follower_is_in_sync(const struct follower *follower)
 {
     return follower->position >= follower->channel->low &&
            follower->position <= follower->feed->newest;
@@ -246,7 +245,7 @@ static bool is_in_sync(const struct follower *follower)
  * one that does not exist. */
 static bool needs_own_delta(const struct follower *follower)
 {
-    return has_wish(follower) || !is_in_sync(follower);
+    return has_wish(follower) || !feed_follower_is_in_sync(follower);
 }
 
 static void ask_for_delta(struct follower *follower)
@@ -263,7 +262,7 @@ static void produce_waiting(struct follower *follower)
 {
     if (start_shared(follower) || !follower->beat)
         return;
-    if (is_in_sync(follower))
+    if (feed_follower_is_in_sync(follower))
         put_heartbeat(follower);
     else
         put_preparing(follower);

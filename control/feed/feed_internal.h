@@ -259,6 +259,8 @@ struct follower {
 
 /* Needs a snapshot, and is on the way to it. */
 bool feed_follower_is_refused(const struct follower *follower);
+/* All up to its position is known to be the newest that it may see. */
+bool feed_follower_is_in_sync(const struct follower *follower);
 /* Its own delta is there; consumes nothing. */
 void feed_follower_take(struct follower *follower, const struct feed_delta *delta);
 /* Lets go of all that is held for it. */
@@ -274,13 +276,15 @@ uint64_t feed_follower_applied(const struct follower *follower, uint64_t acknowl
 
 /* ---- transactions of their own ---- */
 
-/* One transaction to compute, for all followers at one position that wish for the same. */
+/* One transaction to compute, for all followers at one position that wish for the same, or that are
+ * all in sync and wish for the same. */
 struct feed_job {
-    LIST_ENTRY(feed_job) in_bucket; /* unless abandoned */
+    LIST_ENTRY(feed_job) in_bucket; /* while followers may join it */
     TAILQ_ENTRY(feed_job) in_turn;  /* with a `turn` */
     struct feed_channel *channel;
     struct feed_turn *turn; /* NULL: a worker has it */
     uint64_t from;
+    bool in_sync; /* `from` is the channel's, not one host's alone */
     struct feed_wish wish;
     size_t room;           /* the largest that it may make */
     int64_t asked_ms;      /* boot clock */

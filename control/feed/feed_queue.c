@@ -2,7 +2,9 @@
  *
  * What is urgent (a commit, for hosts that are in sync) is the feed thread's and never waits here.
  * Everything else that takes a while, a laggard's transaction or what a host wishes for, is a job:
- * workers compute it one by one. Followers at one position that wish for the same share one.
+ * workers compute it one by one. Followers at one position that wish for the same share one, and so
+ * do all that are in sync: when every host of a control plane is started anew, and wants to
+ * compare, that is one job and the one that waits behind it.
  *
  *     line      --> control plane A --> control plane B --> ...        the next one first
  *                   |
@@ -94,20 +96,37 @@ void feed_queue_release(struct follower *follower, struct feed_segment *segment)
 
 /* ---- jobs ---- */
 
-static size_t bucket_of(const struct feed_channel *channel, uint64_t from)
+/* Jobs for hosts in sync are found by their control plane alone. */
+static struct feed_job_bucket *bucket_of(struct feed *feed, const struct feed_channel *channel,
+                                         uint64_t from, bool in_sync)
 {
-    return (((uintptr_t)channel >> 4) + from * 0x9e3779b97f4a7c15ULL) % FEED_BUCKETS;
+    const uint64_t place = in_sync ? UINT64_MAX : from;
+
+    return &feed->queue.buckets[(((uintptr_t)channel >> 4) + place * 0x9e3779b97f4a7c15ULL) %
+                                FEED_BUCKETS];
+}
+
+/* Between two places in [low, covered] nothing happened that the control plane may see, so that a
+ * transaction from one is good at the other; if it does not begin before the follower has come: it
+ * must not lead to a version below the follower's. */
+static bool serves(const struct feed_job *job, const struct follower *follower, bool in_sync)
+{
+    if (job->channel != follower->channel || job->in_sync != in_sync ||
+        !feed_wish_equal(&job->wish, &follower->wish))
+        return false;
+    return in_sync ? job->turn != NULL && job->from >= job->channel->low
+                   : job->from == follower->position;
 }
 
 static struct feed_job *find(struct follower *follower)
 {
-    struct feed_queue *queue = &follower->feed->queue;
+    const bool in_sync = feed_follower_is_in_sync(follower);
     struct feed_job *job = NULL;
 
-    LIST_FOREACH(job, &queue->buckets[bucket_of(follower->channel, follower->position)], in_bucket)
+    LIST_FOREACH(job, bucket_of(follower->feed, follower->channel, follower->position, in_sync),
+                 in_bucket)
     {
-        if (job->channel == follower->channel && job->from == follower->position &&
-            feed_wish_equal(&job->wish, &follower->wish))
+        if (serves(job, follower, in_sync))
             return job;
     }
     return NULL;
@@ -158,13 +177,14 @@ static struct feed_job *job_new(struct follower *follower)
     }
     job->channel = follower->channel;
     job->turn = turn;
-    job->from = follower->position;
+    job->in_sync = feed_follower_is_in_sync(follower);
+    job->from = feed_channel_reach(job->channel, follower->position);
     job->wish = follower->wish;
     job->room = largest(feed, job->wish.kind);
     job->asked_ms = clock_boot_ms();
     TAILQ_INIT(&job->followers);
     TAILQ_INSERT_TAIL(&turn->jobs, job, in_turn);
-    LIST_INSERT_HEAD(&queue->buckets[bucket_of(job->channel, job->from)], job, in_bucket);
+    LIST_INSERT_HEAD(bucket_of(feed, job->channel, job->from, job->in_sync), job, in_bucket);
     queue->waiting++;
     pthread_cond_signal(&queue->work);
     return job;

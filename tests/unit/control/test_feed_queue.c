@@ -130,7 +130,8 @@ static void start_feed(const struct feed_options *wanted)
     struct feed_options options = *wanted;
     struct error err = ERROR_INIT;
 
-    options.heartbeat_ms = QUIET_MS;
+    if (options.heartbeat_ms == 0)
+        options.heartbeat_ms = QUIET_MS;
     options.snapshot_dir = snapshot_dir;
     options.region = "us";
     options.log = &quiet_log;
@@ -340,6 +341,50 @@ static void followers_at_one_place_share_one_transaction(void **state)
     for (size_t i = 0; i < 16; i++)
         assert_int_equal(expect_commit(&clients[i]).commit.all_scopes, i < 8);
     assert_int_equal(calls_of(1, false), 2);
+}
+
+/* All hosts of a control plane are started anew while others are written for. */
+static void hosts_in_sync_share_a_comparison_wherever_they_stand(void **state)
+{
+    (void)state;
+    add_consumers(1, 2, 20);
+    gate_hold(wishes);
+    (void)ask_wishing(0, 1, repo_fixture_version(f));
+    gate_await(1);
+    for (size_t i = 1; i < 12; i++) {
+        add_consumers(2, 1, 20);
+        (void)ask_wishing(i, 1, repo_fixture_version(f));
+    }
+    gate_hold(NULL);
+    for (size_t i = 0; i < 12; i++)
+        assert_true(expect_commit(&clients[i]).commit.all_scopes);
+    assert_int_equal(calls_of(1, true), 2);
+    /* A change that they see makes a difference. */
+    add_consumers(1, 1, 20);
+    for (size_t i = 0; i < 12; i++)
+        assert_int_equal(feed_client_skip_to(&clients[i], FEED_LINE_COMMIT).commit.changes, 1);
+}
+
+/* A heartbeat would call a host current that is not. */
+static void who_waits_hears_that_it_is_alive_and_never_that_it_is_current(void **state)
+{
+    struct feed_line line;
+
+    (void)state;
+    add_consumers(1, 5, 20);
+    restart_feed(&(struct feed_options){.heartbeat_ms = 20});
+    gate_hold(all);
+    clients[0].wish = (struct feed_wish){.kind = FEED_WISH_DIGESTS};
+    (void)greet(0, 1, 2);
+    for (int i = 0; i < 3; i++)
+        feed_client_expect(&clients[0], FEED_LINE_PREPARING);
+    clients[1].wish = clients[0].wish;
+    (void)greet(1, 2, 5); /* it has missed nothing, and only wishes */
+    line = feed_client_expect(&clients[1], FEED_LINE_HEARTBEAT);
+    assert_int_equal(line.heartbeat.version, 5);
+    gate_hold(NULL);
+    (void)feed_client_skip_to(&clients[0], FEED_LINE_BEGIN);
+    assert_true(feed_client_skip_to(&clients[0], FEED_LINE_COMMIT).commit.all_scopes);
 }
 
 /* What costs something waits until the transport has taken the hello. */
@@ -569,6 +614,8 @@ int main(void)
         TEST(wish_survives_reads_while_it_is_computed),
         TEST(hosts_far_behind_that_come_first_all_get_their_answer),
         TEST(followers_at_one_place_share_one_transaction),
+        TEST(hosts_in_sync_share_a_comparison_wherever_they_stand),
+        TEST(who_waits_hears_that_it_is_alive_and_never_that_it_is_current),
         TEST(greeting_alone_costs_nothing),
         TEST(follower_that_leaves_waits_for_no_transaction),
         TEST(commits_go_out_while_all_workers_are_busy),
