@@ -200,13 +200,15 @@ void guests_finish(struct guests *guests)
 bool guests_enter(struct guests *guests, struct guest *guest, int fd, const struct guest_key *key,
                   int64_t deadline_ms)
 {
+    bool entered;
+
     *guest = (struct guest){.fd = fd, .keyed = key != NULL};
     if (key != NULL)
         guest->id = *key;
     pthread_mutex_lock(&guests->mutex);
     hold_key(guests, guest);
-    guest->present = make_room(guests, guest, 0);
-    if (guest->present) {
+    entered = guest->present = make_room(guests, guest, 0);
+    if (entered) {
         guests->count[0]++;
         list(guests, guest);
         set_deadline(guests, guest, deadline_ms);
@@ -215,7 +217,7 @@ bool guests_enter(struct guests *guests, struct guest *guest, int fd, const stru
         release_key(guest);
     }
     pthread_mutex_unlock(&guests->mutex);
-    return guest->present;
+    return entered;
 }
 
 void guests_await(struct guests *guests, struct guest *guest, int64_t deadline_ms)
