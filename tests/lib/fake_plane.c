@@ -165,30 +165,96 @@ static void put_line(struct buffer *out, const struct feed_line *line)
     check(feed_line_encode(line, out) == 0);
 }
 
-static void put_transaction(const struct fake_plane *plane, struct buffer *out, uint64_t version)
+static void put_begin(const struct fake_plane *plane, struct buffer *out, uint64_t prev,
+                      uint64_t version)
 {
-    struct feed_line begin = {.kind = FEED_LINE_BEGIN,
-                              .begin = {version - 1, version, plane->time_ms}};
-    struct feed_line line = {.kind = FEED_LINE_CHANGE,
-                             .change = {.kind = CHANGE_CONSUMER, .scope = SCOPE}};
-    struct feed_line commit = {.kind = FEED_LINE_COMMIT, .commit = {version, 2}};
-    char name[TEXT_SIZE];
+    struct feed_line begin = {.kind = FEED_LINE_BEGIN, .begin = {prev, version, plane->time_ms}};
 
     put_line(out, &begin);
-    line.change.consumer = make_consumer(version, name);
-    put_line(out, &line);
+}
+
+/* Of the versions in (from, to]: each made a consumer with a key. Consumers come first. */
+static void put_changes(const struct fake_plane *plane, struct buffer *out, uint64_t from,
+                        uint64_t to)
+{
+    struct feed_line line = {.kind = FEED_LINE_CHANGE, .change = {.scope = SCOPE}};
+    char name[TEXT_SIZE];
+
+    line.change.kind = CHANGE_CONSUMER;
+    for (uint64_t version = from + 1; version <= to; version++) {
+        line.change.consumer = make_consumer(version, name);
+        put_line(out, &line);
+    }
     line.change.kind = CHANGE_KEY;
-    line.change.key = make_key(version);
-    if (plane->impossible)
-        line.change.key.consumer_id = uuid_of(IMPOSSIBLE);
-    put_line(out, &line);
+    for (uint64_t version = from + 1; version <= to; version++) {
+        line.change.key = make_key(version);
+        if (plane->impossible)
+            line.change.key.consumer_id = uuid_of(IMPOSSIBLE);
+        put_line(out, &line);
+    }
+}
+
+static void put_transaction(const struct fake_plane *plane, struct buffer *out, uint64_t version)
+{
+    struct feed_line commit = {.kind = FEED_LINE_COMMIT, .commit = {version, 2}};
+
+    put_begin(plane, out, version - 1, version);
+    put_changes(plane, out, version - 1, version);
     put_line(out, &commit);
+}
+
+static void add_hash(struct set_hash *sum, struct buffer *bytes)
+{
+    struct set_hash hash = set_hash_of(bytes->data, bytes->size);
+
+    set_hash_add(sum, &hash);
+    buffer_clear(bytes);
+}
+
+static struct set_hash hash_of_all(uint64_t version)
+{
+    struct model_realm realm = make_realm();
+    struct set_hash sum = {0};
+    struct buffer bytes;
+    char name[TEXT_SIZE];
+
+    buffer_init(&bytes, RECORD_MAX_BYTES);
+    check(record_encode_realm(&realm, &bytes) == 0);
+    add_hash(&sum, &bytes);
+    for (uint64_t i = 1; i <= version; i++) {
+        struct model_consumer consumer = make_consumer(i, name);
+        struct model_key key = make_key(i);
+
+        check(record_encode_consumer(&consumer, &bytes) == 0);
+        add_hash(&sum, &bytes);
+        check(record_encode_key(&key, &bytes) == 0);
+        add_hash(&sum, &bytes);
+    }
+    buffer_finish(&bytes);
+    return sum;
+}
+
+/* The answer to compare=all: the next version, if there is one, with what all adds up to then. */
+static uint64_t put_compared(const struct fake_plane *plane, struct buffer *out, uint64_t asked)
+{
+    const uint64_t to = asked < plane->version ? asked + 1 : asked;
+    struct feed_line digest = {.kind = FEED_LINE_DIGEST,
+                               .digest = {.scope = SCOPE, .hash = hash_of_all(to)}};
+    struct feed_line commit = {.kind = FEED_LINE_COMMIT,
+                               .commit = {to, 2 * (to - asked), .all_scopes = true}};
+
+    put_begin(plane, out, asked, to);
+    put_changes(plane, out, asked, to);
+    put_line(out, &digest);
+    put_line(out, &commit);
+    return to;
 }
 
 static void answer_feed(const struct fake_plane *plane, uint64_t asked, bool wishes,
                         struct fake_reply *reply)
 {
-    const uint64_t newest = wishes && asked < plane->version ? asked + 1 : plane->version;
+    const bool one = wishes && plane->wishless && asked < plane->version;
+    const uint64_t newest = one ? asked + 1 : plane->version;
     const bool beating = wishes && plane->beating;
     struct feed_line hello = {.kind = FEED_LINE_HELLO,
                               .hello = {.protocol = 1,
@@ -208,6 +274,8 @@ static void answer_feed(const struct fake_plane *plane, uint64_t asked, bool wis
         put_line(&reply->bytes, &resync);
         return;
     }
+    if (wishes && !plane->wishless)
+        asked = put_compared(plane, &reply->bytes, asked);
     for (uint64_t version = asked + 1; version <= newest; version++)
         put_transaction(plane, &reply->bytes, version);
     for (int i = 0; i < (beating ? BEATS : 1); i++)

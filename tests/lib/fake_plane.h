@@ -25,10 +25,11 @@ struct fake_plane {
     _Atomic bool impossible; /* transactions give keys to a consumer that does not exist */
     _Atomic bool damaged;    /* snapshots hold a record that is none */
     _Atomic bool down;       /* every request is a 503 */
+    _Atomic bool wishless; /* a former version: a feed that wishes gets one change and no answer */
     _Atomic bool
         beating; /* short heartbeats, one after the other, while a wish is to be answered */
     _Atomic unsigned feeds;
-    _Atomic unsigned wishes; /* of the feeds, those that asked for more than changes: ignored */
+    _Atomic unsigned wishes; /* of the feeds, those that asked for more than changes */
     _Atomic unsigned snapshots;
     _Atomic uint64_t acked;
     struct fake_source *source; /* owned */

@@ -423,6 +423,7 @@ static void assert_wish_is_given_up(bool changes)
 
     world_open(&world, 10);
     world.plane->snapshot_version = changes ? 4 : 0;
+    world.plane->wishless = true;
     world.plane->beating = !changes;
     world_start(&world);
     world_run_until(&world, has_given_up);
