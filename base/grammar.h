@@ -19,12 +19,11 @@
  *   AGENT    1 to 64 of printable ASCII  (both widths)
  *   TOKEN    1 to 4096 of ASCII without blanks and controls (both widths)
  *
- * Text is UTF-8 in both widths; a secret and a host's name have never had a character from U+0000 to
- * U+001F or U+007F.
- * "Controls" are those of utf8_is_control(): C0, DEL, C1, separators of lines, marks that turn the
- * direction of writing. Labels (groups and tags) stand in lists that a header carries; names stand
- * in headers of their own, whose blanks at the ends the reader takes off, so that "admin " would be
- * read as "admin". Who shows or sends on what was TAKEN escapes it.
+ * Text is UTF-8 in both widths; a secret and a host's name have never had a character from U+0000
+ * to U+001F or U+007F. "Controls" are those of utf8_is_control(): C0, DEL, C1, separators of lines,
+ * marks that turn the direction of writing. Labels (groups and tags) stand in lists that a header
+ * carries; names stand in headers of their own, whose blanks at the ends the reader takes off, so
+ * that "admin " would be read as "admin". Who shows or sends on what was TAKEN escapes it.
  *
  * Pure; nothing but the C library.
  */

@@ -86,6 +86,20 @@ static void controls_and_bad_bytes_are_shown_escaped(void **state)
     }
 }
 
+static void text_for_a_terminal_holds_no_raw_control(void **state)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *file = open_memstream(&text, &size);
+
+    (void)state;
+    assert_non_null(file);
+    utf8_print(file, "J\xc3\xbcrgen\x1b[31m\xc2\x9b\xe2\x80\xae\xff");
+    assert_int_equal(fclose(file), 0);
+    assert_string_equal(text, "J\xc3\xbcrgen\\u001b[31m\\u009b\\u202e\\xff");
+    free(text);
+}
+
 static void json_is_the_same_value_without_raw_controls(void **state)
 {
     json_t *value = json_pack("{s:s}", "a", "x\xc2\x85y\xe2\x80\xae\xc3\xa4\x7f");
@@ -275,6 +289,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(overlong_forms_surrogates_and_cut_sequences_are_no_text),
         cmocka_unit_test(controls_and_bad_bytes_are_shown_escaped),
+        cmocka_unit_test(text_for_a_terminal_holds_no_raw_control),
         cmocka_unit_test(json_is_the_same_value_without_raw_controls),
         cmocka_unit_test(log_lines_are_json_whatever_bytes_they_are_given),
         cmocka_unit_test(each_rule_is_broken_where_it_says),
