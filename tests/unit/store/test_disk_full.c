@@ -118,8 +118,13 @@ static void live_changes_stop_at_a_full_disk_and_all_arrive_later(void **state)
     assert_int_equal(rc, E_NO_SPACE);
     assert_true(batch > 2);
     assert_int_not_equal(access(fixture_path(&f, "us/g-000001"), F_OK), 0); /* given up first */
-    for (int i = 0; i < 20; i++)
-        assert_int_equal(try_batch(batch), E_NO_SPACE);
+    /* Pages that the retention time has let go of may take a batch more. */
+    for (int full = 0; full < 20;) {
+        rc = try_batch(batch);
+        full = rc == 0 ? 0 : full + 1;
+        batch += rc == 0;
+        assert_true(rc == 0 || rc == E_NO_SPACE);
+    }
     consumers = source_counts(f.source).consumers;
     assert_int_equal(consumers, 1 + batch * BATCH);
     assert_int_equal(source_visible(f.source).version, f.version);
