@@ -95,11 +95,18 @@ static bool forget_longest_gone(struct feed *feed, struct feed_room *room)
     return true;
 }
 
+/* Its own first: whoever invents hosts does not make others' be forgotten. */
+static bool make_room(struct feed *feed, struct feed_room *own, struct feed_room *room)
+{
+    return forget_longest_gone(feed, own) || forget_longest_gone(feed, room);
+}
+
 int feed_caps_make_room(struct feed *feed, const struct feed_channel *channel,
                         struct feed_room *const rooms[FEED_CAPS], struct error *err)
 {
     for (int cap = 0; cap < FEED_CAPS; cap++) {
-        if (rooms[cap]->n_hosts < feed->max_hosts[cap] || forget_longest_gone(feed, rooms[cap]))
+        if (rooms[cap]->n_hosts < feed->max_hosts[cap] ||
+            make_room(feed, rooms[FEED_CAP_CREDENTIAL], rooms[cap]))
             continue;
         (void)error_set(err, E_TOO_MANY, "%s %zu hosts connected, as many as %s allows.",
                         caps[cap].whose, rooms[cap]->n_hosts, caps[cap].hosts_setting);

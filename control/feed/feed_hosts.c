@@ -190,6 +190,22 @@ static struct feed_host *find_host(struct feed *feed, const struct follower_opti
     return found;
 }
 
+/* The same host before its agent knew of instances: gone, and not coming back as such. */
+static struct feed_host *find_unnamed(struct feed *feed, const struct follower_options *options)
+{
+    static const struct uuid nil;
+    struct feed_host *host = NULL;
+
+    if (uuid_is_nil(&options->instance))
+        return NULL;
+    while ((host = feed_host_next(feed, host, &options->control_plane_id, options->host, &nil)) !=
+           NULL) {
+        if (host->gone && uuid_equal(&host->rooms[FEED_CAP_CREDENTIAL]->id, &options->credential))
+            break;
+    }
+    return host;
+}
+
 /* ---- coming and going ---- */
 
 static void count_in(struct feed_host *host, struct feed_room *credential)
@@ -276,6 +292,7 @@ static int admit_new(struct feed *feed, struct feed_channel *channel, struct fee
 {
     struct feed_room *const rooms[FEED_CAPS] = {
         [FEED_CAP_CREDENTIAL] = room, [FEED_CAP_CONTROL_PLANE] = &channel->room};
+    struct feed_host *unnamed;
     int rc = feed_caps_make_room(feed, channel, rooms, err);
 
     if (rc != 0)
@@ -284,9 +301,14 @@ static int admit_new(struct feed *feed, struct feed_channel *channel, struct fee
     if (*ret == NULL)
         return error_set(err, E_NO_MEMORY, NULL);
     rc = set_agent(*ret, options->agent, err);
-    if (rc != 0)
+    if (rc != 0) {
         feed_host_free(feed, *ret);
-    return rc;
+        return rc;
+    }
+    unnamed = find_unnamed(feed, options);
+    if (unnamed != NULL)
+        feed_host_free(feed, unnamed);
+    return 0;
 }
 
 int feed_host_admit(struct feed *feed, struct feed_channel *channel, struct feed_room *room,

@@ -187,3 +187,34 @@ serve_with() { # PORT CERTIFICATE OPTION...
     wait "$WEAK_PID" || true
   done
 }
+
+# open_feed_as NAME: in the background; its lines are in $DIR/feed.
+open_feed_as() {
+  curl -sSN -o "$DIR/feed" --cert "$DIR/$1.pem" --key "$DIR/$1.key" \
+    "$URL/v1/sync/feed?control_plane_id=$CP_A&host=edge&instance=$CP_B&epoch=$epoch&version=0" 3>&- &
+  PIDS+=("$!")
+}
+
+# acknowledge_as NAME FEED: with the certificate NAME; prints the status.
+acknowledge_as() {
+  curl -sS -o "$DIR/body" -w '%{http_code}' --cert "$DIR/$1.pem" --key "$DIR/$1.key" -H 'Content-Type: application/json' "$URL/v1/sync/ack" \
+    --data "{\"control_plane_id\":\"$CP_A\",\"host\":\"edge\",\"instance\":\"$CP_B\",\"feed\":\"$2\",\"epoch\":\"$epoch\",\"version\":0}"
+}
+
+@test "a feed is acknowledged with the certificate that opened it or with its renewal, not with another host's" {
+  start_tls_control
+  make_certificate clients edge "/CN=$CP_A" 'subjectAltName=DNS:edge-7.example'
+  make_certificate clients renewed "/CN=$CP_A" 'subjectAltName=DNS:edge-7.example'
+  make_certificate clients other "/CN=$CP_A" 'subjectAltName=DNS:edge-8.example'
+  make_certificate clients unit "/OU=edge-7/CN=$CP_A" 'subjectAltName=DNS:edge-7.example'
+  make_certificate clients bare "/CN=$CP_A"
+  epoch=$(api GET /v1/epoch | jq -r .epoch)
+  open_feed_as edge
+  until_true grep -q '"type":"heartbeat"' "$DIR/feed"
+  feed=$(head -1 "$DIR/feed" | jq -r .feed)
+  [ "$(acknowledge_as edge "$feed")" = 204 ]
+  [ "$(acknowledge_as renewed "$feed")" = 204 ]
+  for name in other unit bare; do
+    [ "$(acknowledge_as "$name" "$feed")" = 409 ]
+  done
+}

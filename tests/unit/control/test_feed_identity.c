@@ -178,6 +178,7 @@ static struct outcome who_has(uint64_t version)
 
 static void two_instances_of_one_name_are_two_hosts(void **state)
 {
+    struct feed_stats stats;
     struct outcome outcome;
     uint64_t version;
 
@@ -188,6 +189,8 @@ static void two_instances_of_one_name_are_two_hosts(void **state)
     version = read_change(one);
     assert_int_equal(read_change(two), version); /* neither stream has ended */
     assert_true(list(2)[0].name_shared);
+    feed_stats(feed, &stats);
+    assert_int_equal(stats.hosts_sharing, 2);
     assert_int_equal(ack(one, "edge-7", version), 0);
     assert_int_equal(list(2)[0].applied_version, version);
     assert_int_equal(list(2)[1].applied_version, 0);
@@ -487,6 +490,24 @@ static void agent_of_before_does_not_acknowledge_for_one_of_now(void **state)
     assert_refused(&said, "is connected");
 }
 
+static void agent_that_was_brought_up_to_date_is_listed_once(void **state)
+{
+    const struct uuid instance = one->instance;
+
+    (void)state;
+    unnamed(one);
+    connect_as(one, "edge-7");
+    assert_int_equal(ack(one, "edge-7", 0), 0);
+    feed_client_disconnect(one);
+    liar->instance = instance; /* with other credentials it is another one */
+    connect_as(liar, "edge-7");
+    list(2);
+    one->instance = instance;
+    connect_as(one, "edge-7");
+    assert_true(list(2)[0].connected);
+    assert_true(list(2)[1].connected);
+}
+
 /* ---- how many ---- */
 
 static void host_that_never_acknowledged_is_forgotten_when_it_leaves(void **state)
@@ -526,6 +547,29 @@ static void phantom_that_acknowledges_displaces_what_is_gone_and_no_host_that_is
     hosts = list(CAP);
     for (size_t i = 0; i < CAP; i++)
         found |= hosts[i].connected && strcmp(hosts[i].host, "edge-7") == 0;
+    assert_true(found);
+}
+
+/* Under the cap of all of them, only the liar's own are forgotten for the liar's. */
+static void phantoms_of_one_credential_displace_no_others(void **state)
+{
+    bool found = false;
+
+    (void)state;
+    feed_destroy(feed);
+    options.max_hosts[FEED_CAP_CREDENTIAL] = options.max_hosts[FEED_CAP_CONTROL_PLANE] = CAP;
+    assert_int_equal(feed_create(f->repo, &options, &feed, &err), 0);
+    connect_as(one, "edge-1");
+    assert_int_equal(ack(one, "edge-1", 0), 0);
+    feed_client_disconnect(one);
+    for (unsigned i = 0; i < 10 * CAP; i++) {
+        liar->instance = repo_fixture_uuid(1000 + i);
+        connect_as(liar, "phantom");
+        assert_int_equal(ack(liar, "phantom", 0), 0);
+        feed_client_disconnect(liar);
+    }
+    for (size_t i = 0; i < CAP; i++)
+        found |= strcmp(list(CAP)[i].host, "edge-1") == 0;
     assert_true(found);
 }
 
@@ -572,6 +616,31 @@ static void feeds_of_one_credential_have_a_cap_that_others_do_not_feel(void **st
     assert_int_equal(try_one_more(two, "edge-5"), 0);
 }
 
+/* A fleet that was rolled out with one name and no instances. */
+static void hosts_that_cannot_be_told_apart_have_a_cap(void **state)
+{
+    enum { TWINS = 1000 };
+    static struct follower *twins[TWINS];
+    struct follower_options like = {
+        .control_plane_id = cp, .host = "localhost", .credential = liar->credential};
+    struct follower *more = NULL;
+
+    (void)state;
+    feed_destroy(feed);
+    options.max_feeds[FEED_CAP_CREDENTIAL] = options.max_hosts[FEED_CAP_CREDENTIAL] = 0;
+    assert_int_equal(feed_create(f->repo, &options, &feed, &err), 0);
+    for (int i = 0; i < TWINS; i++)
+        assert_int_equal(feed_follower_create(feed, &like, &twins[i], &err), 0);
+    assert_int_equal(feed_follower_create(feed, &like, &more, &err), E_TOO_MANY);
+    assert_non_null(strstr(err.message, "told apart"));
+    like.host = "another";
+    assert_int_equal(feed_follower_create(feed, &like, &more, &err), 0);
+    feed_follower_destroy(more);
+    for (int i = 0; i < TWINS; i++)
+        feed_follower_destroy(twins[i]);
+    list(0);
+}
+
 static void feeds_of_one_control_plane_have_a_cap(void **state)
 {
     (void)state;
@@ -610,6 +679,9 @@ int main(void)
         TEST(phantom_that_acknowledges_displaces_what_is_gone_and_no_host_that_is_there),
         TEST(feeds_of_one_credential_have_a_cap_that_others_do_not_feel),
         TEST(feeds_of_one_control_plane_have_a_cap),
+        TEST(hosts_that_cannot_be_told_apart_have_a_cap),
+        TEST(phantoms_of_one_credential_displace_no_others),
+        TEST(agent_that_was_brought_up_to_date_is_listed_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
