@@ -86,6 +86,12 @@ void http_on_connection(void *context, struct MHD_Connection *connection, void *
     }
 }
 
+/* Workers change the class, but only of a connection that is suspended. */
+bool http_connection_is_known(const struct http_connection *connection)
+{
+    return connection != NULL && connection->guest.class != HTTP_STRANGER;
+}
+
 void http_connection_begin(struct http_server *server, struct http_connection *connection)
 {
     if (connection != NULL)
@@ -110,7 +116,7 @@ void http_connection_sending(struct http_server *server, struct http_connection 
 {
     if (connection == NULL)
         return;
-    if (connection->guest.class == HTTP_STRANGER)
+    if (!http_connection_is_known(connection))
         guests_await(&server->guests, &connection->guest, clock_boot_ms() + ANSWER_TIMEOUT_MS);
     else
         guests_busy(&server->guests, &connection->guest, GUEST_NO_DEADLINE);

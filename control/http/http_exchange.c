@@ -232,7 +232,8 @@ static enum MHD_Result begin(struct exchange *exchange, const char *method, cons
         exchange->must_close = true;
         return refuse(exchange, MHD_HTTP_SERVICE_UNAVAILABLE, "The server is stopping.");
     }
-    return hand_over(exchange, EXCHANGE_KNOCKING, LANE_DOOR);
+    return hand_over(exchange, EXCHANGE_KNOCKING,
+                     http_connection_is_known(exchange->guest) ? LANE_DOOR : LANE_GATE);
 }
 
 /* ---- the door, in a worker ---- */

@@ -74,7 +74,8 @@ enum http_lane {
     LANE_STRANGER = HTTP_STRANGER,
     LANE_OPERATOR = HTTP_OPERATOR,
     LANE_HOST = HTTP_HOST,
-    LANE_DOOR,
+    LANE_GATE, /* requests of strangers are let in, or not */
+    LANE_DOOR, /* those on connections whose caller was known before */
     LANES
 };
 
@@ -210,6 +211,8 @@ void http_cond_init(pthread_cond_t *cond);
 void http_on_connection(void *context, struct MHD_Connection *connection, void **state,
                         enum MHD_ConnectionNotificationCode code);
 struct http_connection *http_connection_of(struct MHD_Connection *connection);
+/* Its last caller had valid credentials. */
+bool http_connection_is_known(const struct http_connection *connection);
 /* A request's first line is there: its headers have until then. */
 void http_connection_begin(struct http_server *server, struct http_connection *connection);
 /* Its headers are there, or all of it. */

@@ -3,9 +3,9 @@
  * Many workers, because a worker mostly waits for the disk: writes of concurrent requests share one
  * synchronisation, so throughput grows with the number that wait together.
  *
- * A lane for letting requests in and one for each class: each has workers that no other lane gets,
- * and all may use what is left over. So whatever operators or strangers do, a host's
- * acknowledgement finds a worker, and a health check does.
+ * Two lanes for letting requests in and one for each class: each has workers that no other lane
+ * gets, and all but the strangers' gate may use what is left over. So whatever operators or
+ * strangers do, a host's acknowledgement finds a worker, and a health check does.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@ enum { WORKER_STACK_BYTES = 1024 * 1024 };
 
 /* In sixteenths of all workers; what is missing to sixteen is shared. */
 static const size_t reserved_16ths[LANES] = {
-    [LANE_STRANGER] = 1, [LANE_OPERATOR] = 4, [LANE_HOST] = 4, [LANE_DOOR] = 2};
+    [LANE_STRANGER] = 1, [LANE_OPERATOR] = 4, [LANE_HOST] = 4, [LANE_GATE] = 1, [LANE_DOOR] = 1};
 
 static bool has_worker(const struct http_pool *pool, const struct http_lane_state *lane)
 {
@@ -26,6 +26,10 @@ static bool has_worker(const struct http_pool *pool, const struct http_lane_stat
 
     if (lane->running < lane->reserved)
         return true;
+    /* A flood of false credentials wakes no more threads than these, and takes turns with the rest.
+     */
+    if (lane == &pool->lanes[LANE_GATE] && lane->reserved > 0)
+        return false;
     for (size_t i = 0; i < LANES; i++) {
         const struct http_lane_state *other = &pool->lanes[i];
 
@@ -50,7 +54,7 @@ static struct exchange *take_from(struct http_pool *pool, struct http_lane_state
     return exchange;
 }
 
-/* From the door first: what is behind it is short, and everybody waits there. */
+/* From door and gate first: what is behind them is short, and everybody waits there. */
 static struct exchange *take_any(struct http_pool *pool)
 {
     struct exchange *exchange = NULL;
