@@ -9,7 +9,6 @@
 
 #include "base/own.h"
 #include "store/files.h"
-#include "store/tree.h"
 #include "store/trees.h"
 
 /* Smaller maps are not worth opening. */
@@ -99,22 +98,6 @@ static int open_fitting(const char *dir, unsigned flags, size_t map_bytes, MDB_e
     return rc;
 }
 
-/* LMDB keeps the address to itself; any small value in the map gives it away. */
-int env_find_map(struct env *env, MDB_txn *txn)
-{
-    MDB_val key = env_val(layout_meta_key, sizeof(layout_meta_key));
-    MDB_val value;
-    MDB_stat stat;
-    int rc = mdb_get(txn, env->tables[TABLE_META], &key, &value);
-
-    if (rc != 0)
-        return rc == MDB_NOTFOUND ? E_CORRUPT : lmdb_code(rc);
-    (void)mdb_env_stat(env->mdb, &stat); /* fails for NULL only */
-    env->page_bytes = stat.ms_psize;
-    env->map = tree_map_of(value.mv_data, env->page_bytes);
-    return 0;
-}
-
 /* Handles of all tables; made with MDB_CREATE in `flags`. */
 static int open_tables(struct env *env, unsigned txn_flags, unsigned flags)
 {
@@ -127,8 +110,6 @@ static int open_tables(struct env *env, unsigned txn_flags, unsigned flags)
         rc = mdb_dbi_open(txn, tables[i].name, tables[i].flags | flags, &env->tables[i]);
     if (rc == MDB_NOTFOUND && env->tables[TABLE_CONSUMERS] != 0)
         rc = MDB_VERSION_MISMATCH; /* what comes behind it is younger than format 2 */
-    if (rc == 0 && txn_flags == MDB_RDONLY && env_find_map(env, txn) != 0)
-        rc = MDB_INVALID;
     if (rc != 0) {
         mdb_txn_abort(txn);
         return rc == MDB_NOTFOUND ? MDB_INVALID : rc; /* LMDB's, but not a store */
@@ -218,6 +199,30 @@ int env_open_writer(const char *dir, size_t map_bytes, gid_t gid, struct env *re
     return 0;
 }
 
+/* A map for LMDB and one of our own, of one size, as large as there is address space for. */
+static int open_and_map(const char *dir, unsigned flags, struct env *env, struct error *err)
+{
+    size_t map_bytes = 0;
+
+    for (;;) {
+        MDB_envinfo info;
+        int rc = open_fitting(dir, flags, map_bytes, &env->mdb);
+
+        if (rc != 0)
+            return env_error(err, rc, "open it for reading");
+        rc = env_map_pages(env);
+        if (rc == 0)
+            return 0;
+        (void)mdb_env_info(env->mdb, &info); /* fails for NULL only */
+        env_close(env);
+        if (map_bytes > 0 && info.me_mapsize > map_bytes)
+            return error_set(err, rc, "cannot map data.mdb"); /* no less will do */
+        map_bytes = info.me_mapsize / 2;
+        if (rc != E_NO_MEMORY || map_bytes < map_min_bytes)
+            return error_set(err, rc, "cannot map data.mdb");
+    }
+}
+
 static int open_for_reading(const char *dir, unsigned flags, struct env *ret, uint64_t *ret_txn_id,
                             struct error *err)
 {
@@ -227,20 +232,22 @@ static int open_for_reading(const char *dir, unsigned flags, struct env *ret, ui
 
     if (rc != 0)
         return rc;
-    rc = open_fitting(dir, flags, 0, &env.mdb);
-    if (rc == 0) {
-        (void)mdb_env_info(env.mdb, &info); /* fails for NULL only */
-        *ret_txn_id = info.me_last_txnid;
-    }
-    if (rc == 0)
-        rc = open_tables(&env, MDB_RDONLY, 0);
+    rc = open_and_map(dir, flags, &env, err);
     if (rc != 0) {
-        env_close(&env);
-        (void)env_error(err, rc, "open it for reading");
-        return error_context(err, "%s", dir);
+        (void)error_context(err, "%s", dir);
+        return rc;
     }
+    (void)mdb_env_info(env.mdb, &info); /* fails for NULL only */
+    *ret_txn_id = info.me_last_txnid;
     *ret = env;
     return 0;
+}
+
+int env_open_handles(struct env *env, struct error *err)
+{
+    int rc = open_tables(env, MDB_RDONLY, 0);
+
+    return rc == 0 ? 0 : env_error(err, rc, "open its tables");
 }
 
 int env_open_reader(const char *dir, struct env *ret, struct error *err)

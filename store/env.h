@@ -25,12 +25,12 @@
 enum { ENV_MAX_READERS = 4096 };
 
 struct env {
-    MDB_env *mdb; /* NULL: closed */
-    MDB_dbi tables[TABLES];
-    const unsigned char *map; /* where page 0 is: of readers, as long as LMDB's map does not move;
-                                 of the writer, after env_view() */
+    MDB_env *mdb;             /* NULL: closed */
+    MDB_dbi tables[TABLES];   /* not of readers, unless env_open_handles() was called */
+    const unsigned char *map; /* our own mapping of the file, from page 0 on: of readers always, of
+                                 the writer after env_view(); LMDB keeps its own to itself */
     size_t page_bytes;
-    size_t view_bytes; /* of the writer's own map; 0: there is none */
+    size_t view_bytes; /* of the mapping; 0: there is none */
 
     /* Of the writer: the newest meta page as its commit left it, before it was synced (env_sync.c).
      */
@@ -55,7 +55,8 @@ int env_create(const char *dir, size_t map_bytes, gid_t gid, struct env *ret, st
 int env_open_writer(const char *dir, size_t map_bytes, gid_t gid, struct env *ret,
                     struct error *err);
 /* Opens an existing one for reading through slots. E_NOT_FOUND: it is gone (the agent removed it).
- */
+ * From then on LMDB begins and ends transactions, and reads no page but the meta pages: its own
+ * descent would follow a damaged number out of the file. The pages are read by tree.h. */
 int env_open_reader(const char *dir, struct env *ret, struct error *err);
 /* The same without a slot: nothing is written and no lock file is used (retained.h). *ret_txn_id is
  * the oldest transaction that opening may have read, also upon failure; 0: none. */
@@ -123,9 +124,23 @@ int env_reserve_slots(const char *dir, struct error *err);
  * written. */
 int env_check_slots(const char *dir, struct error *err);
 
-/* Sets .map and .page_bytes, after opening or when the map has moved. E_CORRUPT. */
-int env_find_map(struct env *env, MDB_txn *txn);
+/* ---- readers (env_read.c) ---- */
+
+struct tree;
+/* Maps as much of the file as LMDB does, after opening or when LMDB's map has grown. */
+int env_map_pages(struct env *env);
+/* Begins a transaction and finds its unnamed table. Both are right as long as the transaction is
+ * open. E_OVERTAKEN, E_CORRUPT, ... */
+int env_begin_pages(const struct env *env, MDB_txn **ret, struct tree *ret_tree);
 /* Reads the value of `meta`. E_FORMAT, E_CORRUPT. */
+int env_read_meta_row(const struct tree *unnamed, struct layout_meta *ret);
+/* The same, and looks whether all tables are there with as many rows as it says.
+ * E_FORMAT, E_CORRUPT. */
+int env_read_head(const struct tree *unnamed, struct layout_meta *ret);
+/* For who reads by LMDB's own means all the same (realmctl): makes .tables usable. */
+int env_open_handles(struct env *env, struct error *err);
+
+/* Reads the value of `meta` through a handle. E_FORMAT, E_CORRUPT. */
 int env_read_meta(const struct env *env, MDB_txn *txn, struct layout_meta *ret);
 
 /* Bytes as LMDB takes them. It never writes through a key or value that it is given, but says so

@@ -49,6 +49,8 @@ static int newest_meta_page(int fd, struct meta_page *ret)
 
     if (rc == 0)
         rc = read_meta_page(fd, (off_t)ret->page_size, &second);
+    if (rc == 0 && second.page_size != ret->page_size)
+        rc = E_CORRUPT;
     if (rc == 0 && second.txn > ret->txn)
         *ret = second;
     return rc;

@@ -6,6 +6,7 @@
 #include <openssl/crypto.h>
 
 #include "store/files.h"
+#include "store/tree.h"
 
 const char *generation_name(uint32_t number, char name[GENERATION_NAME_SIZE])
 {
@@ -70,23 +71,42 @@ bool generation_counts_fit(const struct generation *generation)
     return fit;
 }
 
-enum strictness { COUNTS_MUST_FIT, COUNTS_MAY_DIFFER };
-
-/* Reads and checks the head of a generation whose environment is open. */
-static int load_meta(const char *dir, struct generation *generation, enum strictness strictness,
-                     struct error *err)
+/* A writer trusts LMDB, and opens what has other counts than its head says, to repair it. */
+static int load_meta_of_writer(struct generation *generation)
 {
     MDB_txn *txn;
-    int rc = mdb_txn_begin(generation->env.mdb, NULL, MDB_RDONLY, &txn);
+    int rc = lmdb_code(mdb_txn_begin(generation->env.mdb, NULL, MDB_RDONLY, &txn));
 
-    if (rc != 0) {
-        (void)env_error(err, rc, "begin a snapshot");
-        return error_context(err, "%s", dir);
-    }
+    if (rc != 0)
+        return rc;
     rc = env_read_meta(&generation->env, txn, &generation->meta);
-    if (rc == 0 && strictness == COUNTS_MUST_FIT)
-        rc = check_counts(&generation->env, txn, &generation->meta);
     mdb_txn_abort(txn);
+    return rc;
+}
+
+static int load_meta_of_reader(struct generation *generation)
+{
+    struct tree unnamed;
+    MDB_txn *txn;
+    int rc = env_begin_pages(&generation->env, &txn, &unnamed);
+
+    if (rc != 0)
+        return rc;
+    rc = env_read_head(&unnamed, &generation->meta);
+    mdb_txn_abort(txn);
+    return rc;
+}
+
+enum role { READER, WRITER };
+
+/* Reads and checks the head of a generation whose environment is open. */
+static int load_meta(const char *dir, struct generation *generation, enum role role,
+                     struct error *err)
+{
+    int rc = role == READER ? load_meta_of_reader(generation) : load_meta_of_writer(generation);
+
+    if (rc != 0 && rc != E_FORMAT && rc != E_CORRUPT)
+        return error_set(err, rc, "%s: cannot begin a snapshot: %s", dir, error_text(rc));
     if (rc == E_FORMAT)
         return error_set(err, rc,
                          "%s was written by another version of realm-agent: update, or let the "
@@ -97,13 +117,13 @@ static int load_meta(const char *dir, struct generation *generation, enum strict
     return 0;
 }
 
-static int finish_open(const char *dir, uint32_t number, enum strictness strictness,
+static int finish_open(const char *dir, uint32_t number, enum role role,
                        struct generation *generation, struct generation *ret, struct error *err)
 {
     int rc;
 
     generation->number = number;
-    rc = load_meta(dir, generation, strictness, err);
+    rc = load_meta(dir, generation, role, err);
     if (rc == 0)
         rc = read_digest_key(dir, generation, err);
     if (rc != 0) {
@@ -125,7 +145,7 @@ int generation_open_reader(const char *source_dir, uint32_t number, struct gener
 
     if (rc == 0)
         rc = env_open_reader(dir, &generation.env, err);
-    return rc != 0 ? rc : finish_open(dir, number, COUNTS_MUST_FIT, &generation, ret, err);
+    return rc != 0 ? rc : finish_open(dir, number, READER, &generation, ret, err);
 }
 
 int generation_open_retained(const char *source_dir, uint32_t number, struct generation *ret,
@@ -139,7 +159,7 @@ int generation_open_retained(const char *source_dir, uint32_t number, struct gen
     *ret_txn_id = 0;
     if (rc == 0)
         rc = env_open_retained(dir, &generation.env, ret_txn_id, err);
-    return rc != 0 ? rc : finish_open(dir, number, COUNTS_MUST_FIT, &generation, ret, err);
+    return rc != 0 ? rc : finish_open(dir, number, READER, &generation, ret, err);
 }
 
 static int open_writer_once(const char *source_dir, uint32_t number, size_t map_bytes, gid_t gid,
@@ -152,7 +172,7 @@ static int open_writer_once(const char *source_dir, uint32_t number, size_t map_
 
     if (rc == 0)
         rc = env_open_writer(dir, map_bytes, gid, &generation.env, err);
-    return rc != 0 ? rc : finish_open(dir, number, COUNTS_MAY_DIFFER, &generation, ret, err);
+    return rc != 0 ? rc : finish_open(dir, number, WRITER, &generation, ret, err);
 }
 
 /* Process 1 of a container that was killed leaves slots of its pid, which its successor, process 1
@@ -176,7 +196,7 @@ int generation_open_backup(const char *dir, struct generation *ret, struct error
     int rc = env_open_frozen(dir, &generation.env, err);
 
     if (rc == 0)
-        rc = load_meta(dir, &generation, COUNTS_MUST_FIT, err);
+        rc = load_meta(dir, &generation, READER, err);
     if (rc != 0) {
         generation_close(&generation);
         return rc;

@@ -32,6 +32,7 @@ enum {
     TABLE_AT_DEPTH = 6,     /* u16 */
     TABLE_AT_LEAVES = 16,   /* u64: how many pages of leaves, */
     TABLE_AT_OVERFLOW = 24, /* u64: and of values that have pages of their own */
+    TABLE_AT_ENTRIES = 32,  /* u64 */
     TABLE_AT_ROOT = 40,     /* u64; all ones: empty */
     TABLE_BYTES = 48,
     TABLE_INTEGER_KEYS = 0x08,

@@ -350,6 +350,53 @@ static int begin_source_txn(rs_snapshot *snapshot, unsigned source, size_t *ret_
     return rc;
 }
 
+/* Whether the version that the tree is of is at least the one that the page told before. A flipped
+ * bit in a meta page leads to a former version, whole, whose pages have not been used again yet. */
+static int check_not_older(const struct tree *tree, const struct model_cursor *told)
+{
+    struct layout_meta meta;
+    int rc = env_read_meta_row(tree, &meta);
+
+    if (rc != 0)
+        return rc;
+    return uuid_equal(&meta.cursor.epoch, &told->epoch) && meta.cursor.version < told->version
+               ? E_CORRUPT
+               : 0;
+}
+
+/* One attempt. E_OVERTAKEN: again, please; *former is the version that was seen. */
+static int try_begin(rs_snapshot *snapshot, unsigned source, size_t *former)
+{
+    const struct view_source *from = &snapshot->view->sources[source];
+    const struct env *env = &from->opened->generation.env;
+    struct model_cursor told;
+    bool has_told = status_cursor(&snapshot->view->page->status, from->slot,
+                                  from->opened->generation.number, &told);
+    bool certain = false;
+    size_t version = 0;
+    struct tree tree;
+    int rc = begin_source_txn(snapshot, source, &version);
+
+    if (rc != 0)
+        return rc;
+    if (version == snapshot->versions[source])
+        return 0;
+    rc = tree_open(env->map, env->page_bytes, version, &tree, &certain);
+    if (rc == 0 && !certain && version != *former) {
+        *former = version;
+        rc = E_OVERTAKEN;
+    } else if (rc == 0 && has_told) {
+        rc = check_not_older(&tree, &told);
+    }
+    if (rc != 0) {
+        mdb_txn_reset(snapshot->txns[source]);
+        return rc;
+    }
+    snapshot->lookups[source] = tree;
+    note_version(snapshot, source, version);
+    return 0;
+}
+
 /* Begins the source's transaction and finds its table `lookup`.
  *
  * While a commit ends its meta page is there, but LMDB still begins with the version before. What
@@ -358,48 +405,22 @@ static int begin_source_txn(rs_snapshot *snapshot, unsigned source, size_t *ret_
 static int begin_source(rs_snapshot *snapshot, unsigned source)
 {
     enum { ATTEMPTS = 8 };
-    const struct env *env = &snapshot->view->sources[source].opened->generation.env;
     size_t former = 0;
-    size_t version = 0;
-    struct tree tree;
+    int rc = E_OVERTAKEN;
 
-    for (int i = 0; i < ATTEMPTS; i++) {
-        bool certain = false;
-        int rc = begin_source_txn(snapshot, source, &version);
-
-        if (rc != 0)
-            return rc;
-        if (version == snapshot->versions[source])
-            return 0;
-        if (version != former)
-            rc = tree_open(env->map, env->page_bytes, version, &tree, &certain);
-        if (rc == 0 && (certain || version == former)) {
-            snapshot->lookups[source] = tree;
-            note_version(snapshot, source, version);
-            return 0;
-        }
-        mdb_txn_reset(snapshot->txns[source]);
-        if (rc != 0 && rc != E_OVERTAKEN)
-            return rc;
-        former = rc == 0 ? version : 0;
-    }
-    return E_OVERTAKEN;
+    /* Damage is believed when it is still there at the end: pages may have been used again. */
+    for (int i = 0; i < ATTEMPTS && (rc == E_OVERTAKEN || rc == E_CORRUPT); i++)
+        rc = try_begin(snapshot, source, &former);
+    return rc;
 }
 
 static int move_map(struct env *env)
 {
-    MDB_txn *txn = NULL;
     int rc = env_check_open_file(env);
 
     if (rc == 0)
         rc = lmdb_code(mdb_env_set_mapsize(env->mdb, 0));
-    if (rc == 0)
-        rc = begin_txn(env->mdb, &txn);
-    if (rc == 0)
-        rc = env_find_map(env, txn);
-    if (txn != NULL)
-        mdb_txn_abort(txn);
-    return rc;
+    return rc == 0 ? env_map_pages(env) : rc;
 }
 
 /* The writer's map grew beyond ours. Ours may be moved only while nothing points into it: this

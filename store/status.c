@@ -208,6 +208,19 @@ int64_t status_age_ms(const struct status *status, unsigned slot, const struct c
     return age > 0 ? age : 0;
 }
 
+bool status_cursor(const struct status *status, unsigned slot, uint32_t generation,
+                   struct model_cursor *ret)
+{
+    unsigned at = status_slot_at(slot);
+    uint64_t before = load(status, STATUS_AT_SEQUENCE);
+    bool fits = load(status, at + STATUS_AT_STATE) >> 32 == generation && status_same_boot(status);
+
+    load_bytes(status, at + STATUS_AT_EPOCH, &ret->epoch, sizeof(ret->epoch));
+    ret->version = load(status, at + STATUS_AT_VERSION);
+    return fits && before % 2 == 0 &&
+           atomic_load_explicit(&status->words[STATUS_AT_SEQUENCE], memory_order_relaxed) == before;
+}
+
 /* ---- retained transactions ---- */
 
 int64_t status_retention_ms(const struct status *status)

@@ -82,6 +82,11 @@ bool status_read(const struct status *status, struct status_info *ret);
 /* Milliseconds since the slot's source was heard, never negative; -1: never. By the boot clock, or
  * by the wall clock when the host was started again since. */
 int64_t status_age_ms(const struct status *status, unsigned slot, const struct clock *clock);
+/* What lookups in the slot's `generation` see at least. False: the page does not tell just now, or
+ * was written before the host was started again, when a power loss may have taken the last commit
+ * back. */
+bool status_cursor(const struct status *status, unsigned slot, uint32_t generation,
+                   struct model_cursor *ret);
 /* How long the agent keeps the pages of a version after it was replaced; 0: readers need slots. */
 int64_t status_retention_ms(const struct status *status);
 /* Whether readers without slots are protected in the slot's `generation` at all. */

@@ -8,14 +8,6 @@
 
 /* ---- where it begins ---- */
 
-const unsigned char *tree_map_of(const void *value, size_t page_bytes)
-{
-    const unsigned char *bytes = value;
-    const unsigned char *page = bytes - ((uintptr_t)bytes & (page_bytes - 1));
-
-    return page - tree_get_u64(page + PAGE_AT_NUMBER) * page_bytes;
-}
-
 static uint64_t txn_of_meta(const unsigned char *meta)
 {
     return __atomic_load_n((const uint64_t *)(const void *)(meta + META_AT_TXN), __ATOMIC_ACQUIRE);
@@ -26,6 +18,7 @@ static int read_table(const struct tree *in, const unsigned char *table, struct 
     struct tree tree = *in;
 
     tree.root = tree_get_u64(table + TABLE_AT_ROOT);
+    tree.entries = tree_get_u64(table + TABLE_AT_ENTRIES);
     tree.spread = tree_get_u64(table + TABLE_AT_LEAVES) + tree_get_u64(table + TABLE_AT_OVERFLOW);
     tree.depth = tree_get_u16(table + TABLE_AT_DEPTH);
     tree.flags = tree_get_u16(table + TABLE_AT_FLAGS);

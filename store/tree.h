@@ -60,7 +60,8 @@ struct tree {
     size_t page_bytes;
     uint64_t pages; /* of the file, in that transaction */
     uint64_t root;
-    uint64_t spread; /* pages of the table's leaves and of values that have pages of their own */
+    uint64_t entries; /* as the table says */
+    uint64_t spread;  /* pages of the table's leaves and of values that have pages of their own */
     unsigned depth;
     unsigned flags;         /* LMDB's of the table */
     bool integer_keys;      /* of these: u32 in host order */
@@ -81,9 +82,6 @@ struct tree_walk {
     unsigned char former[TREE_KEY_MAX_BYTES]; /* a copy of `key`, which its page may lose */
     size_t former_size;
 };
-
-/* Where LMDB's map begins, from a small value in it and the size of its pages. */
-const unsigned char *tree_map_of(const void *value, size_t page_bytes);
 
 /* The unnamed table of the transaction. E_OVERTAKEN: two later ones are there, and the second took
  * the place of its root. *ret_certain is false when one later one is there: the second may be

@@ -131,6 +131,8 @@ int source_view_open(const char *store_dir, struct tool_source *source, struct e
         rc = open_once(store_dir, source, err);
     }
     if (rc == 0 && source->generation.number != 0)
+        rc = env_open_handles(&source->generation.env, err);
+    if (rc == 0 && source->generation.number != 0)
         rc = begin_snapshot(source, err);
     if (rc != 0) {
         source_view_close(source);

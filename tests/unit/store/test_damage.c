@@ -22,6 +22,7 @@
 #include <cmocka.h>
 
 #include "store/bucket.h"
+#include "tests/lib/lmdb_map.h"
 #include "tests/lib/store_fixture.h"
 #include "tools/verify.h"
 
@@ -180,8 +181,8 @@ static void add_values(const struct tool_source *source, enum table table, struc
 
         assert_true(places->n < VALUES_MAX);
         if (walk.value.mv_size > 0)
-            places->items[places->n++] =
-                (struct place){at - source->generation.env.map, walk.value.mv_size};
+            places->items[places->n++] = (struct place){
+                at - lmdb_map_of(at, source->generation.env.page_bytes), walk.value.mv_size};
         assert_int_equal(walk_next(&walk, &err), 0);
     }
     walk_end(&walk);

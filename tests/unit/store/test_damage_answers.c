@@ -4,7 +4,7 @@
  *
  * The store has tables of several levels. A child process asks every question while a bit is
  * flipped and compares what it heard with what it heard before; an alarm ends one that does not
- * come back. Bits flip under a reader that has the store open.
+ * come back. Bits flip under a reader that has the store open, and before one opens it.
  *
  * REALMSTORE_SOAK=1 (`make soak`) tries every bit; otherwise some of them, from SEED on.
  */
@@ -36,6 +36,7 @@ enum {
     FIRST_KEY = 50000,
     TREE_STEP = 199,
     VALUE_STEP = 7919,
+    OPEN_STEP = 4003,
     LIMIT_S = 20, /* of one question; a machine ten times slower meets it */
     TEXT_BYTES = 16384
 };
@@ -226,6 +227,17 @@ static void ask_all(uint64_t bit)
     rs_end(snapshot);
 }
 
+static void open_and_ask_all(uint64_t bit)
+{
+    (void)alarm(LIMIT_S);
+    if (open_store() != 0) {
+        refused++;
+        return;
+    }
+    ask_all(bit);
+    rs_close(store);
+}
+
 /* ---- flips ---- */
 
 struct file {
@@ -320,11 +332,28 @@ static void flip_under_a_reader(void)
     rs_close(store);
 }
 
+static void flip_before_a_reader(void)
+{
+    if (open_store() != 0 || rs_begin(store, &snapshot) != 0)
+        _exit(4);
+    learn();
+    rs_end(snapshot);
+    rs_close(store);
+    flip_pages(open_and_ask_all, OPEN_STEP, (uint64_t)4 * VALUE_STEP);
+}
+
 static void any_bit_under_a_reader_gives_the_truth_or_a_refusal(void **state)
 {
     (void)state;
     mode = RS_MODE_SLOTS;
     assert_int_equal(in_child(flip_under_a_reader), 0);
+}
+
+static void any_bit_before_opening_gives_the_truth_or_a_refusal(void **state)
+{
+    (void)state;
+    mode = RS_MODE_SLOTS;
+    assert_int_equal(in_child(flip_before_a_reader), 0);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -333,6 +362,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(any_bit_under_a_reader_gives_the_truth_or_a_refusal),
+        TEST(any_bit_before_opening_gives_the_truth_or_a_refusal),
     };
     const char *given = getenv("SEED");
 

@@ -234,7 +234,8 @@ static void say_store(struct buffer *text, uint32_t number)
     struct error err = ERROR_INIT;
     struct tables tables = {.env = NULL};
 
-    if (generation_open_reader(fixture_path(&f, "us"), number, &generation, &err) != 0)
+    if (generation_open_reader(fixture_path(&f, "us"), number, &generation, &err) != 0 ||
+        env_open_handles(&generation.env, &err) != 0)
         fail_msg("%s", err.message);
     tables.env = &generation.env;
     assert_int_equal(mdb_txn_begin(generation.env.mdb, NULL, MDB_RDONLY, &tables.txn), 0);

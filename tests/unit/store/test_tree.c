@@ -19,6 +19,7 @@
 #include "store/files.h"
 #include "store/lmdb_format.h"
 #include "store/tree.h"
+#include "tests/lib/lmdb_map.h"
 
 enum { PREFIX = 0xff, HASH_KEY_BYTES = 9, NUMBERS = 300 };
 
@@ -101,7 +102,7 @@ static struct tree open_tree(MDB_txn *txn)
 
     assert_int_equal(mdb_get(txn, numbers, &key, &value), 0);
     assert_int_equal(mdb_env_stat(env, &stat), 0);
-    assert_int_equal(tree_open(tree_map_of(value.mv_data, stat.ms_psize), stat.ms_psize,
+    assert_int_equal(tree_open(lmdb_map_of(value.mv_data, stat.ms_psize), stat.ms_psize,
                                mdb_txn_id(txn), &tree, &certain),
                      0);
     assert_true(certain);
