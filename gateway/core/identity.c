@@ -25,16 +25,19 @@ struct gate_text gate_header_name(enum gate_header header)
 }
 
 /* As CGI does, but with everything that may become an underscore. */
-static bool folds_to(struct gate_text name, struct gate_text wanted)
+static char fold(char c)
 {
-    if (name.size != wanted.size)
-        return false;
-    for (size_t i = 0; i < name.size; i++) {
-        char c = lower(name.data[i]);
+    char folded = lower(c);
 
-        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9'))
-            c = '-';
-        if (c != lower(wanted.data[i]))
+    return (folded >= 'a' && folded <= 'z') || (folded >= '0' && folded <= '9') ? folded : '-';
+}
+
+static bool fold_alike(struct gate_text a, struct gate_text b)
+{
+    if (a.size != b.size)
+        return false;
+    for (size_t i = 0; i < a.size; i++) {
+        if (fold(a.data[i]) != fold(b.data[i]))
             return false;
     }
     return true;
@@ -43,10 +46,15 @@ static bool folds_to(struct gate_text name, struct gate_text wanted)
 bool gate_header_says_who(struct gate_text name)
 {
     for (size_t i = 0; i < GATE_HEADERS; i++) {
-        if (folds_to(name, names[i]))
+        if (fold_alike(name, names[i]))
             return true;
     }
     return false;
+}
+
+bool gate_header_may_be_key(struct gate_text header, struct gate_text key_name)
+{
+    return fold_alike(header, key_name);
 }
 
 bool gate_header_is_key(struct gate_text header, struct gate_text key_name)

@@ -22,6 +22,8 @@ struct gate_text gate_header_name(enum gate_header header);
 bool gate_header_says_who(struct gate_text name);
 /* Whether a request header is the one that a key name means: in any case, and - for _. */
 bool gate_header_is_key(struct gate_text header, struct gate_text key_name);
+/* Whether it is one that such an upstream may take for it: what is hidden, and not logged. */
+bool gate_header_may_be_key(struct gate_text header, struct gate_text key_name);
 
 /* Percent-encodes what must not stand in a header: controls, marks that turn the direction of
  * writing, bytes that are no UTF-8, and blanks at the ends, which readers take off; in a list its

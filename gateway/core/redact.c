@@ -13,7 +13,7 @@ static bool is_one_of(char c, const char *set)
 static bool is_name_char(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           is_one_of(c, "-_%");
+           is_one_of(c, "-_.%");
 }
 
 /* The name that ends before `end`. */
@@ -37,7 +37,7 @@ static bool is_header(struct gate_text name, struct gate_text key_name)
         rest.data += prefix.size;
         rest.size -= prefix.size;
     }
-    return gate_header_is_key(name, key_name) || gate_header_is_key(rest, key_name);
+    return gate_header_may_be_key(name, key_name) || gate_header_may_be_key(rest, key_name);
 }
 
 /* Whether the separator at `at` stands between the name of a key and its value. */

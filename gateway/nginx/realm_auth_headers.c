@@ -189,7 +189,7 @@ ngx_int_t realm_auth_headers_set(ngx_http_request_t *r, const realm_auth_ctx_t *
 static ngx_uint_t is_key(const ngx_table_elt_t *h, struct gate_names names)
 {
     for (size_t i = 0; i < names.n; i++) {
-        if (gate_header_is_key(realm_auth_text(&h->key), names.list[i]))
+        if (gate_header_may_be_key(realm_auth_text(&h->key), names.list[i]))
             return 1;
     }
     return 0;

@@ -190,6 +190,7 @@ LUA
   upstream_saw 'X-Consumer-Username: Alice'
   upstream_saw 'GET /a/x\?c=%20'
   upstream_saw 'Referer: http://gw/\?b=1'
+  without -H "apikey: $SECRET" -H "x_Key: $SECRET" /a/x
   without -d "x-key=$SECRET&apikey=$SECRET&apikey=$SECRET&b=%2B" /a/x
   [ "$(tail -n 1 "$DIR/answer")" = 'b=%2B' ]
   without -H 'Content-Type: application/json' -d "{\"apikey\":[\"$SECRET\"],\"x-key\":\"$SECRET\"}" /a/x

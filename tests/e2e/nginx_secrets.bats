@@ -81,6 +81,19 @@ nothing_told() { ! grep -aF -- "$SECRET" "$DIR/answer" >&2; }
   without -H "apikey: wrong-$SECRET" /a/x
 }
 
+@test "a header that an upstream may take for the key's is hidden, too, and not logged when NGINX ignores it" {
+  start_people
+  start_echo
+  common="realm_auth on; realm_auth_identity realm:us:$PROD; realm_auth_hide_credentials on; realm_auth_key_names x-api-key; proxy_pass http://$UPSTREAM;"
+  second=$(free_port)
+  start_nginx "location / { $common }" "server { listen 127.0.0.1:$second; underscores_in_headers on; location / { $common } }"
+  expect 200 -H "x-api-key: $SECRET" -H "X_Api-Key: $SECRET" /x
+  nothing_told
+  WEB="http://127.0.0.1:$second"
+  expect 200 -H "x-api-key: $SECRET" -H "X_Api-Key: $SECRET" -H "x_api_key: $SECRET" /x
+  nothing_told
+}
+
 @test "a body that says JSON and is none does not carry a key to the upstream" {
   start_hiding 'realm_auth_key_in_body on;'
   broken() { expect "$1" -H "apikey: $SECRET" -H 'Content-Type: application/json' -d "$2" /a/x; }

@@ -62,6 +62,8 @@ static void lines_of_logs_lose_every_value_of_a_key(void **state)
     assert_redacted("http header: \"ApiKey: secret\"\n", "http header: \"ApiKey: ***\"\n");
     assert_redacted("http proxy header:\nHost: a\r\nx-key:secret: 1\r\nB: c\r\n",
                     "http proxy header:\nHost: a\r\nx-key:***\r\nB: c\r\n");
+    assert_redacted("invalid header line: \"x.key: secret\"",
+                    "invalid header line: \"x.key: ***\"");
     assert_redacted("fastcgi param: \"HTTP_APIKEY: secret\"",
                     "fastcgi param: \"HTTP_APIKEY: ***\"");
 }
@@ -97,6 +99,9 @@ static void headers_are_compared_as_upstreams_fold_them(void **state)
     assert_false(gate_header_says_who(text_of("X-Consumer-IDs")));
     assert_true(gate_header_is_key(text_of("x-KEY"), listed[1]));
     assert_false(gate_header_is_key(text_of("api-key"), listed[0]));
+    assert_false(gate_header_is_key(text_of("X.key"), listed[1]));
+    assert_true(gate_header_may_be_key(text_of("X.key"), listed[1]));
+    assert_false(gate_header_may_be_key(text_of("X.keys"), listed[1]));
 }
 
 static void assert_escaped(const char *value, bool in_list, const char *expected)

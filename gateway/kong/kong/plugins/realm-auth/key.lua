@@ -73,10 +73,22 @@ local function hide_in_query(names)
   end
 end
 
+-- As an upstream may, to which x_api_key and X-Api-Key are the same.
+local function fold(name)
+  return (name:lower():gsub("[^a-z0-9]", "-"))
+end
+
 local function hide_in_headers(names, headers)
+  local folded = {}
   for name in pairs(names) do
+    folded[fold(name)] = true
     kong.service.request.clear_header(name)
     kong.service.request.clear_header((name:gsub("_", "-"))) -- which `name` was found under, too
+  end
+  for name in pairs(headers) do
+    if folded[fold(name)] then
+      kong.service.request.clear_header(name)
+    end
   end
   local referer = headers["referer"]
   local before, query = (type(referer) == "string" and referer or ""):match("^([^?]*)%?(.*)$")
