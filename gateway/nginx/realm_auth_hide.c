@@ -22,7 +22,7 @@ static ngx_int_t keep_args(ngx_pool_t *pool, ngx_str_t *kept, const ngx_str_t *a
 
     if (p == NULL)
         return NGX_ERROR;
-    (void)ngx_cpymem(p, kept->data, kept->len);
+    (void)gate_text_put((char *)p, realm_auth_text(kept));
     if (size > 0)
         p[size++] = '&';
     kept->data = p;
