@@ -98,8 +98,7 @@ static const struct feed_host *find_namesake(const struct feed *feed, const stru
     const struct feed_host *other;
 
     for (other = TAILQ_FIRST(&feed->hosts); other != NULL; other = TAILQ_NEXT(other, in_feed)) {
-        if (other != host && other->name == host->name && other->follower != NULL &&
-            (host->name->n_instances < 2 || !uuid_equal(&other->instance, &host->instance)))
+        if (other != host && other->name == host->name && other->follower != NULL)
             break;
     }
     return other;
@@ -113,6 +112,7 @@ static void tell_if_shared(struct feed *feed, const struct feed_host *host)
     const struct feed_host *other;
     char text[LOG_LEFT_OUT_SIZE];
     char id[3][UUID_TEXT_SIZE];
+    bool same_directory;
     unsigned left_out;
 
     if (!is_shared(feed, name) ||
@@ -120,6 +120,8 @@ static void tell_if_shared(struct feed *feed, const struct feed_host *host)
         !log_pace_due(&feed->shared_pace, LOG_INTERVAL_MS, &left_out))
         return;
     other = find_namesake(feed, host);
+    same_directory = other != NULL && !uuid_is_nil(&host->instance) &&
+                     uuid_equal(&other->instance, &host->instance);
     name->told_ms = now_ms;
     log_warning(feed->log,
                 "feed: %zu connected hosts of control plane %s are named \"%s\" (instances %s and "
@@ -127,8 +129,7 @@ static void tell_if_shared(struct feed *feed, const struct feed_host *host)
                 name->n_connected, uuid_format(&name->channel->control_plane_id, id[0]), name->text,
                 other != NULL ? instance_text(other, id[1]) : "unknown", instance_text(host, id[2]),
                 name->n_connected > 2 ? " among them" : "",
-                name->n_instances > 1 ? "" : ", and each its own store directory",
-                log_left_out(left_out, text));
+                same_directory ? ", and a store directory" : "", log_left_out(left_out, text));
 }
 
 /* ---- finding ---- */
@@ -337,13 +338,14 @@ int feed_host_admit(struct feed *feed, struct feed_channel *channel, struct feed
     return rc;
 }
 
-static bool has_connected_twin(struct feed *feed, const struct feed_host *host, bool same_room)
+/* One that may be the same host. */
+static bool has_connected_twin(struct feed *feed, const struct feed_host *host)
 {
     struct feed_host *twin = NULL;
 
     while ((twin = next_twin(feed, twin, host)) != NULL) {
         if (twin != host && twin->follower != NULL &&
-            (!same_room || twin->rooms[FEED_CAP_CREDENTIAL] == host->rooms[FEED_CAP_CREDENTIAL]))
+            twin->rooms[FEED_CAP_CREDENTIAL] == host->rooms[FEED_CAP_CREDENTIAL])
             return true;
     }
     return false;
@@ -356,7 +358,7 @@ static void count_connected(struct feed *feed, struct feed_host *host, bool conn
     const size_t step = connected ? 1 : (size_t)-1;
 
     name->n_connected += step;
-    if (!has_connected_twin(feed, host, false))
+    if (!has_connected_twin(feed, host))
         name->n_instances += step;
     if (name->n_connected == name->n_instances)
         name->twins_ms = 0;
@@ -364,12 +366,19 @@ static void count_connected(struct feed *feed, struct feed_host *host, bool conn
         name->twins_ms = clock_boot_ms();
 }
 
-static void move_room(struct feed_host *host, struct feed_room *room)
+/* It comes back with other credentials. */
+static void move_room(struct feed *feed, struct feed_host *host, struct feed_room *room)
 {
+    const bool connected = host->follower != NULL;
+
     if (host->rooms[FEED_CAP_CREDENTIAL] == room)
         return;
+    if (connected)
+        count_connected(feed, host, false);
     count_out(host);
     count_in(host, room);
+    if (connected)
+        count_connected(feed, host, true);
 }
 
 void feed_host_connect(struct feed_host *host, struct follower *follower, const struct uuid *former)
@@ -379,7 +388,7 @@ void feed_host_connect(struct feed_host *host, struct follower *follower, const 
     struct follower *replaced = host->follower;
 
     set_gone(host, false);
-    move_room(host, follower->room);
+    move_room(feed, host, follower->room);
     host->follower = follower;
     follower->host = host;
     if (replaced == NULL) {
@@ -402,7 +411,7 @@ void feed_host_connect(struct feed_host *host, struct follower *follower, const 
  * that was faster than the end of the former connection leaves the same host twice. */
 static void settle(struct feed *feed, struct feed_host *host)
 {
-    if ((host->acknowledged || host->refusing) && !has_connected_twin(feed, host, true))
+    if ((host->acknowledged || host->refusing) && !has_connected_twin(feed, host))
         set_gone(host, true);
     else
         feed_host_free(feed, host);

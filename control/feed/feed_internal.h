@@ -363,8 +363,8 @@ struct feed_name {
     char *text; /* owned */
     size_t n_hosts;
     size_t n_connected;
-    size_t n_instances; /* different ones, of those that are connected */
-    int64_t twins_ms;   /* boot clock: since when an instance has been connected twice; 0: none */
+    size_t n_instances; /* of those, who differ in instance or credential */
+    int64_t twins_ms;   /* boot clock: since when two that do not have been connected; 0: none */
     int64_t told_ms;    /* boot clock: when the log had it last; 0: never */
 };
 

@@ -175,6 +175,25 @@ newest() { curl -sS "$URL/metrics" | sed -nE 's/^realm_control_version ([0-9]+).
   [ "$(grep -c 'ended the feed' "$DIR/edge.err")" = 0 ]
 }
 
+# What an agent asks and says that knows of no instances, as it was recorded.
+@test "an agent of before is fed, counted, and believed on the one feed that it has" {
+  start_control
+  realm=$(make_realm prod "$CP_A")
+  consumer=$(make_consumer "$realm" Alice)
+  key=$(make_key_of "$consumer")
+  epoch=$(api GET /v1/epoch | jq -r .epoch)
+  token=$(data_plane_token "$CP_A")
+  open_feed "$token" "host=edge&agent=0.1.0&epoch=$epoch&version=$(newest)"
+  (delete_key "$consumer" "$(jq -r .id <<<"$key")" >"$DIR/answer") &
+  until_true grep -q '"type":"commit"' "$FEED_FILE"
+  [ "$(acknowledge "$(data_plane_token "$CP_A")" edge "" "" "$(newest)")" = 409 ]
+  [ "$(acknowledge "$token" edge "" "" 1000000000000000)" = 409 ]
+  [ "$(acknowledge "$token" edge "" "" "$(newest)")" = 204 ]
+  wait $!
+  [ "$(cat "$DIR/answer")" = "204 applied=1 total=1" ]
+  [ "$(hosts '[.data[] | [.name, .instance, .agent, .applied_version]]')" = "[[\"edge\",null,\"0.1.0\",$(newest)]]" ]
+}
+
 @test "a thousand feeds of hosts that never acknowledge leave nothing behind" {
   start_control
   token=$(data_plane_token "$CP_A")

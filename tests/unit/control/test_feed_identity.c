@@ -478,6 +478,49 @@ static void two_agents_of_before_with_one_name_are_both_waited_for(void **state)
     assert_int_equal(outcome.applied, 0);
 }
 
+static void two_agents_of_before_with_tokens_of_their_own_are_two_hosts(void **state)
+{
+    struct feed_line line;
+    uint64_t version;
+
+    (void)state;
+    unnamed(one);
+    unnamed(liar);
+    connect_as(one, "edge-7");
+    feed_client_connect(liar, feed, &cp, "edge-7", &epoch, repo_fixture_version(f));
+    line = feed_client_expect(liar, FEED_LINE_HELLO);
+    assert_true(line.hello.name_shared);
+    repo_fixture_consumer(f, &scope, "alice");
+    version = read_change(one);
+    (void)read_change(liar);
+    for (int i = 0; i < 2; i++) {
+        struct feed_ack said = ack_of_before(i == 0 ? one : liar, "edge-7", version);
+
+        assert_int_equal(feed_ack(feed, &said, &err), 0);
+    }
+    assert_int_equal(who_has(version).applied, 2);
+}
+
+/* One of two that cannot be told apart comes back with another token. */
+static void name_stays_shared_when_credentials_change(void **state)
+{
+    (void)state;
+    two->instance = one->instance;
+    connect_as(one, "edge-7");
+    connect_as(two, "edge-7");
+    assert_false(list(2)[0].name_shared);
+    clients[3].instance = one->instance;
+    clients[3].credential = repo_fixture_uuid(77);
+    clients[3].former = one->feed;
+    connect_as(&clients[3], "edge-7");
+    feed_client_expect_end(one);
+    assert_true(list(2)[0].name_shared);
+    feed_client_disconnect(two);
+    assert_false(list(1)[0].name_shared);
+    feed_client_disconnect(&clients[3]);
+    list(0);
+}
+
 static void agent_of_before_does_not_acknowledge_for_one_of_now(void **state)
 {
     struct feed_ack said;
@@ -674,6 +717,8 @@ int main(void)
         TEST(nobody_speaks_for_a_host_that_stopped),
         TEST(agent_of_before_is_known_by_its_name_and_credential),
         TEST(two_agents_of_before_with_one_name_are_both_waited_for),
+        TEST(two_agents_of_before_with_tokens_of_their_own_are_two_hosts),
+        TEST(name_stays_shared_when_credentials_change),
         TEST(agent_of_before_does_not_acknowledge_for_one_of_now),
         TEST(host_that_never_acknowledged_is_forgotten_when_it_leaves),
         TEST(phantom_that_acknowledges_displaces_what_is_gone_and_no_host_that_is_there),
