@@ -126,7 +126,7 @@ static int check_tls_files(struct config_source *source, struct error *err)
             rc = error_context(err, "ca_file");
     }
     if (rc == 0 && cert.pem != NULL) {
-        rc = tls_check_pair(&cert, &key, clock_wall_ms(), &warning, err);
+        rc = tls_check_pair(&cert, &key, TLS_CLIENT, clock_wall_ms(), &warning, err);
         if (rc != 0)
             rc = error_context(err, "client_cert_file, client_key_file");
         else if (warning.text[0] != 0)

@@ -7,6 +7,9 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
+
+enum { SECURITY_BITS = 112 };
 
 /* What the key's reader is told: is a passphrase asked for? There is never one. */
 static int refuse_passphrase(char *text, int size, int writing, void *context)
@@ -135,8 +138,36 @@ static int read_key(const struct tls_file *file, EVP_PKEY **ret, struct error *e
     return rc;
 }
 
-int tls_check_pair(const struct tls_file *chain, const struct tls_file *key, int64_t wall_ms,
-                   struct tls_warning *ret_warning, struct error *err)
+/* What the other end would refuse it for. */
+static int check_use(const struct tls_file *file, X509 *certificate, enum tls_use use,
+                     struct error *err)
+{
+    int purpose = use == TLS_SERVER ? X509_PURPOSE_SSL_SERVER : X509_PURPOSE_SSL_CLIENT;
+    int signature_bits = SECURITY_BITS;
+
+    if (EVP_PKEY_get_security_bits(X509_get0_pubkey(certificate)) < SECURITY_BITS)
+        return error_set(
+            err, E_CONFIG,
+            "%s: the certificate's key is too weak (RSA needs 2048 bits): make new ones",
+            file->path);
+    /* Nobody looks at the signature of a certificate that is its own authority. */
+    (void)X509_get_signature_info(certificate, NULL, NULL, &signature_bits, NULL);
+    if (signature_bits < SECURITY_BITS && X509_self_signed(certificate, 0) != 1)
+        return error_set(err, E_CONFIG,
+                         "%s: the certificate's signature is too weak (SHA-256 is needed): have it "
+                         "signed anew",
+                         file->path);
+    if (X509_check_purpose(certificate, purpose, 0) != 1)
+        return error_set(
+            err, E_CONFIG,
+            "%s: the certificate is not for a %s (its key usage, or extended key usage, "
+            "lacks that)",
+            file->path, use == TLS_SERVER ? "server" : "client");
+    return 0;
+}
+
+int tls_check_pair(const struct tls_file *chain, const struct tls_file *key, enum tls_use use,
+                   int64_t wall_ms, struct tls_warning *ret_warning, struct error *err)
 {
     struct chain certificates;
     EVP_PKEY *private_key = NULL;
@@ -151,6 +182,8 @@ int tls_check_pair(const struct tls_file *chain, const struct tls_file *key, int
         rc = error_set(err, E_CONFIG,
                        "%s and %s do not match: the key is not that of the first certificate",
                        chain->path, key->path);
+    if (rc == 0)
+        rc = check_use(chain, certificates.first, use, err);
     ERR_clear_error();
     EVP_PKEY_free(private_key);
     X509_free(certificates.first);

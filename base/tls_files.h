@@ -22,11 +22,16 @@ struct tls_warning {
     char text[512];
 };
 
+/* Which end shows the certificate. */
+enum tls_use { TLS_CLIENT, TLS_SERVER };
+
 /* The chain's first certificate and the key belong together; the key has no passphrase, which
- * nobody could be asked for. E_CONFIG says which file is at fault and what to do. *ret_warning: a
- * certificate of the chain has expired, or is not valid yet, at `wall_ms`. */
-int tls_check_pair(const struct tls_file *chain, const struct tls_file *key, int64_t wall_ms,
-                   struct tls_warning *ret_warning, struct error *err);
+ * nobody could be asked for; certificate and key are what the other end takes: made for this use,
+ * where they say what for, and of 112 bits of security (RSA 2048, SHA-256). E_CONFIG says which
+ * file is at fault and what to do. *ret_warning: a certificate of the chain has expired, or is not
+ * valid yet, at `wall_ms`. */
+int tls_check_pair(const struct tls_file *chain, const struct tls_file *key, enum tls_use use,
+                   int64_t wall_ms, struct tls_warning *ret_warning, struct error *err);
 
 /* At least one certificate, and nothing broken. The warning says when all of them have expired. */
 int tls_check_authorities(const struct tls_file *file, int64_t wall_ms,

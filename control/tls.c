@@ -36,7 +36,7 @@ static int check(const struct control_config *config, struct control_tls *tls, s
     if (tls->cert != NULL && tls->key != NULL) {
         cert = file_of(config->tls_cert, tls->cert);
         key = file_of(config->tls_key, tls->key);
-        rc = tls_check_pair(&cert, &key, clock_wall_ms(), &tls->warnings[0], err);
+        rc = tls_check_pair(&cert, &key, TLS_SERVER, clock_wall_ms(), &tls->warnings[0], err);
     }
     if (rc == 0 && tls->client_ca != NULL) {
         authorities = file_of(config->client_ca, tls->client_ca);
