@@ -69,7 +69,7 @@ static void show(const char *text, enum utf8_style style, char *ret)
     *ret = 0;
     for (size_t left = strlen(text), taken; left > 0; left -= taken, text += taken) {
         taken = utf8_show(text, left, style, piece);
-        strcat(ret, piece);
+        ret = stpcpy(ret, piece);
     }
 }
 

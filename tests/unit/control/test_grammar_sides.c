@@ -61,10 +61,11 @@ static void compose(uint64_t *seed, char text[TEXT_SIZE])
     size_t count = random_below(seed, PIECES_MAX + 1);
     /* Half of them of the harmless ones, so that both verdicts are met. */
     size_t choice = random_below(seed, 2) == 0 ? 5 : sizeof(pieces) / sizeof(pieces[0]);
+    char *end = text;
 
-    text[0] = 0;
     for (size_t i = 0; i < count; i++)
-        strcat(text, pieces[random_below(seed, choice)]);
+        end = stpcpy(end, pieces[random_below(seed, choice)]);
+    *end = 0;
 }
 
 /* Bytes as they are, but for what JSON has to escape. */
@@ -90,7 +91,7 @@ static long post(struct world *world, const char *token, const char *path, const
     long status;
 
     quote(text, quoted);
-    snprintf(body, sizeof(body), "%s\"%s\"%s", before, quoted, after);
+    (void)snprintf(body, sizeof(body), "%s\"%s\"%s", before, quoted, after);
     reply = fixture_request(world->fixture, token, "POST", path, NULL, body, strlen(body));
     status = reply->status;
     reply_free(reply);
@@ -105,16 +106,17 @@ static int open_world(void **state)
     world->fixture = fixture_start(NULL);
     fixture_make_realm(world->fixture, "prod", CP, world->realm);
     fixture_make_consumer(world->fixture, world->realm, "Alice", world->consumer);
-    snprintf(world->token, sizeof(world->token), "%s",
-             fixture_make_token(world->fixture, "data-plane", CP));
-    snprintf(world->config_path, sizeof(world->config_path), "%s/agent.yaml", world->fixture->dir);
+    (void)snprintf(world->token, sizeof(world->token), "%s",
+                   fixture_make_token(world->fixture, "data-plane", CP));
+    (void)snprintf(world->config_path, sizeof(world->config_path), "%s/agent.yaml",
+                   world->fixture->dir);
     file = fopen(world->config_path, "w");
     assert_non_null(file);
-    fprintf(file,
-            "store_dir: %s/store\ncontrol_plane_id: " CP "\nsources:\n  - region: us\n"
-            "    urls: [http://127.0.0.1:1]\n    token_file: %s/token\n",
-            world->fixture->dir, world->fixture->dir);
-    fclose(file);
+    (void)fprintf(file,
+                  "store_dir: %s/store\ncontrol_plane_id: " CP "\nsources:\n  - region: us\n"
+                  "    urls: [http://127.0.0.1:1]\n    token_file: %s/token\n",
+                  world->fixture->dir, world->fixture->dir);
+    assert_int_equal(fclose(file), 0);
     *state = world;
     return 0;
 }
@@ -124,11 +126,11 @@ static void write_token(const struct world *world)
     char path[128];
     FILE *file;
 
-    snprintf(path, sizeof(path), "%s/token", world->fixture->dir);
+    (void)snprintf(path, sizeof(path), "%s/token", world->fixture->dir);
     file = fopen(path, "w");
     assert_non_null(file);
-    fputs("token\n", file);
-    fclose(file);
+    (void)fputs("token\n", file);
+    assert_int_equal(fclose(file), 0);
 }
 
 static int close_world(void **state)
@@ -170,7 +172,7 @@ static void names_and_labels_that_rest_makes_are_what_the_decoder_takes(void **s
     unsigned made = 0;
     char path[128];
 
-    snprintf(path, sizeof(path), "/v1/realms/%s/consumers", world->realm);
+    (void)snprintf(path, sizeof(path), "/v1/realms/%s/consumers", world->realm);
     for (int round = 0; round < ROUNDS; round++) {
         char text[TEXT_SIZE];
         char before[64];
@@ -183,7 +185,8 @@ static void names_and_labels_that_rest_makes_are_what_the_decoder_takes(void **s
         assert_int_equal(post(world, FIXTURE_ADMIN, "/v1/tokens",
                               "{\"role\":\"viewer\",\"name\":", text, "}") == 201,
                          name);
-        snprintf(before, sizeof(before), "{\"username\":\"u%d\",\"consumer_groups\":[", round);
+        (void)snprintf(before, sizeof(before), "{\"username\":\"u%d\",\"consumer_groups\":[",
+                       round);
         assert_int_equal(post(world, FIXTURE_ADMIN, path, before, text, "]}") == 201, label);
         if (name)
             assert_true(decoder_takes(text, "gold"));
@@ -209,7 +212,7 @@ static void host_name_that_an_agent_takes_is_good_for_its_control_plane(void **s
 
     write_token(world);
     for (int round = 0; round < ROUNDS; round++) {
-        char variable[TEXT_SIZE + 32] = "REALM_AGENT_HOST_NAME=";
+        char variable[TEXT_SIZE + 32];
         char *const environment[] = {variable, NULL};
         struct error err = ERROR_INIT;
         struct config *config = NULL;
@@ -220,7 +223,7 @@ static void host_name_that_an_agent_takes_is_good_for_its_control_plane(void **s
         do
             compose(&seed, text);
         while (text[0] == 0); /* not given: the machine's own name */
-        strcat(variable, text);
+        (void)snprintf(variable, sizeof(variable), "REALM_AGENT_HOST_NAME=%s", text);
         agent = config_load(world->config_path, environment, &config, &err) == 0;
         config_free(config);
         status = post(
@@ -245,7 +248,8 @@ static bool agent_reads(const char *text)
     bool read;
 
     quote(text, quoted);
-    snprintf(body, sizeof(body), "{\"secret\":\"%s\",\"sources\":[{\"type\":\"cp\"}]}", quoted);
+    (void)snprintf(body, sizeof(body), "{\"secret\":\"%s\",\"sources\":[{\"type\":\"cp\"}]}",
+                   quoted);
     read = ask_question_parse(body, strlen(body), &question, &err) == 0;
     if (read)
         ask_question_destroy(question);
@@ -260,8 +264,9 @@ static void a_question_about_a_key_is_never_at_fault(void **state)
     char keys[160];
     char auth[128];
 
-    snprintf(auth, sizeof(auth), "/v1/realms/%s/auth", world->realm);
-    snprintf(keys, sizeof(keys), "/v1/realms/%s/consumers/%s/keys", world->realm, world->consumer);
+    (void)snprintf(auth, sizeof(auth), "/v1/realms/%s/auth", world->realm);
+    (void)snprintf(keys, sizeof(keys), "/v1/realms/%s/consumers/%s/keys", world->realm,
+                   world->consumer);
     for (int round = 0; round < ROUNDS; round++) {
         char text[TEXT_SIZE];
         bool is_text;
