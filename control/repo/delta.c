@@ -19,7 +19,7 @@ struct delta {
 };
 
 /* The touched items of one consumer; its keys are the last ones. */
-struct group {
+struct touched_consumer {
     const struct repo_touched_item *items;
     size_t count;
     bool changed; /* touched itself */
@@ -132,55 +132,58 @@ static bool wants_content(const struct delta *delta)
     return delta->query->wish != NULL && delta->query->wish->kind == FEED_WISH_CONTENT;
 }
 
-/* ---- groups ---- */
+/* ---- consumers that were touched ---- */
 
-/* The group that begins at *at; false at the end. */
-static int next_group(struct delta *delta, size_t at, struct group *ret, struct error *err)
+/* The consumer whose items begin at `at`. */
+static int next_consumer(struct delta *delta, size_t at, struct touched_consumer *ret,
+                         struct error *err)
 {
     const struct repo_touched_item *items = delta->touched.items + at;
     const size_t left = delta->touched.n_items - at;
-    struct group group = {.items = items, .exists = items->consumer_exists};
+    struct touched_consumer consumer = {.items = items, .exists = items->consumer_exists};
     struct repo_scope_view view;
     int rc;
 
-    while (group.count < left &&
-           repo_scope_equal(&items->path.scope, &items[group.count].path.scope) &&
-           uuid_equal(&items->path.consumer_id, &items[group.count].path.consumer_id)) {
-        group.changed |= items[group.count].kind == REPO_TOUCH_CONSUMER;
-        group.moved |= items[group.count].kind == REPO_TOUCH_CONSUMER_WHOLE;
-        group.count++;
+    while (consumer.count < left &&
+           repo_scope_equal(&items->path.scope, &items[consumer.count].path.scope) &&
+           uuid_equal(&items->path.consumer_id, &items[consumer.count].path.consumer_id)) {
+        consumer.changed |= items[consumer.count].kind == REPO_TOUCH_CONSUMER;
+        consumer.moved |= items[consumer.count].kind == REPO_TOUCH_CONSUMER_WHOLE;
+        consumer.count++;
     }
     rc = repo_viewer_look(&delta->touched.viewer, &items->path.scope, &view, err);
-    group.number = view.number;
-    *ret = group;
+    consumer.number = view.number;
+    *ret = consumer;
     return rc;
 }
 
-typedef int (*group_fn)(void *context, const struct group *group, struct error *err);
+typedef int (*consumer_fn)(void *context, const struct touched_consumer *consumer,
+                           struct error *err);
 
-static int each_group(struct delta *delta, group_fn visit, void *context, struct error *err)
+static int each_consumer(struct delta *delta, consumer_fn visit, void *context, struct error *err)
 {
-    struct group group;
+    struct touched_consumer consumer;
 
-    for (size_t at = 0; at < delta->touched.n_items; at += group.count) {
-        int rc = next_group(delta, at, &group, err);
+    for (size_t at = 0; at < delta->touched.n_items; at += consumer.count) {
+        int rc = next_consumer(delta, at, &consumer, err);
 
         if (rc == 0)
-            rc = visit(context, &group, err);
+            rc = visit(context, &consumer, err);
         if (rc != 0)
             return rc;
     }
     return 0;
 }
 
-static int group_key_deletes(void *delta, const struct group *group, struct error *err)
+static int consumer_key_deletes(void *delta, const struct touched_consumer *consumer,
+                                struct error *err)
 {
     (void)err;
-    for (size_t i = 0; group->exists && !group->moved && i < group->count; i++) {
-        const struct repo_touched_item *item = &group->items[i];
+    for (size_t i = 0; consumer->exists && !consumer->moved && i < consumer->count; i++) {
+        const struct repo_touched_item *item = &consumer->items[i];
         const struct change change = {
             .kind = CHANGE_KEY_DELETE,
-            .scope = group->number,
+            .scope = consumer->number,
             .key = {.id = item->path.key_id, .consumer_id = item->path.consumer_id}};
         int rc = 0;
 
@@ -192,41 +195,41 @@ static int group_key_deletes(void *delta, const struct group *group, struct erro
     return 0;
 }
 
-static int group_consumer_delete(void *delta, const struct group *group, struct error *err)
+static int consumer_delete(void *delta, const struct touched_consumer *consumer, struct error *err)
 {
     const struct change change = {.kind = CHANGE_CONSUMER_DELETE,
-                                  .scope = group->number,
-                                  .id = group->items->path.consumer_id};
+                                  .scope = consumer->number,
+                                  .id = consumer->items->path.consumer_id};
 
     (void)err;
-    return group->changed && (!group->exists || group->moved) ? emit(delta, &change) : 0;
+    return consumer->changed && (!consumer->exists || consumer->moved) ? emit(delta, &change) : 0;
 }
 
-static int group_consumer(void *batch, const struct group *group, struct error *err)
+static int consumer_itself(void *batch, const struct touched_consumer *consumer, struct error *err)
 {
-    struct repo_path path = group->items->path;
+    struct repo_path path = consumer->items->path;
 
     memset(&path.key_id, 0, sizeof(path.key_id));
-    if (!group->exists || !(group->changed || group->moved))
+    if (!consumer->exists || !(consumer->changed || consumer->moved))
         return 0;
-    return batch_add(batch, group->number, &path, err);
+    return batch_add(batch, consumer->number, &path, err);
 }
 
-static int group_keys(void *batch, const struct group *group, struct error *err)
+static int consumer_keys(void *batch, const struct touched_consumer *consumer, struct error *err)
 {
-    struct repo_path all = group->items->path;
+    struct repo_path all = consumer->items->path;
     int rc = 0;
 
-    if (!group->exists)
+    if (!consumer->exists)
         return 0;
     memset(&all.key_id, 0, sizeof(all.key_id));
-    if (group->moved)
-        return batch_add(batch, group->number, &all, err);
-    for (size_t i = 0; rc == 0 && i < group->count; i++) {
-        const struct repo_touched_item *item = &group->items[i];
+    if (consumer->moved)
+        return batch_add(batch, consumer->number, &all, err);
+    for (size_t i = 0; rc == 0 && i < consumer->count; i++) {
+        const struct repo_touched_item *item = &consumer->items[i];
 
         if (item->kind == REPO_TOUCH_KEY && item->key_exists)
-            rc = batch_add(batch, group->number, &item->path, err);
+            rc = batch_add(batch, consumer->number, &item->path, err);
     }
     return rc;
 }
@@ -250,12 +253,12 @@ static int pass_realm_deletes(struct delta *delta, struct error *err)
 
 static int pass_key_deletes(struct delta *delta, struct error *err)
 {
-    return each_group(delta, group_key_deletes, delta, err);
+    return each_consumer(delta, consumer_key_deletes, delta, err);
 }
 
 static int pass_consumer_deletes(struct delta *delta, struct error *err)
 {
-    return each_group(delta, group_consumer_delete, delta, err);
+    return each_consumer(delta, consumer_delete, delta, err);
 }
 
 static int pass_buckets(struct delta *delta, struct error *err)
@@ -289,7 +292,7 @@ static int pass_realms(struct delta *delta, struct error *err)
     return rc;
 }
 
-static int pass_records(struct delta *delta, bool keys, group_fn add_group, struct error *err)
+static int pass_records(struct delta *delta, bool keys, consumer_fn add_consumer, struct error *err)
 {
     struct batch batch = {.delta = delta, .keys = keys};
     int rc = add_scopes(&batch, err);
@@ -299,18 +302,18 @@ static int pass_records(struct delta *delta, bool keys, group_fn add_group, stru
     if (rc == 0)
         rc = send_content(delta, keys, err);
     if (rc == 0)
-        rc = each_group(delta, add_group, &batch, err);
+        rc = each_consumer(delta, add_consumer, &batch, err);
     return rc == 0 ? batch_send(&batch, err) : rc;
 }
 
 static int pass_consumers(struct delta *delta, struct error *err)
 {
-    return pass_records(delta, false, group_consumer, err);
+    return pass_records(delta, false, consumer_itself, err);
 }
 
 static int pass_keys(struct delta *delta, struct error *err)
 {
-    return pass_records(delta, true, group_keys, err);
+    return pass_records(delta, true, consumer_keys, err);
 }
 
 /* The realms that appear, whose content is sent whole. */
@@ -388,7 +391,7 @@ static int emit_empty_digest(const struct delta *delta, uint32_t number)
 
 static int add_touched(struct delta *delta, struct repo_scopes *scopes, struct error *err)
 {
-    struct group group;
+    struct touched_consumer consumer;
     int rc = 0;
 
     for (size_t i = 0; rc == 0 && i < delta->touched.n_realms; i++) {
@@ -398,11 +401,11 @@ static int add_touched(struct delta *delta, struct repo_scopes *scopes, struct e
         if (realm->now)
             rc = repo_scopes_add(scopes, &id, realm->number, err);
     }
-    for (size_t at = 0; rc == 0 && at < delta->touched.n_items; at += group.count) {
-        rc = next_group(delta, at, &group, err);
-        if (rc == 0 &&
-            (at == 0 || !repo_scope_equal(&group.items->path.scope, &group.items[-1].path.scope)))
-            rc = repo_scopes_add(scopes, &group.items->path.scope, group.number, err);
+    for (size_t at = 0; rc == 0 && at < delta->touched.n_items; at += consumer.count) {
+        rc = next_consumer(delta, at, &consumer, err);
+        if (rc == 0 && (at == 0 || !repo_scope_equal(&consumer.items->path.scope,
+                                                     &consumer.items[-1].path.scope)))
+            rc = repo_scopes_add(scopes, &consumer.items->path.scope, consumer.number, err);
     }
     repo_scopes_sort(scopes);
     return rc;
