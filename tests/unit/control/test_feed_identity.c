@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "tests/lib/feed_client.h"
+#include "tests/lib/random.h"
 #include "tests/lib/repo_fixture.h"
 
 enum { QUIET_MS = 60 * 1000, BRISK_MS = 20, LONG_MS = 30 * 1000, NEVER_MS = 60 * 60 * 1000 };
@@ -697,6 +698,132 @@ static void feeds_of_one_control_plane_have_a_cap(void **state)
     assert_int_equal(try_one_more(liar, "edge-2"), 0);
 }
 
+/* ---- whatever happens ---- */
+
+enum { ACTORS = 12, STEPS = 1500, MOMENT_MS = 5 };
+
+/* An agent, as the list of hosts should see it. */
+struct actor {
+    struct feed_client client;
+    const char *name;
+    bool replaced; /* another one took its place; its stream is over */
+};
+static struct actor actors[ACTORS];
+
+static bool is_there(const struct actor *actor)
+{
+    return actor->client.follower != NULL && !actor->replaced;
+}
+
+static bool differ(const struct actor *a, const struct actor *b)
+{
+    return !uuid_equal(&a->client.instance, &b->client.instance) ||
+           !uuid_equal(&a->client.credential, &b->client.credential);
+}
+
+static bool shares_name(const struct actor *actor)
+{
+    for (int i = 0; i < ACTORS; i++) {
+        if (is_there(&actors[i]) && actors[i].name == actor->name && differ(actor, &actors[i]))
+            return true;
+    }
+    return false;
+}
+
+/* Some come as themselves, some as nobody, some with the name of another's feed. */
+static void arrive(struct actor *actor, uint64_t *seed)
+{
+    static const char *const names[] = {"edge-1", "edge-2"};
+    struct actor *former = &actors[random_below(seed, ACTORS)];
+
+    actor->name = names[random_below(seed, 2)];
+    actor->replaced = false;
+    actor->client.instance = (struct uuid){{(uint8_t)(random_below(seed, 3))}};
+    actor->client.credential = (struct uuid){{(uint8_t)(1 + random_below(seed, 2))}};
+    actor->client.former = (struct uuid){{0}};
+    if (random_below(seed, 2) == 0 && is_there(former)) {
+        actor->client.former = former->client.feed;
+        if (former->name == actor->name &&
+            uuid_equal(&former->client.instance, &actor->client.instance))
+            former->replaced = true;
+    }
+    connect_as(&actor->client, actor->name);
+}
+
+static void ignore_outcome(void *context, const struct feed_wait_result *result)
+{
+    (void)context;
+    (void)result;
+}
+
+/* Something that nobody has yet: for a moment every host that is there is kept. */
+static void wait_a_moment(void)
+{
+    static unsigned n;
+    char name[32];
+    struct feed_wait_request request = {.timeout_ms = MOMENT_MS, .done = ignore_outcome};
+
+    (void)snprintf(name, sizeof(name), "user-%u", n++);
+    repo_fixture_consumer(f, &scope, name);
+    request.version = repo_fixture_version(f);
+    assert_int_equal(feed_wait(feed, &request, &err), 0);
+}
+
+static void act(struct actor *actor, uint64_t *seed)
+{
+    if (actor->client.follower == NULL)
+        arrive(actor, seed);
+    else if (random_below(seed, 3) == 0)
+        feed_client_disconnect(&actor->client);
+    else if (random_below(seed, 3) == 0)
+        (void)ack(&actor->client, actor->name, random_below(seed, 3));
+    else
+        wait_a_moment();
+}
+
+static void check_list(void)
+{
+    struct feed_host_info *hosts;
+    size_t count;
+    size_t there = 0;
+    size_t listed = 0;
+    size_t sharing = 0;
+
+    arena_reset(&f->arena);
+    assert_int_equal(feed_hosts(feed, &f->arena, &hosts, &count, &err), 0);
+    for (int i = 0; i < ACTORS; i++) {
+        there += is_there(&actors[i]);
+        sharing += is_there(&actors[i]) && shares_name(&actors[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        listed += hosts[i].connected;
+        sharing -= hosts[i].name_shared;
+    }
+    assert_int_equal(listed, there);
+    assert_int_equal(sharing, 0);
+}
+
+static void list_tells_who_is_there_whoever_comes_and_goes(void **state)
+{
+    struct feed_stats stats;
+    uint64_t seed = 20261128;
+
+    (void)state;
+    feed_destroy(feed);
+    options.max_feeds[FEED_CAP_CREDENTIAL] = options.max_hosts[FEED_CAP_CREDENTIAL] = 0;
+    assert_int_equal(feed_create(f->repo, &options, &feed, &err), 0);
+    for (int i = 0; i < STEPS; i++) {
+        act(&actors[random_below(&seed, ACTORS)], &seed);
+        check_list();
+    }
+    for (int i = 0; i < ACTORS; i++)
+        feed_client_disconnect(&actors[i].client);
+    check_list();
+    feed_stats(feed, &stats);
+    assert_int_equal(stats.followers, 0);
+    assert_int_equal(stats.hosts_sharing, 0);
+}
+
 #define TEST(name)          cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 #define TEST_WITH(name, up) cmocka_unit_test_setup_teardown(name, up, tear_down)
 
@@ -725,6 +852,7 @@ int main(void)
         TEST(feeds_of_one_credential_have_a_cap_that_others_do_not_feel),
         TEST(feeds_of_one_control_plane_have_a_cap),
         TEST(hosts_that_cannot_be_told_apart_have_a_cap),
+        TEST(list_tells_who_is_there_whoever_comes_and_goes),
         TEST(phantoms_of_one_credential_displace_no_others),
         TEST(agent_that_was_brought_up_to_date_is_listed_once),
     };
