@@ -96,20 +96,25 @@ void feed_queue_release(struct follower *follower, struct feed_segment *segment)
 
 /* ---- jobs ---- */
 
-/* Jobs for hosts in sync are found by their control plane alone. */
+/* Where a job stands in the table: a tenant's thousands of different wishes must not make a long
+ * list. Jobs for hosts in sync are found wherever those are. */
 static struct feed_job_bucket *bucket_of(struct feed *feed, const struct feed_channel *channel,
-                                         uint64_t from, bool in_sync)
+                                         uint64_t from, bool in_sync, const struct feed_wish *wish)
 {
     const uint64_t place = in_sync ? UINT64_MAX : from;
+    uint64_t hash = feed_hash(feed->hash_seed, channel->control_plane_id.bytes, UUID_BYTES);
 
-    return &feed->queue.buckets[(((uintptr_t)channel >> 4) + place * 0x9e3779b97f4a7c15ULL) %
-                                FEED_BUCKETS];
+    hash = feed_hash(hash, &place, sizeof(place));
+    hash = feed_hash(hash, &wish->kind, sizeof(wish->kind));
+    hash = feed_hash(hash, &wish->scope, sizeof(wish->scope));
+    hash = feed_hash(hash, wish->buckets.bits, sizeof(wish->buckets.bits));
+    return &feed->queue.buckets[hash % FEED_BUCKETS];
 }
 
 /* Between two places in [low, covered] nothing happened that the control plane may see, so that a
  * transaction from one is good at the other; if it does not begin before the follower has come: it
  * must not lead to a version below the follower's. */
-static bool serves(const struct feed_job *job, const struct follower *follower, bool in_sync)
+static bool job_serves(const struct feed_job *job, const struct follower *follower, bool in_sync)
 {
     if (job->channel != follower->channel || job->in_sync != in_sync ||
         !feed_wish_equal(&job->wish, &follower->wish))
@@ -118,15 +123,16 @@ static bool serves(const struct feed_job *job, const struct follower *follower, 
                    : job->from == follower->position;
 }
 
-static struct feed_job *find(struct follower *follower)
+static struct feed_job *job_find(struct follower *follower)
 {
     const bool in_sync = feed_follower_is_in_sync(follower);
+    const struct feed_job_bucket *bucket =
+        bucket_of(follower->feed, follower->channel, follower->position, in_sync, &follower->wish);
     struct feed_job *job = NULL;
 
-    LIST_FOREACH(job, bucket_of(follower->feed, follower->channel, follower->position, in_sync),
-                 in_bucket)
+    LIST_FOREACH(job, bucket, in_bucket)
     {
-        if (serves(job, follower, in_sync))
+        if (job_serves(job, follower, in_sync))
             return job;
     }
     return NULL;
@@ -184,7 +190,8 @@ static struct feed_job *job_new(struct follower *follower)
     job->asked_ms = clock_boot_ms();
     TAILQ_INIT(&job->followers);
     TAILQ_INSERT_TAIL(&turn->jobs, job, in_turn);
-    LIST_INSERT_HEAD(bucket_of(feed, job->channel, job->from, job->in_sync), job, in_bucket);
+    LIST_INSERT_HEAD(bucket_of(feed, job->channel, job->from, job->in_sync, &job->wish), job,
+                     in_bucket);
     queue->waiting++;
     pthread_cond_signal(&queue->work);
     return job;
@@ -195,7 +202,7 @@ bool feed_queue_ask(struct follower *follower)
     struct feed_job *job;
 
     assert(follower->job == NULL && follower->pending == NULL && follower->segment == NULL);
-    job = find(follower);
+    job = job_find(follower);
     if (job == NULL)
         job = job_new(follower);
     if (job == NULL)
