@@ -76,7 +76,7 @@ static bool next_value(struct gate_text text, struct gate_names names, size_t *r
         size_t begin = at + 1;
         size_t end;
 
-        if (!is_one_of(text.data[at], "=:") || !begins_value(text, at, names))
+        if ((text.data[at] != '=' && text.data[at] != ':') || !begins_value(text, at, names))
             continue;
         while (text.data[at] == ':' && begin < text.size && text.data[begin] == ' ')
             begin++;

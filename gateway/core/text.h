@@ -13,7 +13,7 @@ struct gate_text {
     size_t size;
 };
 
-/* Names of keys, in the order of the configuration. */
+/* Names of keys, in the order of the configuration; or of groups. */
 struct gate_names {
     const struct gate_text *list;
     size_t n;
@@ -29,6 +29,15 @@ static inline bool gate_text_is(struct gate_text a, struct gate_text b)
 static inline bool gate_text_is_nocase(struct gate_text a, struct gate_text b)
 {
     return a.size == b.size && (a.size == 0 || strncasecmp(a.data, b.data, a.size) == 0);
+}
+
+static inline bool gate_names_have(struct gate_names names, struct gate_text name)
+{
+    for (size_t i = 0; i < names.n; i++) {
+        if (gate_text_is(names.list[i], name))
+            return true;
+    }
+    return false;
 }
 
 /* Copies it to `out`; the place behind. */

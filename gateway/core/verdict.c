@@ -89,10 +89,8 @@ bool gate_has_group(const struct gate_text *required, size_t n_required,
                     const struct gate_text *groups, size_t n_groups)
 {
     for (size_t i = 0; i < n_required; i++) {
-        for (size_t j = 0; j < n_groups; j++) {
-            if (gate_text_is(required[i], groups[j]))
-                return true;
-        }
+        if (gate_names_have((struct gate_names){groups, n_groups}, required[i]))
+            return true;
     }
     return n_required == 0;
 }

@@ -256,16 +256,33 @@ static ngx_int_t early_handler(ngx_http_request_t *r)
     return NGX_DECLINED;
 }
 
+/* Whether this location hides all that any location of the server does, which is usual. */
+static ngx_uint_t hides_as_server(ngx_http_request_t *r, struct gate_names names)
+{
+    const realm_auth_srv_conf_t *conf = ngx_http_get_module_srv_conf(r, ngx_http_realm_auth_module);
+
+    const struct gate_text *hidden = conf->hidden_names.elts;
+
+    for (ngx_uint_t i = 0; i < conf->hidden_names.nelts; i++) {
+        if (!gate_names_have(names, hidden[i]))
+            return 0;
+    }
+    return 1;
+}
+
 /* The location is known: what it does not hide is put back. */
 static ngx_int_t rewrite_handler(ngx_http_request_t *r)
 {
     const realm_auth_loc_conf_t *conf = realm_auth_conf(r);
     struct gate_names names = realm_auth_names(conf->key_names);
+    ngx_uint_t hides = conf->enable && conf->hide_credentials;
     realm_auth_ctx_t *ctx = realm_auth_ctx(r);
 
+    if (ctx != NULL && hides && hides_as_server(r, names))
+        ctx->hidden = 1;
     if (ctx != NULL && realm_auth_hide_put_back(r, ctx) != NGX_OK)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    if (!conf->enable || !conf->hide_credentials || !realm_auth_hide_is_needed(r, names))
+    if (!hides || !realm_auth_hide_is_needed(r, names))
         return NGX_DECLINED;
     ctx = need_ctx(r);
     if (ctx == NULL || realm_auth_hide_take(r, ctx, names) != NGX_OK)

@@ -342,17 +342,14 @@ static ngx_int_t add_names(ngx_array_t *names, const ngx_array_t *more)
     const struct gate_text *added = more->elts;
 
     for (ngx_uint_t i = 0; i < more->nelts; i++) {
-        struct gate_text *known = names->elts;
-        ngx_uint_t j;
+        struct gate_text *place;
 
-        for (j = 0; j < names->nelts && !gate_text_is(known[j], added[i]); j++) {
-        }
-        if (j < names->nelts)
+        if (gate_names_have(realm_auth_names(names), added[i]))
             continue;
-        known = ngx_array_push(names);
-        if (known == NULL)
+        place = ngx_array_push(names);
+        if (place == NULL)
             return NGX_ERROR;
-        *known = added[i];
+        *place = added[i];
     }
     return NGX_OK;
 }

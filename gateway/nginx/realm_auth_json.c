@@ -91,10 +91,8 @@ static ngx_uint_t means(const u_char *token, const u_char *end, struct gate_name
 {
     json_t *string = parse(token, (size_t)(end - token), JSON_DECODE_ANY);
     struct gate_text text = {json_string_value(string), json_string_length(string)};
-    ngx_uint_t same = 0;
+    ngx_uint_t same = gate_names_have(names, text);
 
-    for (size_t i = 0; !same && i < names.n; i++)
-        same = gate_text_is(text, names.list[i]);
     json_decref(string);
     return same;
 }
