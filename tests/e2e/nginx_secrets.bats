@@ -187,6 +187,37 @@ nothing_told() { ! grep -aF -- "$SECRET" "$DIR/answer" >&2; }
   grep -q 'client sent' "$DIR/error.log"
 }
 
+@test "every error log is without keys: of a location, of syslog, of memory, after a reload with other names" {
+  start_people
+  perl -MIO::Socket::UNIX -e '
+    my $s = IO::Socket::UNIX->new(Type => SOCK_DGRAM, Local => $ARGV[0]) or die; $| = 1;
+    while ($s->recv(my $line, 65536) || 1) { print "$line\n" }' "$DIR/syslog" >"$DIR/syslog.log" 3>&- &
+  PIDS+=($!)
+  until_true test -S "$DIR/syslog"
+  common="realm_auth on; realm_auth_hide_credentials on; realm_auth_identity realm:us:$PROD; proxy_pass http://127.0.0.1:1;"
+  start_nginx "location / { return 204; }
+    location /own/ { error_log $DIR/own.log debug; $common }
+    location /syslog/ { error_log syslog:server=unix:$DIR/syslog debug; $common }
+    location /memory/ { error_log memory:1m debug; error_log stderr info; $common }
+    location /off/ { realm_auth off; error_log $DIR/off.log info; proxy_pass http://127.0.0.1:1; }"
+  TELLS_SECRETS='access.log:.*GET /off/' # which hides nothing: $request alone is without the key
+  try() {
+    for path in own syslog memory off; do
+      expect 502 -H "$1: $SECRET" -H "Referer: http://gw/?$1=$SECRET" "/$path/x?$1=$SECRET"
+      expect 502 "/$path/x?b&$1=$SECRET"
+    done
+  }
+  try apikey
+  until_true grep -q 'connect() failed' "$DIR/syslog.log"
+  grep -q 'connect() failed.*upstream: "http://127.0.0.1:1/own/x?b"' "$DIR/own.log"
+  grep -q 'connect() failed.*upstream: "http://127.0.0.1:1/off/x?b&apikey=\*\*\*"' "$DIR/off.log"
+  before=$(pgrep -P "$NGINX_PID")
+  sed -i 's/realm_auth on;/& realm_auth_key_names other;/' "$DIR/nginx.conf"
+  kill -HUP "$NGINX_PID"
+  for pid in $before; do until_true gone "$pid"; done
+  try other
+}
+
 @test "every request of one connection is cleaned" {
   start_hiding
   request="GET /a/x?apikey=$SECRET HTTP/1.1\r\nHost: a\r\nUser-Agent: test-9\r\n"
