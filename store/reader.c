@@ -477,21 +477,44 @@ int reader_get(const rs_snapshot *snapshot, unsigned source, enum table table, M
 
 /* ---- status ---- */
 
-static void fill_status(const struct status *page, unsigned slot, const struct clock *clock,
-                        const struct status_source *source, rs_source_status *ret)
+static int fill_status(const struct status *page, unsigned slot, const struct clock *clock,
+                       const struct status_source *source, rs_source_status *ret)
 {
     memcpy(ret->region, source->region, sizeof(ret->region));
     ret->state = (rs_state)source->state;
     ret->generation = source->generation;
     memcpy(ret->epoch, source->cursor.epoch.bytes, sizeof(ret->epoch));
     ret->version = source->cursor.version;
-    ret->age_ms = status_age_ms(page, slot, clock);
     ret->commit_time_ms = source->commit_time_ms;
     ret->realms = source->realms;
     ret->consumers = source->consumers;
     ret->keys = source->keys;
     ret->verified_version = source->verified_version;
     ret->verified_ms = source->verified_ms;
+    return source->damaged ? E_CORRUPT : status_age(page, slot, clock, &ret->age_ms);
+}
+
+/* The page as it stands, to *ret. */
+static int copy_status(const rs_store *store, rs_status_info *ret)
+{
+    const struct status *page = &store->view->page->status;
+    struct status_info info;
+    int rc = status_read(page, &info) && !info.damaged ? 0 : E_CORRUPT;
+
+    memset(ret, 0, sizeof(*ret));
+    memcpy(ret->control_plane_id, info.control_plane_id.bytes, UUID_BYTES);
+    ret->agent_pid = info.agent_pid;
+    ret->retention_ms = status_retention_ms(page);
+    ret->mode =
+        store->mode == RS_MODE_RETAINED || store->view->retained ? RS_MODE_RETAINED : RS_MODE_SLOTS;
+    for (unsigned i = 0; i < STATUS_SLOTS && rc == 0; i++) {
+        if (info.slots[i].region[0] != 0)
+            rc = fill_status(page, i, &store->clock, &info.slots[i],
+                             &ret->sources[ret->n_sources++]);
+        else if (info.slots[i].damaged)
+            rc = E_CORRUPT;
+    }
+    return rc;
 }
 
 /* What the page of a removed directory says of its agent has no meaning any more. */
@@ -504,9 +527,7 @@ static void mark_gone(rs_status_info *status)
 
 int rs_status(rs_store *store, rs_status_info *ret)
 {
-    struct status_info info;
-    const struct status *page;
-    bool consistent;
+    rs_status_info status;
     int rc;
 
     if (store == NULL || ret == NULL)
@@ -515,25 +536,13 @@ int rs_status(rs_store *store, rs_status_info *ret)
         return RS_E_FORKED;
     (void)pthread_mutex_lock(&store->mutex); /* keeps the page from being given up */
     rc = follow(store);
-    page = &store->view->page->status;
-    consistent = status_read(page, &info);
-    if (rc == 0 && consistent) {
-        memset(ret, 0, sizeof(*ret));
-        memcpy(ret->control_plane_id, info.control_plane_id.bytes, UUID_BYTES);
-        ret->agent_pid = info.agent_pid;
-        ret->retention_ms = status_retention_ms(page);
-        ret->mode = store->mode == RS_MODE_RETAINED || store->view->retained ? RS_MODE_RETAINED
-                                                                             : RS_MODE_SLOTS;
-        for (unsigned i = 0; i < STATUS_SLOTS; i++) {
-            if (info.slots[i].region[0] != 0)
-                fill_status(page, i, &store->clock, &info.slots[i],
-                            &ret->sources[ret->n_sources++]);
-        }
-        if (store->gone)
-            mark_gone(ret);
-    }
+    if (rc == 0)
+        rc = copy_status(store, &status);
+    if (rc == 0 && store->gone)
+        mark_gone(&status);
     (void)pthread_mutex_unlock(&store->mutex);
     if (rc != 0)
         return reader_code(rc);
-    return consistent ? 0 : RS_E_CORRUPT;
+    *ret = status;
+    return 0;
 }

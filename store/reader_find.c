@@ -213,8 +213,9 @@ static int find_in_source(struct find *find, unsigned source)
     if (rc == RS_NOT_FOUND)
         rc = find_by_walk(find, &place, &answer->consumer);
     if (rc == RS_FOUND) {
-        answer->age_ms = status_age_ms(&find->snapshot->view->page->status, from->slot,
-                                       &find->snapshot->store->clock);
+        if (status_age(&find->snapshot->view->page->status, from->slot,
+                       &find->snapshot->store->clock, &answer->age_ms) != 0)
+            return E_CORRUPT;
         answer->own_groups = reader_own_groups(&answer->consumer.groups, &answer->realm.groups);
     }
     return rc;

@@ -27,17 +27,21 @@ struct lookup {
     size_t key_size;
     uint32_t computed; /* bit i: digests[i] is there */
     bool miss_is_stale;
+    bool age_is_damaged; /* of a source that was asked */
     int64_t miss_age_ms; /* the oldest source asked so far; -1: one was never heard */
     struct consumer_view answer;
     uint8_t digests[STATUS_SLOTS][DIGEST_BYTES];
 };
 
-static int64_t source_age_ms(const struct lookup *lookup, unsigned source)
+static int64_t source_age_ms(struct lookup *lookup, unsigned source)
 {
     const struct view *view = lookup->snapshot->view;
+    int64_t age_ms = -1;
 
-    return status_age_ms(&view->page->status, view->sources[source].slot,
-                         &lookup->snapshot->store->clock);
+    if (status_age(&view->page->status, view->sources[source].slot, &lookup->snapshot->store->clock,
+                   &age_ms) != 0)
+        lookup->age_is_damaged = true;
+    return age_ms;
 }
 
 static bool is_older(int64_t age_ms, uint32_t limit_min)
@@ -403,9 +407,12 @@ static int look_up_once(void *context, struct consumer_view *ret)
 
     lookup->computed = 0;
     lookup->miss_is_stale = false;
+    lookup->age_is_damaged = false;
     lookup->miss_age_ms = 0;
     memset(&lookup->answer, 0, sizeof(lookup->answer));
     rc = ask_all(lookup, lookup->sources, lookup->n_sources);
+    if (rc >= 0 && lookup->age_is_damaged)
+        return E_CORRUPT;
     if (rc >= 0)
         *ret = lookup->answer;
     return rc;

@@ -203,10 +203,10 @@ static void note_same_keys(struct view *view)
 static void open_sources(rs_store *store, struct view *view, struct error *err)
 {
     struct status_info info;
-
     /* A torn copy (the agent died while it wrote) has each word right by itself; a mismatch shows
      * when the generation is opened. */
-    (void)status_read(&view->page->status, &info);
+    bool whole = status_read(&view->page->status, &info);
+
     for (unsigned slot = 0; slot < STATUS_SLOTS; slot++) {
         struct view_source *source = &view->sources[view->n_sources];
         struct error reason = ERROR_INIT;
@@ -214,7 +214,11 @@ static void open_sources(rs_store *store, struct view *view, struct error *err)
         if (info.slots[slot].region[0] == 0)
             continue;
         source->slot = slot;
-        source->error = open_source(store, &view->page->status, &info.slots[slot], source, &reason);
+        if (whole && info.slots[slot].damaged)
+            source->error = error_set(&reason, E_CORRUPT, "%s/status is damaged", store->dir);
+        else
+            source->error =
+                open_source(store, &view->page->status, &info.slots[slot], source, &reason);
         if (source->opened != NULL && source->opened->retained)
             view->retained = true;
         view->n_sources++;

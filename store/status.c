@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "store/checksum.h"
 #include "store/files.h"
 
 uint64_t status_magic(void)
@@ -141,6 +142,50 @@ bool status_same_boot(const struct status *status)
     return uuid_equal(&written, &status->boot_id) && !uuid_is_nil(&written);
 }
 
+/* ---- checksums ---- */
+
+static uint64_t seal(const uint64_t *words, size_t n)
+{
+    return (uint64_t)1 << 32 | checksum(0, words, n * sizeof(words[0]));
+}
+
+uint64_t status_head_check(const struct status *status)
+{
+    const uint64_t words[] = {
+        load(status, STATUS_AT_CONTROL_PLANE),
+        load(status, STATUS_AT_CONTROL_PLANE + 1),
+        load(status, STATUS_AT_AGENT_PID),
+        load(status, STATUS_AT_RETENTION),
+    };
+
+    return seal(words, sizeof(words) / sizeof(words[0]));
+}
+
+uint64_t status_heard_check(uint64_t boot, uint64_t wall)
+{
+    const uint64_t words[] = {boot, wall};
+
+    return seal(words, sizeof(words) / sizeof(words[0]));
+}
+
+uint64_t status_slot_check(const struct status *status, unsigned slot)
+{
+    uint64_t words[STATUS_AT_CHECK];
+    size_t n = 0;
+
+    for (unsigned i = 0; i < STATUS_AT_CHECK; i++) {
+        if (i != STATUS_AT_HEARD_BOOT && i != STATUS_AT_HEARD_WALL && i != STATUS_AT_RETAINED &&
+            i != STATUS_AT_HEARD_CHECK)
+            words[n++] = load(status, status_slot_at(slot) + i);
+    }
+    return seal(words, n);
+}
+
+static bool fits(uint64_t kept, uint64_t check)
+{
+    return kept == 0 || kept == check; /* 0: a former agent wrote the page */
+}
+
 static void read_slot(const struct status *status, unsigned slot, struct status_source *ret)
 {
     unsigned at = status_slot_at(slot);
@@ -160,6 +205,7 @@ static void read_slot(const struct status *status, unsigned slot, struct status_
     ret->keys = load(status, at + STATUS_AT_KEYS);
     ret->verified_version = load(status, at + STATUS_AT_VERIFIED);
     ret->verified_ms = (int64_t)load(status, at + STATUS_AT_VERIFIED_WALL);
+    ret->damaged = !fits(load(status, at + STATUS_AT_CHECK), status_slot_check(status, slot));
 }
 
 static void read_page(const struct status *status, struct status_info *ret)
@@ -167,6 +213,7 @@ static void read_page(const struct status *status, struct status_info *ret)
     load_bytes(status, STATUS_AT_CONTROL_PLANE, &ret->control_plane_id,
                sizeof(ret->control_plane_id));
     ret->agent_pid = (int64_t)load(status, STATUS_AT_AGENT_PID);
+    ret->damaged = !fits(load(status, STATUS_AT_HEAD_CHECK), status_head_check(status));
     for (unsigned i = 0; i < STATUS_SLOTS; i++)
         read_slot(status, i, &ret->slots[i]);
 }
@@ -193,19 +240,50 @@ bool status_read(const struct status *status, struct status_info *ret)
     return false;
 }
 
-int64_t status_age_ms(const struct status *status, unsigned slot, const struct clock *clock)
+/* The two times as they were written together. False: the writer is at it, or they are damaged. */
+static bool read_heard(const struct status *status, unsigned at, uint64_t *ret_boot,
+                       uint64_t *ret_wall)
 {
+    uint64_t check = load(status, at + STATUS_AT_HEARD_CHECK);
+
+    *ret_boot = load(status, at + STATUS_AT_HEARD_BOOT);
+    *ret_wall = load(status, at + STATUS_AT_HEARD_WALL);
+    return fits(check, status_heard_check(*ret_boot, *ret_wall));
+}
+
+int status_age(const struct status *status, unsigned slot, const struct clock *clock,
+               int64_t *ret_ms)
+{
+    enum { ATTEMPTS = 1000, YIELD_AFTER = 50 };
     unsigned at = status_slot_at(slot);
-    int64_t heard_wall = (int64_t)load(status, at + STATUS_AT_HEARD_WALL);
+    uint64_t boot;
+    uint64_t wall;
     int64_t age;
 
-    if (heard_wall == 0)
-        return -1;
+    for (int i = 0; !read_heard(status, at, &boot, &wall); i++) {
+        if (load(status, STATUS_AT_SEQUENCE) % 2 != 0 && i >= YIELD_AFTER)
+            break; /* the writer died or was stopped: each word is right by itself */
+        if (i == ATTEMPTS)
+            return E_CORRUPT;
+        if (i >= YIELD_AFTER)
+            (void)sched_yield(); /* cannot fail on Linux */
+    }
+    *ret_ms = -1;
+    if (wall == 0)
+        return 0;
     if (status_same_boot(status))
-        age = clock->boot_ms(clock->context) - (int64_t)load(status, at + STATUS_AT_HEARD_BOOT);
+        age = clock->boot_ms(clock->context) - (int64_t)boot;
     else
-        age = clock->wall_ms(clock->context) - heard_wall;
-    return age > 0 ? age : 0;
+        age = clock->wall_ms(clock->context) - (int64_t)wall;
+    *ret_ms = age > 0 ? age : 0;
+    return 0;
+}
+
+int64_t status_age_ms(const struct status *status, unsigned slot, const struct clock *clock)
+{
+    int64_t age_ms;
+
+    return status_age(status, slot, clock, &age_ms) == 0 ? age_ms : -1;
 }
 
 bool status_cursor(const struct status *status, unsigned slot, uint32_t generation,
@@ -213,11 +291,11 @@ bool status_cursor(const struct status *status, unsigned slot, uint32_t generati
 {
     unsigned at = status_slot_at(slot);
     uint64_t before = load(status, STATUS_AT_SEQUENCE);
-    bool fits = load(status, at + STATUS_AT_STATE) >> 32 == generation && status_same_boot(status);
+    bool known = load(status, at + STATUS_AT_STATE) >> 32 == generation && status_same_boot(status);
 
     load_bytes(status, at + STATUS_AT_EPOCH, &ret->epoch, sizeof(ret->epoch));
     ret->version = load(status, at + STATUS_AT_VERSION);
-    return fits && before % 2 == 0 &&
+    return known && before % 2 == 0 &&
            atomic_load_explicit(&status->words[STATUS_AT_SEQUENCE], memory_order_relaxed) == before;
 }
 

@@ -50,11 +50,13 @@ struct status_source {
     uint64_t keys;
     uint64_t verified_version; /* the newest one that was compared with its source, and equal */
     int64_t verified_ms;       /* when, wall clock; 0: never in this epoch */
+    bool damaged;              /* read: its checksum does not fit */
 };
 
 struct status_info {
     struct uuid control_plane_id;
     int64_t agent_pid; /* 0: no agent runs */
+    bool damaged;      /* read: the head's checksum does not fit */
     struct status_source slots[STATUS_SLOTS];
 };
 
@@ -82,6 +84,9 @@ bool status_read(const struct status *status, struct status_info *ret);
 /* Milliseconds since the slot's source was heard, never negative; -1: never. By the boot clock, or
  * by the wall clock when the host was started again since. */
 int64_t status_age_ms(const struct status *status, unsigned slot, const struct clock *clock);
+/* The same; E_CORRUPT: the times do not fit their checksum. */
+int status_age(const struct status *status, unsigned slot, const struct clock *clock,
+               int64_t *ret_ms);
 /* What lookups in the slot's `generation` see at least. False: the page does not tell just now, or
  * was written before the host was started again, when a power loss may have taken the last commit
  * back. */
@@ -120,12 +125,14 @@ int status_open_writer(const char *dir, const struct uuid *control_plane_id, gid
 /* Publish one slot or the agent's pid; moves `switches` when region or generation changed. */
 void status_put_source(struct status *status, unsigned slot, const struct status_source *source);
 void status_put_agent(struct status *status, int64_t pid);
-/* Single words, right by themselves and outside the sequence lock. Any thread. */
 void status_put_retention(struct status *status, int64_t retention_ms);
+/* A single word, right by itself and outside the sequence lock. Any thread. */
 /* The oldest transaction of `generation` whose pages stay; 0: none is retained. On return no later
  * write of this thread can be seen without this one. */
 void status_put_retained(struct status *status, unsigned slot, uint32_t generation,
                          uint64_t txn_id);
+/* Writes the checksums of head and slot anew, for who has changed words by himself (tests). */
+void status_seal(struct status *status, unsigned slot);
 /* Makes the page durable. */
 int status_sync(struct status *status, struct error *err);
 
@@ -141,6 +148,7 @@ enum {
     STATUS_AT_BOOT_ID = 7,       /* 2 words */
     STATUS_AT_AGENT_PID = 9,
     STATUS_AT_RETENTION = 10,
+    STATUS_AT_HEAD_CHECK = 11, /* status_head_check(); 0, as former agents left it: none */
 
     /* in a slot */
     STATUS_AT_REGION = 0, /* 8 words */
@@ -155,8 +163,17 @@ enum {
     STATUS_AT_KEYS = 17,
     STATUS_AT_RETAINED = 18, /* status_retained_word() */
     STATUS_AT_VERIFIED = 19,
-    STATUS_AT_VERIFIED_WALL = 20
+    STATUS_AT_VERIFIED_WALL = 20,
+    STATUS_AT_HEARD_CHECK = 21, /* status_heard_check(); 0: none */
+    STATUS_AT_CHECK = 22        /* status_slot_check(); 0: none */
 };
+
+/* Checksums of what a word or two of a flipped page would change answers by: of control plane, pid
+ * and retention time; of the two times of a slot, which change alone; of all else that is written
+ * with the slot. Never 0. */
+uint64_t status_head_check(const struct status *status);
+uint64_t status_heard_check(uint64_t boot, uint64_t wall);
+uint64_t status_slot_check(const struct status *status, unsigned slot);
 
 /* Maps the open file after checking size, magic and format; `path` is for messages. */
 int status_map(int fd, const char *path, bool writable, struct status *ret, struct error *err);

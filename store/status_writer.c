@@ -53,6 +53,27 @@ static void add_switch(struct status *status)
     store(status, STATUS_AT_SWITCHES, load(status, STATUS_AT_SWITCHES) + 1);
 }
 
+static void seal_slot(struct status *status, unsigned slot)
+{
+    unsigned at = status_slot_at(slot);
+
+    store(status, at + STATUS_AT_HEARD_CHECK,
+          status_heard_check(load(status, at + STATUS_AT_HEARD_BOOT),
+                             load(status, at + STATUS_AT_HEARD_WALL)));
+    store(status, at + STATUS_AT_CHECK, status_slot_check(status, slot));
+}
+
+static void seal_head(struct status *status)
+{
+    store(status, STATUS_AT_HEAD_CHECK, status_head_check(status));
+}
+
+void status_seal(struct status *status, unsigned slot)
+{
+    seal_head(status);
+    seal_slot(status, slot);
+}
+
 static void store_slot(struct status *status, unsigned slot, const struct status_source *source)
 {
     unsigned at = status_slot_at(slot);
@@ -69,6 +90,7 @@ static void store_slot(struct status *status, unsigned slot, const struct status
     store(status, at + STATUS_AT_KEYS, source->keys);
     store(status, at + STATUS_AT_VERIFIED, source->verified_version);
     store(status, at + STATUS_AT_VERIFIED_WALL, (uint64_t)source->verified_ms);
+    seal_slot(status, slot);
 }
 
 /* A region takes whole words, so that bytes behind its NUL must not differ by accident. */
@@ -103,12 +125,16 @@ void status_put_agent(struct status *status, int64_t pid)
 {
     write_begin(status);
     store(status, STATUS_AT_AGENT_PID, (uint64_t)pid);
+    seal_head(status);
     write_end(status);
 }
 
 void status_put_retention(struct status *status, int64_t retention_ms)
 {
+    write_begin(status);
     store(status, STATUS_AT_RETENTION, (uint64_t)retention_ms);
+    seal_head(status);
+    write_end(status);
     atomic_thread_fence(memory_order_seq_cst); /* before any later write into a page */
 }
 
@@ -229,6 +255,8 @@ int status_open_writer(const char *dir, const struct uuid *control_plane_id, gid
                          dir, uuid_format(&info->control_plane_id, text));
     }
     write_begin(&status);
+    for (unsigned i = 0; i < STATUS_SLOTS; i++)
+        status_seal(&status, i); /* a former agent did not, and free slots count too */
     write_end(&status);
     adopt_boot(&status, clock, info);
     *ret = status;

@@ -42,6 +42,7 @@ int main(int argc, char **argv)
             continue;
         subtract(&at[STATUS_AT_HEARD_BOOT], ms);
         subtract(&at[STATUS_AT_HEARD_WALL], ms);
+        status_seal(&status, slot);
     }
     status_close(&status);
     (void)close(fd);

@@ -37,6 +37,7 @@ enum {
     TREE_STEP = 199,
     VALUE_STEP = 7919,
     OPEN_STEP = 4003,
+    SMALL_STEP = 43,
     LIMIT_S = 20, /* of one question; a machine ten times slower meets it */
     TEXT_BYTES = 16384
 };
@@ -176,6 +177,9 @@ static int ask(size_t i, char text[TEXT_BYTES])
     return tell(rc, &consumer, text);
 }
 
+/* rs_status() as it was at first; ages stand, since the clock does. */
+static rs_status_info true_status;
+
 static char truth[QUESTIONS][TEXT_BYTES];
 static uint64_t asked;
 static uint64_t refused;
@@ -187,6 +191,7 @@ static void learn(void)
 
         assert_true(rc == RS_FOUND || rc == RS_NOT_FOUND);
     }
+    assert_int_equal(rs_status(store, &true_status), 0);
 }
 
 static void expect_truth_or_refusal(uint64_t bit)
@@ -210,6 +215,17 @@ static void expect_truth_or_refusal(uint64_t bit)
     asked++;
 }
 
+static void expect_true_status(uint64_t bit)
+{
+    rs_status_info status;
+
+    if (rs_status(store, &status) == 0 && memcmp(&status, &true_status, sizeof(status)) != 0) {
+        (void)fprintf(stderr, "bit %" PRIu64 " (byte %" PRIu64 "): another status\n", bit,
+                      bit / BITS);
+        _exit(8);
+    }
+}
+
 static int open_store(void)
 {
     rs_options options = RS_OPTIONS_INIT;
@@ -221,6 +237,7 @@ static int open_store(void)
 /* Asks in a snapshot of its own. */
 static void ask_all(uint64_t bit)
 {
+    expect_true_status(bit);
     if (rs_begin(store, &snapshot) != 0)
         return;
     expect_truth_or_refusal(bit);
@@ -342,6 +359,23 @@ static void flip_before_a_reader(void)
     flip_pages(open_and_ask_all, OPEN_STEP, (uint64_t)4 * VALUE_STEP);
 }
 
+static void flip_small_files(void)
+{
+    static const char *const names[] = {"us/g-000001/digest.key", "status"};
+
+    if (open_store() != 0 || rs_begin(store, &snapshot) != 0)
+        _exit(4);
+    learn();
+    rs_end(snapshot);
+    rs_close(store);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        const struct file file = open_file(names[i]);
+
+        flip_range(&file, 0, file.size * BITS, soak ? 1 : SMALL_STEP, open_and_ask_all);
+        (void)close(file.fd);
+    }
+}
+
 static void any_bit_under_a_reader_gives_the_truth_or_a_refusal(void **state)
 {
     (void)state;
@@ -356,6 +390,13 @@ static void any_bit_before_opening_gives_the_truth_or_a_refusal(void **state)
     assert_int_equal(in_child(flip_before_a_reader), 0);
 }
 
+static void any_bit_of_key_and_status_gives_the_truth_or_a_refusal(void **state)
+{
+    (void)state;
+    mode = RS_MODE_SLOTS;
+    assert_int_equal(in_child(flip_small_files), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -363,6 +404,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(any_bit_under_a_reader_gives_the_truth_or_a_refusal),
         TEST(any_bit_before_opening_gives_the_truth_or_a_refusal),
+        TEST(any_bit_of_key_and_status_gives_the_truth_or_a_refusal),
     };
     const char *given = getenv("SEED");
 
