@@ -196,6 +196,7 @@ workers_differ_from() { [ -n "$(workers)" ] && [ "$(workers)" != "$1" ]; }
 @test "a consumer with many groups and tags is copied whole" {
   start_people
   groups=$(printf '"%s-group-of-no-small-length",' {1..60})
+  # shellcheck disable=SC2046,SC2183 # pairs of words
   tags=$(printf '"%s-tag-of-%064d",' $(for i in {1..60}; do echo "$i $i"; done))
   api PATCH "/v1/realms/$PROD/consumers/$ALICE?wait=applied" "{\"consumer_groups\":[${groups%,}],\"tags\":[${tags%,}]}"
   start_lua
