@@ -39,7 +39,7 @@ enum {
     FEED_LINES_MAX_BYTES = 8 * 1024,         /* a hello, or a few short lines */
     FEED_RECENT_MAX = 16,                    /* segments that a channel keeps for laggards */
     FEED_RECENT_MAX_BYTES = 4 * 1024 * 1024, /* the same, in bytes; larger ones are not kept */
-    /* What the feed thread encodes for a commit at most, some 5 ms: more is left to the workers. */
+    /* What the feed thread encodes for a commit at most, some 4 ms: more is left to the workers. */
     FEED_URGENT_MAX_BYTES = 1024 * 1024,
     FEED_WORKERS = 2,
     FEED_RUNNING_MAX = 1,             /* of the workers, for one control plane */
