@@ -12,7 +12,9 @@
  *
  * if each string begins where the one before it ends, a separator later, and the last one ends four
  * bytes before the end of the head; a bare LF, a hidden NUL or a folded line moves one of them.
- * What cannot be told from CRLF in this way is NUL LF at the end of a value or of the head.
+ * What cannot be told in this way is a NUL that makes up for a missing CR (NUL LF at the end of a
+ * value or of the head, NUL CR LF LF at the end of both), and a line that begins with NUL before a
+ * request, which the library passes over like an empty one.
  */
 #ifndef RS_BASE_REQUEST_HEAD_H
 #define RS_BASE_REQUEST_HEAD_H

@@ -101,7 +101,7 @@ struct http_options {
     unsigned idle_timeout_s; /* between requests; 0: 60 */
     unsigned
         dead_timeout_s;    /* a client whose host acknowledges nothing for so long is gone; 0: 60 */
-    size_t body_max_bytes; /* 0: 1 MiB */
+    size_t body_max_bytes; /* 0: 1 MiB; hosts have 64 KiB at most */
     size_t bodies_max_bytes; /* of all operators' requests in hand; hosts have a quarter as much
                               * besides; 0: 64 MiB */
     unsigned auth_failures_per_minute; /* by address, before they are answered 429; 0: 60 */

@@ -21,6 +21,10 @@ enum {
     /* A handler's working memory: a page of 1000 consumers at all their limits is larger than is
      * reasonable to answer; at usual sizes it is under 1 MiB. */
     REQUEST_ARENA_MAX_BYTES = 256 * 1024 * 1024,
+    /* Acknowledgements and questions; a secret of 1 KiB, escaped, is 6. All hosts may have one
+     * token, and so one share: the smaller a body may be, the more of them one bad host must keep
+     * on their way. */
+    HOST_BODY_MAX_BYTES = 64 * 1024,
     DISCARD_MAX_BYTES = 8 * 1024 * 1024
 };
 
@@ -259,8 +263,18 @@ static bool admit(struct exchange *exchange)
 
 static size_t body_max(const struct exchange *exchange)
 {
-    return exchange->admission.class == HTTP_STRANGER ? 0
-                                                      : exchange->server->options.body_max_bytes;
+    const size_t max = exchange->server->options.body_max_bytes;
+
+    switch (exchange->admission.class) {
+    case HTTP_OPERATOR:
+        return max;
+    case HTTP_HOST:
+        return max < HOST_BODY_MAX_BYTES ? max : HOST_BODY_MAX_BYTES;
+    case HTTP_STRANGER:
+    case HTTP_CLASSES:
+        break;
+    }
+    return 0;
 }
 
 static enum http_room take_room(struct exchange *exchange, size_t size)
