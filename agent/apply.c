@@ -368,6 +368,11 @@ bool apply_idle(const struct apply *apply)
     return !apply->running && apply->first == NULL && apply->filling == NULL;
 }
 
+bool apply_was_repair(const struct apply *apply)
+{
+    return apply->job.result.compared.answered == FEED_WISH_CONTENT;
+}
+
 size_t apply_queued_bytes(const struct apply *apply)
 {
     return apply->queued_bytes;

@@ -67,6 +67,7 @@ struct source_metrics {
     uint64_t digest_mismatches; /* of these, and what the walk found */
     uint64_t unanswered;        /* connections that did not answer what they were asked for */
     uint64_t repairs;           /* transactions that brought the content of buckets */
+    uint64_t repairs_failed;    /* of which the store could use nothing */
     uint64_t repaired;          /* consumers and realms that were put right by them */
     uint64_t mended;            /* pieces of the lookup table that were damaged */
     uint64_t walked_records;

@@ -410,7 +410,7 @@ static void on_loaded(void *context, const struct apply_result *result)
 static bool needs_snapshot(int code)
 {
     return code == E_CORRUPT || code == E_FORMAT || code == E_MISSING_REFERENCE ||
-           code == E_NOT_READY || code == E_INVALID;
+           code == E_PROTOCOL || code == E_NOT_READY || code == E_INVALID;
 }
 
 static void on_apply_failed(void *context, const struct error *err, bool loading)
@@ -420,6 +420,7 @@ static void on_apply_failed(void *context, const struct error *err, bool loading
     struct model_cursor visible = apply_visible(replica->apply);
 
     replica->metrics.apply_failures++;
+    replica->metrics.repairs_failed += apply_was_repair(replica->apply);
     tell_visible(replica, &visible); /* it may be a sync alone that failed */
     if (err->code == E_NO_SPACE)
         note_room(replica, false); /* the session tells it as its trouble */

@@ -77,6 +77,8 @@ static const struct metric metrics[] = {
     METRIC("unanswered_total", COUNTER, unanswered,
            "Connections that did not answer what was asked to compare or repair the copy."),
     METRIC("repairs_total", COUNTER, repairs, "Repairs from the source."),
+    METRIC("repairs_failed_total", COUNTER, repairs_failed,
+           "Repairs from the source that the store could not apply."),
     METRIC("repaired_entities_total", COUNTER, repaired,
            "Realms, and consumers with their keys, that repairs put right."),
     METRIC("mended_buckets_total", COUNTER, mended,

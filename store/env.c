@@ -62,7 +62,7 @@ int env_write_error(const struct env *env, struct error *err, int mdb_rc, const 
 }
 
 /* One attempt with one map size; 0 leaves it to the file. */
-static int open_once(const char *dir, unsigned flags, size_t map_bytes, MDB_env **ret)
+static int open_once(const char *path, unsigned flags, size_t map_bytes, MDB_env **ret)
 {
     MDB_env *mdb;
     int rc = mdb_env_create(&mdb);
@@ -71,11 +71,12 @@ static int open_once(const char *dir, unsigned flags, size_t map_bytes, MDB_env 
         return rc;
     rc = mdb_env_set_maxdbs(mdb, TABLES);
     if (rc == 0)
-        rc = mdb_env_set_maxreaders(mdb, ENV_MAX_READERS);
+        rc = mdb_env_set_maxreaders(mdb, (flags & MDB_NOSUBDIR) != 0 ? ENV_OWN_READERS
+                                                                     : ENV_MAX_READERS);
     if (rc == 0 && map_bytes > 0)
         rc = mdb_env_set_mapsize(mdb, map_bytes);
     if (rc == 0)
-        rc = mdb_env_open(mdb, dir, flags | MDB_NOTLS, FILES_MODE_DATA);
+        rc = mdb_env_open(mdb, path, flags | MDB_NOTLS, FILES_MODE_DATA);
     if (rc != 0) {
         mdb_env_close(mdb);
         return rc;
@@ -85,15 +86,15 @@ static int open_once(const char *dir, unsigned flags, size_t map_bytes, MDB_env 
 }
 
 /* Halves the map until it fits into the address space (RLIMIT_AS, cgroups of 32-bit hosts). */
-static int open_fitting(const char *dir, unsigned flags, size_t map_bytes, MDB_env **ret)
+static int open_fitting(const char *path, unsigned flags, size_t map_bytes, MDB_env **ret)
 {
-    int rc = open_once(dir, flags, map_bytes, ret);
+    int rc = open_once(path, flags, map_bytes, ret);
 
     if (map_bytes == 0)
         map_bytes = map_reader_bytes;
     while (rc == ENOMEM && map_bytes / 2 >= map_min_bytes) {
         map_bytes /= 2;
-        rc = open_once(dir, flags, map_bytes, ret);
+        rc = open_once(path, flags, map_bytes, ret);
     }
     return rc;
 }
@@ -144,13 +145,17 @@ static int open_for_writing(const char *dir, size_t map_bytes, gid_t gid, unsign
                             unsigned table_flags, struct env *ret, struct error *err)
 {
     struct env env = {.mdb = NULL};
+    char path[PATH_MAX];
     int rc = check_files(dir, err);
 
     if (rc == 0)
-        rc = env_reserve_slots(dir, err);
+        rc = env_slots_prepare(dir, err);
     if (rc != 0)
         return rc;
-    rc = open_fitting(dir, env_flags, map_bytes, &env.mdb);
+    rc = files_join(path, dir, "data.mdb", err);
+    if (rc != 0)
+        return rc;
+    rc = open_fitting(path, env_flags | MDB_NOSUBDIR, map_bytes, &env.mdb); /* its own lock file */
     if (rc != 0) {
         (void)env_error(err, rc, "open it for writing");
         return error_context(err, "%s", dir);
@@ -162,8 +167,8 @@ static int open_for_writing(const char *dir, size_t map_bytes, gid_t gid, unsign
         goto fail;
     }
     rc = own_file(dir, "data.mdb", FILES_MODE_DATA, gid, err);
-    if (rc == 0) /* readers write their slot, whatever the agent's umask is */
-        rc = own_file(dir, "lock.mdb", FILES_MODE_LOCK, gid, err);
+    if (rc == 0)
+        rc = env_slots_open(&env, dir, gid, err);
     if (rc != 0)
         goto fail;
     *ret = env;
@@ -274,27 +279,10 @@ int env_open_frozen(const char *dir, struct env *ret, struct error *err)
 void env_close(struct env *env)
 {
     env_close_view(env);
+    env_slots_close(env);
     if (env->mdb != NULL)
         mdb_env_close(env->mdb);
     env->mdb = NULL;
-}
-
-/* mdb_reader_list() offers text only; a slot's line begins with the pid. */
-static int note_own_slot(const char *line, void *context)
-{
-    int pid;
-
-    if (sscanf(line, "%d", &pid) == 1 && pid == (int)getpid())
-        *(bool *)context = true;
-    return 0;
-}
-
-bool env_has_own_slots(const struct env *env)
-{
-    bool found = false;
-
-    (void)mdb_reader_list(env->mdb, note_own_slot, &found); /* fails for NULL only */
-    return found;
 }
 
 int env_cover_file(struct env *env, struct error *err)

@@ -22,7 +22,8 @@
 #include "store/lmdb_code.h"
 #include "store/lmdb_format.h"
 
-enum { ENV_MAX_READERS = 4096 };
+/* Slots in lock.mdb; and of the writer, which holds some transactions for others (retention.h). */
+enum { ENV_MAX_READERS = 4096, ENV_OWN_READERS = 64 };
 
 struct env {
     MDB_env *mdb;             /* NULL: closed */
@@ -36,6 +37,12 @@ struct env {
      */
     bool head_known;
     bool head_lost; /* that sync failed */
+
+    /* Of the writer (env_slots.c); descriptors: 0, none. */
+    int slots_fd;  /* lock.mdb */
+    int mirror_fd; /* data.mdb-lock, where LMDB looks for readers */
+    off_t mirror_at;
+    MDB_txn *mirror; /* holds the slot there */
     off_t head_at;
     unsigned char head[META_BYTES];
 };
@@ -65,8 +72,6 @@ int env_open_retained(const char *dir, struct env *ret, uint64_t *ret_txn_id, st
  * mount. */
 int env_open_frozen(const char *dir, struct env *ret, struct error *err);
 void env_close(struct env *env); /* a closed one: no effect */
-/* Reader slots carry our pid. */
-bool env_has_own_slots(const struct env *env);
 
 /* Syncs what was written and makes later commits like those of env_open_writer(). */
 int env_make_durable(struct env *env, struct error *err);
@@ -84,6 +89,23 @@ int env_cover_file(struct env *env, struct error *err);
  * business, and moves. */
 int env_view(struct env *env, struct error *err);
 void env_close_view(struct env *env);
+
+/* ---- readers' slots: of the writer (env_slots.c) ---- */
+
+#define ENV_NO_SNAPSHOT UINT64_MAX
+typedef void (*env_slot_fn)(void *context, pid_t pid, uint64_t txn_id);
+/* Every slot in use, believed as it stands. */
+void env_slots_each(const struct env *env, env_slot_fn each, void *context);
+/* Frees the slots of processes that are gone; how many. `own_too`: and this one's. */
+unsigned env_slots_clear(const struct env *env, bool own_too);
+/* Before a write transaction: what readers have in their slots keeps its pages. */
+int env_slots_keep(const struct env *env, struct error *err);
+/* After a commit: readers with slots begin with the newest version. */
+void env_slots_announce(const struct env *env);
+/* Before LMDB opens the directory for writing, and after. */
+int env_slots_prepare(const char *dir, struct error *err);
+int env_slots_open(struct env *env, const char *dir, gid_t gid, struct error *err);
+void env_slots_close(struct env *env);
 
 /* How the map is used. */
 struct env_room {
@@ -116,10 +138,6 @@ int env_copy(const struct env *env, const char *dir, gid_t gid, const struct env
 int env_check_file(const char *dir, struct error *err);
 /* The same for one that is open: LMDB's map must not follow a damaged head. */
 int env_check_open_file(const struct env *env);
-/* Gives a lock file that does not exist yet its blocks: readers write their slots through a map,
- * where a full disk would be SIGBUS. Before LMDB opens it, because closing a second descriptor of
- * it would drop LMDB's locks. */
-int env_reserve_slots(const char *dir, struct error *err);
 /* E_READ_ONLY_MOUNT, E_PERMISSION or E_NOT_FOUND when reader slots in dir/lock.mdb cannot be
  * written. */
 int env_check_slots(const char *dir, struct error *err);

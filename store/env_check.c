@@ -130,26 +130,3 @@ int env_check_open_file(const struct env *env)
     (void)mdb_env_get_fd(env->mdb, &fd); /* fails for NULL only */
     return check_fd(fd, "", NULL);
 }
-
-int env_reserve_slots(const char *dir, struct error *err)
-{
-    /* LMDB's reader table: one cache line a slot, and a head of two. A larger file would have more
-     * slots. */
-    enum { SLOT_BYTES = 64, HEAD_SLOTS = 2 };
-    char path[PATH_MAX];
-    int fd;
-    int rc = files_join(path, dir, "lock.mdb", err);
-
-    if (rc != 0)
-        return rc;
-    fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, FILES_MODE_LOCK);
-    if (fd < 0)
-        return errno == EEXIST ? 0 : error_set_errno(err, errno, "cannot create %s", path);
-    rc = posix_fallocate(fd, 0, (off_t)(ENV_MAX_READERS + HEAD_SLOTS) * SLOT_BYTES);
-    (void)close(fd); /* nothing was written; LMDB opens it again */
-    if (rc == ENOSPC) {
-        (void)unlink(path); /* so that the next attempt reserves again */
-        return error_set_errno(err, rc, "cannot make room for %s", path);
-    }
-    return 0; /* a file system that cannot reserve gives the blocks when they are written */
-}

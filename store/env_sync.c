@@ -63,6 +63,7 @@ int env_make_durable(struct env *env, struct error *err)
         rc = mdb_env_set_flags(env->mdb, MDB_NOMETASYNC, 1);
     if (rc != 0)
         return env_error(err, rc, "sync the new generation");
+    env_slots_announce(env);
     return sync_file(env, "sync the new generation", err);
 }
 

@@ -162,8 +162,8 @@ int generation_open_retained(const char *source_dir, uint32_t number, struct gen
     return rc != 0 ? rc : finish_open(dir, number, READER, &generation, ret, err);
 }
 
-static int open_writer_once(const char *source_dir, uint32_t number, size_t map_bytes, gid_t gid,
-                            struct generation *ret, struct error *err)
+int generation_open_writer(const char *source_dir, uint32_t number, size_t map_bytes, gid_t gid,
+                           struct generation *ret, struct error *err)
 {
     struct generation generation = {.number = 0};
     char name[GENERATION_NAME_SIZE];
@@ -173,21 +173,6 @@ static int open_writer_once(const char *source_dir, uint32_t number, size_t map_
     if (rc == 0)
         rc = env_open_writer(dir, map_bytes, gid, &generation.env, err);
     return rc != 0 ? rc : finish_open(dir, number, WRITER, &generation, ret, err);
-}
-
-/* Process 1 of a container that was killed leaves slots of its pid, which its successor, process 1
- * too, has as well: mdb_reader_check() takes them for alive, and their pages would be kept for
- * ever. They are nobody's: had a living process our pid, in another namespace, LMDB would have
- * refused us the slot that opening just used. Closing clears them. */
-int generation_open_writer(const char *source_dir, uint32_t number, size_t map_bytes, gid_t gid,
-                           struct generation *ret, struct error *err)
-{
-    int rc = open_writer_once(source_dir, number, map_bytes, gid, ret, err);
-
-    if (rc != 0 || !env_has_own_slots(&ret->env))
-        return rc;
-    generation_close(ret);
-    return open_writer_once(source_dir, number, map_bytes, gid, ret, err);
 }
 
 int generation_open_backup(const char *dir, struct generation *ret, struct error *err)

@@ -36,6 +36,7 @@ enum {
     TABLE_AT_ROOT = 40,     /* u64; all ones: empty */
     TABLE_BYTES = 48,
     TABLE_INTEGER_KEYS = 0x08,
+    TABLE_NO_SUBDIR = 0x4000, /* of the table of free pages: how the file was opened when made */
 
     /* A meta page; the first two of the file are such. */
     META_PAGES = 2,

@@ -7,6 +7,7 @@
 #include "store/source_internal.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
 
 #include "store/bytes.h"
@@ -16,8 +17,13 @@
 /* Gives LMDB's code. */
 static int begin_txn(struct source *source)
 {
+    int rc;
+
     retention_wait(source);
     retention_advance(source); /* before the transaction may use pages again */
+    rc = env_slots_keep(&source->live.env, NULL);
+    if (rc != 0)
+        return EIO;
     return mdb_txn_begin(source->live.env.mdb, NULL, 0, &source->tables.txn);
 }
 
@@ -80,6 +86,7 @@ int source_commit(struct source *source, const struct model_cursor *cursor, int6
         walk_again(&source->walk); /* as if it had been taken back */
         return env_write_error(&source->live.env, err, rc, "commit");
     }
+    env_slots_announce(&source->live.env);
     source->live.meta = source->pending;
     store_publish(source->store, source->slot, source->region, &source->live);
     /* The commit stands whatever this gives; at worst a reader refuses to open the file until the

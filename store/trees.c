@@ -21,7 +21,7 @@ static int open_tables(struct trees *trees, const struct tree *unnamed, uint64_t
 {
     int rc = tree_open_free(unnamed, txn_id, &trees->free);
 
-    if (rc == 0 && trees->free.flags != TABLE_INTEGER_KEYS)
+    if (rc == 0 && (trees->free.flags & ~(unsigned)TABLE_NO_SUBDIR) != TABLE_INTEGER_KEYS)
         rc = E_CORRUPT;
 
     for (int i = 0; i < TABLES && rc == 0; i++) {

@@ -3,10 +3,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -617,9 +620,107 @@ static void without_readers_none_is_reported(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+/* ---- what members of the reader group can do to lock.mdb ---- */
+
+/* In a child: does it, says so, and stays. */
+static pid_t attack_lock(void (*attack)(unsigned char *map, int fd), int *ret_stay)
+{
+    int ready[2];
+    int stay[2];
+    char byte = 0;
+    pid_t pid;
+
+    assert_int_equal(pipe(ready), 0);
+    assert_int_equal(pipe(stay), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        int fd;
+        void *map;
+
+        for (int other = 3; other < 256; other++) { /* the store's lock among them */
+            if (other != ready[1] && other != stay[0])
+                (void)close(other);
+        }
+        fd = open(fixture_path(&f, "us/g-000001/lock.mdb"), O_RDWR | O_CLOEXEC);
+        map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+        if (fd < 0 || map == MAP_FAILED)
+            _exit(1);
+        attack(map, fd);
+        _exit(write(ready[1], &byte, 1) == 1 && read(stay[0], &byte, 1) == 0 ? 0 : 1);
+    }
+    (void)close(ready[1]);
+    (void)close(stay[0]);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    (void)close(ready[0]);
+    *ret_stay = stay[1];
+    return pid;
+}
+
+static void lock_mutexes(unsigned char *map, int fd)
+{
+    (void)fd;
+    if (pthread_mutex_lock((pthread_mutex_t *)(void *)(map + 8)) != 0 ||
+        pthread_mutex_lock((pthread_mutex_t *)(void *)(map + 64)) != 0)
+        _exit(1);
+}
+
+static void scribble(unsigned char *map, int fd)
+{
+    (void)fd;
+    memset(map, 0xa5, 4096);
+}
+
+static void cut(unsigned char *map, int fd)
+{
+    (void)map;
+    if (ftruncate(fd, 0) != 0)
+        _exit(1);
+}
+
+static void hold_file_lock(unsigned char *map, int fd)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+    (void)map;
+    (void)fcntl(fd, F_SETLK, &lock); /* refused while the agent has its own */
+}
+
+static void commits_do_not_depend_on_what_readers_do_to_their_lock_file(void **state)
+{
+    void (*const attacks[])(unsigned char *, int) = {lock_mutexes, scribble, cut, hold_file_lock};
+    struct source_readers readers;
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    fixture_open(&f);
+    fixture_load_people(&f);
+    for (size_t i = 0; i < sizeof(attacks) / sizeof(attacks[0]); i++) {
+        int status;
+        int stay;
+        pid_t pid = attack_lock(attacks[i], &stay);
+
+        for (int j = 0; j < 3; j++) { /* also by an agent that comes after */
+            (void)alarm(60);
+            fixture_begin(&f);
+            fixture_put_consumer(f.source, 7, 100, i % 2 == 0 ? "a" : "b");
+            fixture_commit(&f);
+            assert_int_equal(source_check_readers(f.source, &readers, &err), 0);
+            fixture_close(&f);
+            fixture_open(&f);
+            (void)alarm(0);
+        }
+        (void)close(stay);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(commits_do_not_depend_on_what_readers_do_to_their_lock_file),
         TEST(new_source_has_no_cursor_and_takes_no_changes),
         TEST(cursor_and_counts_survive_a_restart),
         TEST(second_agent_is_refused_by_pid),
