@@ -8,7 +8,7 @@ load common
 crowd() {
   python3 - "${URL##*:}" "$1" "$2" >"$DIR/crowd.out" 3>&- <<'PY' &
 import signal, socket, sys
-port, count, text = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3].encode().decode("unicode_escape").encode()
+port, count, text = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3].encode().decode("unicode_escape").encode("latin-1")
 crowd = []
 for _ in range(count):
     crowd.append(socket.create_connection(("127.0.0.1", port)))
@@ -49,11 +49,24 @@ metric_of_control() { curl -sS "$URL/metrics" | sed -nE "s/^realm_control_$1 (.*
   lookup edge "$secret" "realm:$realm"
 }
 
+make_server_certificate() {
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=control \
+    -addext subjectAltName=IP:127.0.0.1 -keyout "$DIR/server.key" -out "$DIR/server.pem" 2>/dev/null
+}
+
+@test "a crowd that never finishes its TLS handshake leaves health alone" {
+  make_server_certificate
+  start_control --tls-cert "$DIR/server.pem" --tls-key "$DIR/server.key" --max-strangers 50
+  for said in '' '\x16\x03\x01'; do
+    crowd 300 "$said"
+    [ "$(code --cacert "$DIR/server.pem" "$URL/healthz")" = 200 ]
+  done
+}
+
 # With `Expect: 100-continue`, which curl sends by itself, and without.
 @test "curl sees the refusal of a large body, over plain HTTP and TLS" {
   head -c 5242880 /dev/zero >"$DIR/large"
-  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=control \
-    -addext subjectAltName=IP:127.0.0.1 -keyout "$DIR/server.key" -out "$DIR/server.pem" 2>/dev/null
+  make_server_certificate
   for options in '' "--tls-cert $DIR/server.pem --tls-key $DIR/server.key"; do
     unset PORT
     # shellcheck disable=SC2086 # several options
