@@ -99,10 +99,10 @@ static u_char *header_value(const ngx_str_t *lines, const char *name, size_t *re
 /* Whether the code after the protocol's version says that the question was none. */
 static ngx_uint_t refuses_question(const u_char *code)
 {
-    static const char codes[][4] = {"400", "413", "414", "422"};
+    static const char codes[][5] = {"400 ", "413 ", "414 ", "422 "};
 
     for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
-        if (ngx_memcmp(code, codes[i], 3) == 0)
+        if (ngx_memcmp(code, codes[i], 4) == 0)
             return 1;
     }
     return 0;
