@@ -78,9 +78,8 @@ static void token_that_is_revoked_while_its_body_is_on_the_way_changes_nothing(v
     static const char body[] = "{\"name\":\"late\"}";
     struct fixture *f = *state;
     json_t *tokens;
-    json_t *token;
+    const json_t *list;
     char *secret;
-    size_t i;
     int fd;
 
     secret = strdup(fixture_make_token(f, "org-admin", NULL));
@@ -88,8 +87,12 @@ static void token_that_is_revoked_while_its_body_is_on_the_way_changes_nothing(v
     while (stats_of(f).body_bytes != strlen(body)) /* it was let in */
         (void)poll(NULL, 0, 1);
     tokens = fixture_call(f, 200, "GET", "/v1/tokens", NULL);
-    json_array_foreach(json_object_get(tokens, "data"), i, token) json_decref(fixture_callf(
-        f, 204, "DELETE", NULL, "/v1/tokens/%s", json_string_value(json_object_get(token, "id"))));
+    list = json_object_get(tokens, "data");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *id = json_object_get(json_array_get(list, i), "id");
+
+        json_decref(fixture_callf(f, 204, "DELETE", NULL, "/v1/tokens/%s", json_string_value(id)));
+    }
     json_decref(tokens);
     raw_say(fd, body);
     assert_answer(fd, "HTTP/1.1 401");
