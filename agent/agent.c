@@ -43,6 +43,7 @@ static void close_loop_parts(struct agent *agent)
     uv_close((uv_handle_t *)&agent->readers_timer, NULL);
     uv_close((uv_handle_t *)&agent->walk_timer, NULL);
     uv_close((uv_handle_t *)&agent->pulse_timer, NULL);
+    uv_close((uv_handle_t *)&agent->stop_timer, NULL);
 }
 
 void agent_source_closed(struct agent *agent)
@@ -51,11 +52,26 @@ void agent_source_closed(struct agent *agent)
         close_loop_parts(agent);
 }
 
+/* A thread that waits for a disk cannot be ended, and the store survives it: what was acknowledged
+ * is there. */
+static void on_stop_overdue(uv_timer_t *timer)
+{
+    struct agent *agent = timer->data;
+
+    log_error(&agent->log,
+              "stopping: a commit has not come back for %d s; the process ends without it, and "
+              "nothing that was acknowledged is lost. Look at the disk of %s",
+              AGENT_STOP_MS / 1000, agent->config->store_dir);
+    _exit(EXIT_FAILURE + 1); /* as for every agent that cannot run */
+}
+
 static void stop(struct agent *agent)
 {
     if (agent->phase != AGENT_RUNNING)
         return;
     agent->phase = AGENT_STOPPING;
+    (void)uv_timer_start(&agent->stop_timer, on_stop_overdue, AGENT_STOP_MS,
+                         0);          /* fails on a closing one only */
     (void)sd_notify(0, "STOPPING=1"); /* without systemd these do nothing */
     if (agent->ask_server != NULL)
         ask_server_quiesce(agent->ask_server);
@@ -118,6 +134,7 @@ static void on_pulse(uv_timer_t *timer)
     atomic_store(&agent->pulse, clock_boot_ms());
     status_server_tick(agent->status);
     ask_server_tick(agent->ask_server);
+    each_replica(agent, replica_watch);
     (void)sd_notify(0, "WATCHDOG=1"); /* ignored unless the unit has WatchdogSec= */
 }
 
@@ -206,8 +223,10 @@ static void init_handles(struct agent *agent)
     (void)uv_timer_init(&agent->loop, &agent->readers_timer);
     (void)uv_timer_init(&agent->loop, &agent->walk_timer);
     (void)uv_timer_init(&agent->loop, &agent->pulse_timer);
+    (void)uv_timer_init(&agent->loop, &agent->stop_timer);
     agent->on_term.data = agent->on_int.data = agent->on_hup.data = agent->on_usr1.data = agent;
     agent->readers_timer.data = agent->walk_timer.data = agent->pulse_timer.data = agent;
+    agent->stop_timer.data = agent;
 }
 
 static int start_handles(struct agent *agent, struct error *err)

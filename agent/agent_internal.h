@@ -47,6 +47,7 @@ struct agent {
     uv_timer_t readers_timer;
     uv_timer_t walk_timer;
     uv_timer_t pulse_timer;
+    uv_timer_t stop_timer;
 };
 
 /* Makes the running replicas those of agent->config: starts, restarts, stops. The first replica

@@ -18,6 +18,7 @@ struct apply {
     struct writer *writer; /* owned */
     struct apply_job job;  /* the writer thread's while `running` */
     bool running;
+    int64_t started_ms; /* boot time of the job that runs */
     bool closing;
     void (*closed)(void *context);
     void *closed_context;
@@ -111,6 +112,7 @@ static void dispatch(struct apply *apply)
     job->result = (struct apply_result){.time_ms = 0};
     job->guard = apply->guard;
     apply->running = true;
+    apply->started_ms = clock_boot_ms();
     writer_run(apply->writer);
 }
 
@@ -366,6 +368,11 @@ bool apply_full(const struct apply *apply)
 bool apply_idle(const struct apply *apply)
 {
     return !apply->running && apply->first == NULL && apply->filling == NULL;
+}
+
+int64_t apply_running_ms(const struct apply *apply)
+{
+    return apply->running ? clock_boot_ms() - apply->started_ms : 0;
 }
 
 bool apply_was_repair(const struct apply *apply)

@@ -111,6 +111,8 @@ void apply_check_readers(struct apply *apply);
 void apply_walk(struct apply *apply);
 
 bool apply_full(const struct apply *apply);
+/* How long the job under way has taken so far; 0: there is none. */
+int64_t apply_running_ms(const struct apply *apply);
 /* The last job that finished brought the content of buckets. */
 bool apply_was_repair(const struct apply *apply);
 /* Nothing waits and nothing runs. */

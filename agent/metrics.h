@@ -55,6 +55,8 @@ struct source_metrics {
     uint64_t readers_cleared;
     uint64_t retained; /* transactions kept for readers without slots */
     int64_t retained_age_ms;
+    uint64_t
+        commit_waits_ms; /* the writer has not come back for so long; 0: it has, or not long ago */
     uint64_t no_room;    /* 1: the last attempt to write failed for want of room */
     uint64_t file_bytes; /* of the generation that serves */
     uint64_t used_bytes; /* of it, what the newest version needs */

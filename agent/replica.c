@@ -635,6 +635,20 @@ void replica_check_readers(struct replica *replica)
     apply_check_readers(replica->apply);
 }
 
+void replica_watch(struct replica *replica)
+{
+    int64_t waits_ms = apply_running_ms(replica->apply);
+    uint64_t told_ms = waits_ms >= REPLICA_STUCK_MS ? (uint64_t)waits_ms : 0;
+
+    if (told_ms == 0 && replica->metrics.commit_waits_ms == 0)
+        return;
+    replica->metrics.commit_waits_ms = told_ms;
+    if (told_ms > 0 && replica->metrics.state == SOURCE_LIVE)
+        set_state(replica, SOURCE_SYNCING); /* what has come since is not visible */
+    replica_log_waits(replica);
+    publish(replica);
+}
+
 void replica_walk(struct replica *replica)
 {
     check_answered(replica);

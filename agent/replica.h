@@ -27,6 +27,7 @@ enum {
     REPLICA_FRESH_MS = 10 * 1000,
     REPLICA_LOG_INTERVAL_MS = 60 * 1000, /* between lines about the same trouble */
     REPLICA_NAME_LOG_INTERVAL_MS = 60 * 60 * 1000,
+    REPLICA_STUCK_MS = 10 * 1000,  /* a commit that takes longer is told */
     REPLICA_READER_LAG_MAX = 1000, /* commits behind, from which on a reader is warned of */
     /* Between slices of the walk over the own file, which take 10 ms at most: a hundredth of one
      * processor's time, and some 4,000 records, half an hour for 7 million. */
@@ -65,6 +66,8 @@ void replica_close(struct replica *replica, void (*closed)(void *context), void 
 /* Clears dead readers, warns of slow ones. */
 void replica_check_readers(struct replica *replica);
 
+/* Looks whether the writer has come to a stand; due every second or so. */
+void replica_watch(struct replica *replica);
 /* One slice of the walk over the store's own file; due every REPLICA_WALK_MS. */
 void replica_walk(struct replica *replica);
 /* A snapshot that the guard refused is welcome after all. */

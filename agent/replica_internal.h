@@ -34,6 +34,7 @@ struct replica {
     struct log_pace connected_pace;
     struct log_pace reader_pace;
     struct log_pace upkeep_pace;
+    struct log_pace waits_pace;
     struct log_pace digest_pace;
     struct log_pace mended_pace;
     struct log_pace name_pace;
@@ -59,6 +60,7 @@ void replica_log_room_again(const struct replica *replica);
 void replica_log_upkeep(struct replica *replica, const struct source_upkeep *upkeep,
                         const struct error *err);
 void replica_log_name_shared(struct replica *replica, bool shared);
+void replica_log_waits(struct replica *replica);
 void replica_log_closed(const struct replica *replica);
 
 #endif

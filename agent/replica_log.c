@@ -247,6 +247,22 @@ void replica_log_upkeep(struct replica *replica, const struct source_upkeep *upk
             log_left_out(left_out, text));
 }
 
+void replica_log_waits(struct replica *replica)
+{
+    const uint64_t waits_ms = replica->metrics.commit_waits_ms;
+    char text[LOG_LEFT_OUT_SIZE];
+    unsigned left_out;
+
+    if (waits_ms == 0)
+        SAY(replica, LOG_LEVEL_INFO, NULL, "the store's writer goes on");
+    else if (log_pace_due(&replica->waits_pace, REPLICA_LOG_INTERVAL_MS, &left_out))
+        SAY(replica, LOG_LEVEL_ERROR, NULL,
+            "the store's writer has been waiting for %" PRIu64
+            " s: what is there serves, and no change arrives; look at the disk of the store "
+            "directory (dmesg, iostat)%s",
+            waits_ms / 1000, log_left_out(left_out, text));
+}
+
 void replica_log_closed(const struct replica *replica)
 {
     SAY(replica, LOG_LEVEL_INFO, NULL, "stopped at version %" PRIu64,

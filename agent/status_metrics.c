@@ -57,6 +57,8 @@ static const struct metric metrics[] = {
            "Reader slots of dead processes that were cleared."),
     METRIC("retained_transactions", GAUGE, retained,
            "Old versions that are kept for readers without slots."),
+    METRIC("commit_waits_milliseconds", GAUGE, commit_waits_ms,
+           "How long the store's writer has been waiting for its disk; 0 below 10 s."),
     METRIC("no_room", GAUGE, no_room,
            "1 while the disk has no room for what has come: the last good copy serves."),
     METRIC("store_bytes", GAUGE, file_bytes, "Size of the file that serves."),

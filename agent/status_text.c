@@ -40,7 +40,7 @@ static json_t *source_json(const struct source_metrics *source, int64_t boot_ms)
     json_int_t age_ms = source->heard_boot_ms != 0 ? boot_ms - source->heard_boot_ms : -1;
 
     return json_pack(
-        "{s:s, s:s, s:b, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I}",
+        "{s:s, s:s, s:b, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I}",
         "region", source->region, "state", status_state_text(source->state), "complete",
         (int)source->complete, "refusing", (int)source->refusing, "epoch",
         uuid_format(&source->cursor.epoch, epoch), "version", (json_int_t)source->cursor.version,
@@ -49,7 +49,8 @@ static json_t *source_json(const struct source_metrics *source, int64_t boot_ms)
         "consumers", (json_int_t)source->counts.consumers, "keys", (json_int_t)source->counts.keys,
         "queue_bytes", (json_int_t)source->queue_bytes, "no_room", (int)source->no_room,
         "store_bytes", (json_int_t)source->file_bytes, "disk_free_bytes",
-        (json_int_t)source->disk_free_bytes);
+        (json_int_t)source->disk_free_bytes, "commit_waits_ms",
+        (json_int_t)source->commit_waits_ms);
 }
 
 int status_json(const struct board_copy *board, int64_t boot_ms, struct buffer *out)

@@ -5,7 +5,7 @@ load common
 
 # The agent on a disk whose sector with LMDB's meta pages is bad while $DIR/bad exists (tests/interpose/bad_head.c).
 run_on_bad_disk() {
-  LD_PRELOAD="$BUILD/tests/bad_head.so" BAD_HEAD="$DIR/bad" ASAN_OPTIONS=verify_asan_link_order=0 \
+  LD_PRELOAD="$BUILD/tests/bad_head.so" BAD_HEAD="$DIR/bad" STUCK="$DIR/stuck" ASAN_OPTIONS=verify_asan_link_order=0 \
     "$BUILD/bin/realm-agent" --config "$DIR/edge.yaml" 2>>"$DIR/edge.err" 3>&- &
   AGENT_PID=$!
   PIDS+=("$AGENT_PID")
@@ -80,4 +80,26 @@ revoke() { api_status DELETE "/v1/realms/$realm/consumers/$consumer/keys/$(jq -r
   run_on_bad_disk
   until_true agent_is edge live
   until_true current edge
+}
+
+waits_are_told() { grep -q "writer has been waiting for" "$DIR/edge.err"; }
+
+@test "a commit that waits for its disk is told, readers are told, and SIGTERM ends the agent all the same" {
+  start_on_bad_disk
+  rm "$DIR/bad"
+  : >"$DIR/stuck"
+  [ "$(revoke 300)" = 202 ]
+  until_true waits_are_told
+  agent_is edge syncing
+  kill -TERM "$AGENT_PID"
+  code=0
+  wait "$AGENT_PID" || code=$?
+  [ "$code" -eq 2 ]
+  grep -q "a commit has not come back" "$DIR/edge.err"
+
+  rm "$DIR/stuck"
+  run_on_bad_disk
+  until_true agent_is edge live
+  until_true current edge
+  ctl edge verify
 }
