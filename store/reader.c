@@ -179,6 +179,7 @@ int reader_open(rs_store **ret, const char *dir, const rs_options *options,
         return RS_E_NO_MEMORY;
     store->clock = *clock;
     store->mode = mode;
+    atomic_init(&store->suspect, true);
     (void)pthread_mutex_init(&store->mutex, NULL); /* cannot fail with default attributes */
     rc = open_dir(store, dir, &err);
     if (rc != 0) {
@@ -534,6 +535,7 @@ int rs_status(rs_store *store, rs_status_info *ret)
         return RS_E_INVALID;
     if (reader_is_forked(store))
         return RS_E_FORKED;
+    place_note_age(store, -1);               /* who asks wants to know */
     (void)pthread_mutex_lock(&store->mutex); /* keeps the page from being given up */
     rc = follow(store);
     if (rc == 0)

@@ -181,14 +181,24 @@ static int answer_once(rs_store *store, const struct question *question, rs_answ
 
 /* ---- the calls ---- */
 
+static bool is_suspect(const rs_store *store)
+{
+    return atomic_load_explicit(&store->suspect, memory_order_relaxed);
+}
+
 static int answer(rs_store *store, const struct question *question, rs_answer *ret)
 {
     rs_answer copy = {.needed = 0};
+    bool looked = store == NULL || is_suspect(store);
     int overtaken = 0;
     int rc = RS_E_OVERTAKEN;
 
     for (int i = 0; i < GROW_ATTEMPTS; i++) {
         rc = answer_once(store, question, &copy);
+        if (!looked && rc != RS_E_FORKED && is_suspect(store)) {
+            looked = true; /* once more, behind a look whether this is the store still */
+            continue;
+        }
         if (rc == RS_E_MAP_RESIZED)
             (void)sched_yield(); /* cannot fail on Linux */
         else if (rc != RS_E_OVERTAKEN || ++overtaken >= OVERTAKEN_ATTEMPTS)

@@ -264,6 +264,7 @@ int rs_find(rs_snapshot *snapshot, const char *region, const char *name, rs_cons
         find.region = region;
     find.by_id = uuid_parse(name, &find.id);
     rc = reader_answer(snapshot, find_once, &find, &answer);
+    place_note_age(snapshot->store, rc == RS_FOUND ? answer.age_ms : -1);
     if (rc < 0)
         return reader_code(rc);
     memcpy(ret, &answer, sizeof(answer));

@@ -118,6 +118,7 @@ struct rs_store {
     rs_snapshot *idle;     /* of `view`, ready for reuse */
     unsigned n_in_use;     /* snapshots begun and not ended */
     int64_t look_at_ms;    /* boot clock: no need to look at the directory before */
+    atomic_bool suspect;   /* a lookup met a strange age, or failed: reason to look */
     bool gone; /* the directory leads to another page, or none, and there we cannot go */
 };
 
@@ -131,6 +132,13 @@ bool reader_is_forked(const rs_store *store);
 
 /* ---- reader_place.c; the caller holds store->mutex ---- */
 
+/* The age of a source that was never heard, or not for longer than heartbeats are apart. */
+enum { PLACE_SUSPECT_AGE_MS = 6000 }; /* above the control plane's usual heartbeat of 5 s */
+static inline void place_note_age(rs_store *store, int64_t age_ms)
+{
+    if (age_ms < 0 || age_ms >= PLACE_SUSPECT_AGE_MS)
+        atomic_store_explicit(&store->suspect, true, memory_order_relaxed);
+}
 /* Whether the store's path leads to another store now, to which readers should move: its page,
  * which the caller then owns, or NULL, which it is nearly always. Sets store->gone. */
 struct page *place_look(rs_store *store);

@@ -41,6 +41,7 @@ static int64_t source_age_ms(struct lookup *lookup, unsigned source)
     if (status_age(&view->page->status, view->sources[source].slot, &lookup->snapshot->store->clock,
                    &age_ms) != 0)
         lookup->age_is_damaged = true;
+    place_note_age(lookup->snapshot->store, age_ms);
     return age_ms;
 }
 
@@ -470,8 +471,10 @@ int rs_lookup(rs_snapshot *snapshot, const rs_source *sources, size_t n, const v
     lookup.key = key;
     lookup.key_size = key_size;
     rc = reader_answer(snapshot, look_up_once, &lookup, &answer);
-    if (rc < 0)
+    if (rc < 0) {
+        place_note_age(snapshot->store, -1);
         return reader_code(rc);
+    }
     memcpy(ret, &answer, sizeof(answer));
     return rc;
 }

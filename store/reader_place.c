@@ -2,8 +2,9 @@
  *
  * Who removes a store's directory and lets the agent make a new one leaves readers with files that
  * have no name any more: they would answer from these for ever. Nobody can tell them, since nothing
- * is written there. But their ages grow, and only then is there reason to look: at most once a
- * second, by one stat(), while no source was heard for some seconds; else never.
+ * is written there. But their ages grow, which lookups see, and only then is there reason to look:
+ * with the next snapshot, at most once a second, by one stat(), while no source was heard for some
+ * seconds; else never.
  *
  *   path leads to          what happens
  *   the same page          nothing: the agent is stopped, or hears nothing
@@ -17,10 +18,7 @@
 
 #include "store/files.h"
 
-enum {
-    SUSPECT_AGE_MS = 6000, /* above the control plane's usual heartbeat of 5 s */
-    LOOK_EVERY_MS = 1000
-};
+enum { LOOK_EVERY_MS = 1000 };
 
 /* The youngest age of the view's sources; INT64_MAX: none was ever heard. */
 static int64_t youngest_ms(const rs_store *store)
@@ -92,15 +90,15 @@ struct page *place_look(rs_store *store)
     int64_t youngest;
     int64_t now;
 
-    if (store->view == NULL)
+    if (store->view == NULL || !atomic_load_explicit(&store->suspect, memory_order_relaxed))
         return NULL;
     now = store->clock.boot_ms(store->clock.context);
-    if (now < store->look_at_ms && store->look_at_ms - now <= SUSPECT_AGE_MS)
+    if (now < store->look_at_ms && store->look_at_ms - now <= PLACE_SUSPECT_AGE_MS)
         return NULL;
     youngest = youngest_ms(store);
-    if (youngest < SUSPECT_AGE_MS) {
-        store->look_at_ms = now + SUSPECT_AGE_MS - youngest;
+    if (youngest < PLACE_SUSPECT_AGE_MS) {
         store->gone = false;
+        atomic_store_explicit(&store->suspect, false, memory_order_relaxed);
         return NULL;
     }
     store->look_at_ms = now + LOOK_EVERY_MS;
