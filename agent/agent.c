@@ -10,6 +10,7 @@
 #include "agent/agent.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -127,6 +128,59 @@ static void on_walk_timer(uv_timer_t *timer)
     each_replica(timer->data, replica_walk);
 }
 
+static int start_status(struct agent *agent, const char *listen, struct error *err)
+{
+    if (status_server_start(listen, agent->board, &agent->pulse, &agent->status, err) != 0)
+        return err->code;
+    (void)snprintf(agent->served, sizeof(agent->served), "%s", listen);
+    log_info(&agent->log, "status on %s (port %u)", listen, status_server_port(agent->status));
+    return 0;
+}
+
+/* The former one serves until the new one does, unless it may be what is `in_its_way`. */
+int agent_apply_listen(struct agent *agent, bool in_its_way, struct error *err)
+{
+    struct status_server *former = agent->status;
+    struct error ignored = ERROR_INIT;
+    int rc;
+
+    agent->status = NULL;
+    if (agent->config->listen[0] == 0) {
+        status_server_stop(former);
+        return 0;
+    }
+    rc = start_status(agent, agent->config->listen, err);
+    if (rc != 0 && !in_its_way) {
+        agent->status = former;
+        return rc;
+    }
+    status_server_stop(former);
+    if (rc == 0 || former == NULL)
+        return rc;
+    rc = start_status(agent, agent->config->listen, err);
+    if (rc != 0)
+        (void)start_status(agent, agent->served, &ignored); /* it was there a moment ago */
+    return rc;
+}
+
+static void retry_listen(struct agent *agent)
+{
+    enum { FIRST_MS = 1000, LAST_MS = 60 * 1000 };
+    struct error err = ERROR_INIT;
+
+    if (agent->listen_delay_ms == 0 || clock_boot_ms() < agent->listen_due_ms)
+        return;
+    if (agent_apply_listen(agent, false, &err) == 0) {
+        agent->listen_delay_ms = 0;
+        return;
+    }
+    agent->listen_delay_ms =
+        agent->listen_delay_ms * 2 < LAST_MS ? agent->listen_delay_ms * 2 : LAST_MS;
+    agent->listen_due_ms = clock_boot_ms() + agent->listen_delay_ms;
+    log_warning(&agent->log, "%s; tried again in %lld s", err.message,
+                (long long)agent->listen_delay_ms / FIRST_MS);
+}
+
 static void on_pulse(uv_timer_t *timer)
 {
     struct agent *agent = timer->data;
@@ -135,6 +189,8 @@ static void on_pulse(uv_timer_t *timer)
     status_server_tick(agent->status);
     ask_server_tick(agent->ask_server);
     each_replica(agent, replica_watch);
+    if (agent->phase == AGENT_RUNNING)
+        retry_listen(agent);
     (void)sd_notify(0, "WATCHDOG=1"); /* ignored unless the unit has WatchdogSec= */
 }
 
@@ -149,20 +205,6 @@ static uint64_t pulse_interval_ms(void)
 }
 
 /* ---- starting ---- */
-
-int agent_apply_listen(struct agent *agent, struct error *err)
-{
-    status_server_stop(agent->status);
-    agent->status = NULL;
-    if (agent->config->listen[0] == 0)
-        return 0;
-    if (status_server_start(agent->config->listen, agent->board, &agent->pulse, &agent->status,
-                            err) != 0)
-        return err->code;
-    log_info(&agent->log, "status on %s (port %u)", agent->config->listen,
-             status_server_port(agent->status));
-    return 0;
-}
 
 static int open_ask(struct agent *agent, struct error *err)
 {
@@ -318,7 +360,7 @@ static int start(struct agent *agent, struct error *err)
     if (rc == 0)
         rc = serve_ask(agent, err);
     if (rc == 0)
-        rc = agent_apply_listen(agent, err);
+        rc = agent_apply_listen(agent, false, err);
     return rc;
 }
 

@@ -16,6 +16,7 @@
 enum {
     AGENT_READERS_MS = 10 * 1000, /* dead reader slots are cleared */
     AGENT_STOP_MS = 15 * 1000,    /* for commits under way; then the process ends all the same */
+    AGENT_LISTEN_RETRY_MS = 1000, /* doubles up to a minute */
     AGENT_PULSE_MS = 1000         /* the loop shows that it turns */
 };
 

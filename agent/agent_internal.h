@@ -33,6 +33,9 @@ struct agent {
     struct http_client *http;      /* owned */
     struct board *board;           /* owned */
     struct status_server *status;  /* owned; NULL: off */
+    char served[256];              /* where it listens */
+    int64_t listen_delay_ms;       /* 0: it listens where it should */
+    int64_t listen_due_ms;         /* boot time of the next try */
     struct ask *ask;               /* owned */
     struct ask_server *ask_server; /* owned; NULL: off */
     _Atomic int64_t pulse;
@@ -62,6 +65,6 @@ bool agent_sources_closed(const struct agent *agent);
 /* agent.c: a replica is gone. */
 void agent_source_closed(struct agent *agent);
 /* agent.c: starts, restarts or stops the status server as the configuration says. */
-int agent_apply_listen(struct agent *agent, struct error *err);
+int agent_apply_listen(struct agent *agent, bool in_its_way, struct error *err);
 
 #endif

@@ -13,6 +13,8 @@
 #include <time.h>
 #include <systemd/sd-daemon.h>
 
+#include "base/clock.h"
+
 static const struct config_source *find_config(const struct config *config, const char *region)
 {
     for (unsigned i = 0; i < config->sources_count; i++) {
@@ -185,6 +187,22 @@ static void notify_reloading(void)
                      (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
 }
 
+/* An address that is taken may be free later: tried again until it is. */
+static void reload_listen(struct agent *agent)
+{
+    struct error err = ERROR_INIT;
+
+    agent->listen_delay_ms = 0;
+    if (agent_apply_listen(agent, true, &err) == 0)
+        return;
+    agent->listen_delay_ms = AGENT_LISTEN_RETRY_MS;
+    agent->listen_due_ms = clock_boot_ms() + agent->listen_delay_ms;
+    log_error(&agent->log, "reload: %s; %s, tried again in %d s", err.message,
+              agent->status != NULL ? "the status server stays where it is"
+                                    : "the status server is off",
+              AGENT_LISTEN_RETRY_MS / 1000);
+}
+
 void agent_reload(struct agent *agent)
 {
     struct config *next;
@@ -209,8 +227,8 @@ void agent_reload(struct agent *agent)
     agent->config = next;
     agent->log.level = next->log.level;
     agent->log.format = next->log.format;
-    if (!same_listen && agent_apply_listen(agent, &err) != 0)
-        log_error(&agent->log, "reload: %s; the status server is off", err.message);
+    if (!same_listen || agent->listen_delay_ms > 0)
+        reload_listen(agent);
     if (agent_apply_sources(agent, &err) != 0)
         log_error(&agent->log, "reload: %s", err.message);
     log_info(&agent->log, "configuration reloaded from %s", agent->path);

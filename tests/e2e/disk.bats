@@ -103,3 +103,23 @@ waits_are_told() { grep -q "writer has been waiting for" "$DIR/edge.err"; }
   until_true current edge
   ctl edge verify
 }
+
+answers_at() { curl -sS -o /dev/null "http://$1/healthz" 2>/dev/null; }
+
+@test "a status address that is taken at a reload is tried again, and the former one serves until then" {
+  start_control
+  write_agent_config edge "$CP_A"
+  sed -i "s|^listen: .*|listen: 127.0.0.2:$((20000 + RANDOM % 10000))|" "$DIR/edge.yaml"
+  former=$(sed -nE 's/^listen: //p' "$DIR/edge.yaml")
+  run_agent edge
+  until_true answers_at "$former"
+  taken=${URL#http://}
+  sed -i "s|^listen: .*|listen: $taken|" "$DIR/edge.yaml"
+  kill -HUP "$AGENT_PID"
+  until_true grep -q "tried again in" "$DIR/edge.err"
+  answers_at "$former"
+  kill -TERM "$CONTROL_PID"
+  wait "$CONTROL_PID" || true
+  until_true grep -q "status on $taken" "$DIR/edge.err"
+  answers_at "$taken"
+}
