@@ -181,6 +181,11 @@ uint64_t status_slot_check(const struct status *status, unsigned slot)
     return seal(words, n);
 }
 
+bool status_is_sealed(const struct status *status)
+{
+    return load(status, STATUS_AT_SEALED) == load(status, STATUS_AT_SEQUENCE);
+}
+
 static bool fits(uint64_t kept, uint64_t check)
 {
     return kept == 0 || kept == check; /* 0: a former agent wrote the page */
@@ -205,7 +210,8 @@ static void read_slot(const struct status *status, unsigned slot, struct status_
     ret->keys = load(status, at + STATUS_AT_KEYS);
     ret->verified_version = load(status, at + STATUS_AT_VERIFIED);
     ret->verified_ms = (int64_t)load(status, at + STATUS_AT_VERIFIED_WALL);
-    ret->damaged = !fits(load(status, at + STATUS_AT_CHECK), status_slot_check(status, slot));
+    ret->damaged = !fits(load(status, at + STATUS_AT_CHECK), status_slot_check(status, slot)) &&
+                   status_is_sealed(status);
 }
 
 static void read_page(const struct status *status, struct status_info *ret)
@@ -213,7 +219,8 @@ static void read_page(const struct status *status, struct status_info *ret)
     load_bytes(status, STATUS_AT_CONTROL_PLANE, &ret->control_plane_id,
                sizeof(ret->control_plane_id));
     ret->agent_pid = (int64_t)load(status, STATUS_AT_AGENT_PID);
-    ret->damaged = !fits(load(status, STATUS_AT_HEAD_CHECK), status_head_check(status));
+    ret->damaged = !fits(load(status, STATUS_AT_HEAD_CHECK), status_head_check(status)) &&
+                   status_is_sealed(status);
     for (unsigned i = 0; i < STATUS_SLOTS; i++)
         read_slot(status, i, &ret->slots[i]);
 }
@@ -261,8 +268,8 @@ int status_age(const struct status *status, unsigned slot, const struct clock *c
     int64_t age;
 
     for (int i = 0; !read_heard(status, at, &boot, &wall); i++) {
-        if (load(status, STATUS_AT_SEQUENCE) % 2 != 0 && i >= YIELD_AFTER)
-            break; /* the writer died or was stopped: each word is right by itself */
+        if (!status_is_sealed(status) && i >= YIELD_AFTER)
+            break; /* the writer died, was stopped, or keeps none: each word is right by itself */
         if (i == ATTEMPTS)
             return E_CORRUPT;
         if (i >= YIELD_AFTER)

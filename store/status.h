@@ -149,6 +149,8 @@ enum {
     STATUS_AT_AGENT_PID = 9,
     STATUS_AT_RETENTION = 10,
     STATUS_AT_HEAD_CHECK = 11, /* status_head_check(); 0, as former agents left it: none */
+    STATUS_AT_SEALED =
+        12, /* the sequence up to which checksums were kept; see status_is_sealed() */
 
     /* in a slot */
     STATUS_AT_REGION = 0, /* 8 words */
@@ -174,6 +176,9 @@ enum {
 uint64_t status_head_check(const struct status *status);
 uint64_t status_heard_check(uint64_t boot, uint64_t wall);
 uint64_t status_slot_check(const struct status *status, unsigned slot);
+/* Whether the checksums stand for what is there. Not while a writer is at work, and not behind an
+ * agent of a former version that took the store back: it moves the sequence, and knows of none. */
+bool status_is_sealed(const struct status *status);
 
 /* Maps the open file after checking size, magic and format; `path` is for messages. */
 int status_map(int fd, const char *path, bool writable, struct status *ret, struct error *err);

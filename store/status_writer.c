@@ -45,6 +45,7 @@ static void write_end(struct status *status)
     uint64_t sequence = load(status, STATUS_AT_SEQUENCE);
 
     assert(sequence % 2 != 0);
+    store(status, STATUS_AT_SEALED, sequence + 1);
     store(status, STATUS_AT_SEQUENCE, sequence + 1);
 }
 

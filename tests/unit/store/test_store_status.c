@@ -151,6 +151,38 @@ static void age_is_never_negative_and_minus_one_for_never(void **state)
     assert_int_equal(status_age_ms(&reader, 0, &f.clock), 0);
 }
 
+/* As an agent of a former version does it, which knows of no checksums. */
+static void write_without_checksums(unsigned at, uint64_t value)
+{
+    atomic_fetch_add(&writer.words[STATUS_AT_SEQUENCE], 1);
+    atomic_store(&writer.words[at], value);
+    atomic_fetch_add(&writer.words[STATUS_AT_SEQUENCE], 1);
+}
+
+static void agent_of_a_former_version_may_take_the_page_back(void **state)
+{
+    const unsigned slot_at = status_slot_at(0);
+    struct status_source source = make_source(42);
+    struct status_info read;
+    int64_t age_ms;
+
+    (void)state;
+    status_put_source(&writer, 0, &source);
+    write_without_checksums(STATUS_AT_AGENT_PID, 77);
+    write_without_checksums(slot_at + STATUS_AT_VERSION, 43);
+    write_without_checksums(slot_at + STATUS_AT_HEARD_BOOT, (uint64_t)f.boot_ms + 1000);
+    f.boot_ms += 1500;
+    assert_int_equal(status_age(&reader, 0, &f.clock, &age_ms), 0);
+    assert_int_equal(age_ms, 500);
+    assert_true(status_read(&reader, &read));
+    assert_false(read.damaged);
+    assert_false(read.slots[0].damaged);
+    status_close(&writer);
+    open_writer(); /* and the newer one again */
+    atomic_fetch_xor(&writer.words[slot_at + STATUS_AT_HEARD_BOOT], 1 << 20);
+    assert_int_equal(status_age(&reader, 0, &f.clock, &age_ms), E_CORRUPT);
+}
+
 /* ---- threads ---- */
 
 static atomic_bool stop_writing;
@@ -204,6 +236,7 @@ int main(void)
         TEST(writer_that_died_half_way_is_taken_over),
         TEST(unusable_file_is_replaced_and_its_readers_are_told),
         TEST(age_is_never_negative_and_minus_one_for_never),
+        TEST(agent_of_a_former_version_may_take_the_page_back),
         TEST(copies_are_consistent_while_the_writer_writes),
     };
 
