@@ -44,7 +44,7 @@ static int read_meta_page(int fd, off_t at, struct meta_page *ret)
 
 static int newest_meta_page(int fd, struct meta_page *ret)
 {
-    struct meta_page second;
+    struct meta_page second = {0};
     int rc = read_meta_page(fd, 0, ret);
 
     if (rc == 0)
