@@ -96,8 +96,8 @@ void env_close_view(struct env *env);
 typedef void (*env_slot_fn)(void *context, pid_t pid, uint64_t txn_id);
 /* Every slot in use, believed as it stands. */
 void env_slots_each(const struct env *env, env_slot_fn each, void *context);
-/* Frees the slots of processes that are gone; how many. `own_too`: and this one's. */
-unsigned env_slots_clear(const struct env *env, bool own_too);
+/* Frees the slots of processes that are gone; how many. */
+unsigned env_slots_clear(const struct env *env);
 /* Before a write transaction: what readers have in their slots keeps its pages. */
 int env_slots_keep(const struct env *env, struct error *err);
 /* After a commit: readers with slots begin with the newest version. */

@@ -157,11 +157,14 @@ static void share_lock(int fd)
     (void)fcntl(fd, F_SETLK, &lock); /* tried again with the readers' check */
 }
 
+/* LMDB's readers hold a lock whose place is their pid. Asked as an open file, not as a process, the
+ * kernel names every holder: one of our own pid too, which is most likely process 1 of another
+ * container. */
 static bool is_there(const struct env *env, pid_t pid)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = pid, .l_len = 1};
 
-    return fcntl(env->slots_fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+    return fcntl(env->slots_fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
 /* ---- looking ---- */
@@ -219,8 +222,7 @@ void env_slots_each(const struct env *env, env_slot_fn each, void *context)
     }
 }
 
-/* Our own slots are those of a test that reads in the writer's process. */
-unsigned env_slots_clear(const struct env *env, bool own_too)
+unsigned env_slots_clear(const struct env *env)
 {
     static const uint32_t nobody = 0;
     uint32_t count = count_slots(env);
@@ -230,8 +232,7 @@ unsigned env_slots_clear(const struct env *env, bool own_too)
     for (uint32_t i = 0; i < count; i++) {
         pid_t pid = read_slot(env, i).pid;
 
-        if (pid == 0 || (pid == getpid() && !own_too) || is_there(env, pid) ||
-            read_slot(env, i).pid != pid)
+        if (pid == 0 || is_there(env, pid) || read_slot(env, i).pid != pid)
             continue;
         if (pwrite(env->slots_fd, &nobody, sizeof(nobody), slot_at(i) + SLOT_AT_PID) ==
             (ssize_t)sizeof(nobody))
@@ -326,7 +327,7 @@ static int open_shared(struct env *env, const char *dir, gid_t gid, struct error
         rc = replace_file(dir, gid, &env->slots_fd, err);
     }
     if (rc == 0)
-        (void)env_slots_clear(env, true);
+        (void)env_slots_clear(env);
     return rc;
 }
 
@@ -355,7 +356,7 @@ static int open_mirror(struct env *env, const char *dir, struct error *err)
         if (bytes_get_u32(pid) == (uint32_t)getpid())
             return 0;
     }
-    return error_set(err, E_FORMAT, "%s is not as this program knows LMDB's lock files", path);
+    return error_set(err, E_UNSUPPORTED, "%s is not as this program knows LMDB's lock files", path);
 }
 
 int env_slots_open(struct env *env, const char *dir, gid_t gid, struct error *err)

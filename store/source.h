@@ -255,8 +255,8 @@ void source_heard(struct source *source);
  * with the epoch. Any thread. */
 void source_verified(struct source *source, uint64_t version);
 
-/* Clears the slots of readers that died and reports the oldest live one; this
- * process is not counted. Gives up what need not be retained any more. */
+/* Clears the slots of readers that died and reports the oldest live one. Gives up what need not be
+ * retained any more. */
 struct source_readers {
     unsigned cleared;
     unsigned in_use;

@@ -717,9 +717,49 @@ static void commits_do_not_depend_on_what_readers_do_to_their_lock_file(void **s
     }
 }
 
+/* A slot and the lock that goes with it, of a process with the agent's pid: of another namespace.
+ */
+static void take_slot_of_our_pid(unsigned char *map, int fd)
+{
+    enum { COUNT_AT = 56, SLOT_AT = 128, PID_AT = SLOT_AT + 8 };
+    const uint32_t pid = (uint32_t)getppid();
+    const uint64_t txn_id = 1;
+    const uint32_t count = 1;
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = pid, .l_len = 1};
+
+    if (fcntl(fd, F_SETLK, &lock) != 0)
+        _exit(1);
+    memcpy(map + SLOT_AT, &txn_id, sizeof(txn_id));
+    memcpy(map + PID_AT, &pid, sizeof(pid));
+    memcpy(map + COUNT_AT, &count, sizeof(count));
+}
+
+static void slot_of_the_agents_own_pid_is_a_readers(void **state)
+{
+    struct source_readers readers;
+    struct error err = ERROR_INIT;
+    int stay;
+    pid_t pid;
+
+    (void)state;
+    fixture_open(&f);
+    fixture_load_people(&f);
+    pid = attack_lock(take_slot_of_our_pid, &stay);
+    assert_int_equal(source_check_readers(f.source, &readers, &err), 0);
+    assert_int_equal(readers.in_use, 1);
+    assert_int_equal(readers.cleared, 0);
+    assert_int_equal(readers.oldest_pid, getpid());
+    (void)close(stay);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    assert_int_equal(source_check_readers(f.source, &readers, &err), 0);
+    assert_int_equal(readers.cleared, 1);
+    assert_int_equal(readers.in_use, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(slot_of_the_agents_own_pid_is_a_readers),
         TEST(commits_do_not_depend_on_what_readers_do_to_their_lock_file),
         TEST(new_source_has_no_cursor_and_takes_no_changes),
         TEST(cursor_and_counts_survive_a_restart),
