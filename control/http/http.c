@@ -31,6 +31,8 @@ enum {
     STRANGERS_MIN_OF_FEW_FDS = 16,
     ADDRESS_PART = 4,
     HOSTS_BODIES_PART = 4,
+    STRANGERS_ANSWERS_PART = 4,
+    OPERATORS_ANSWERS_FACTOR = 4, /* half of it holds a list of a few hundred thousand hosts */
     /* Connections that were sent away and that MHD has not closed yet; at its own limit it would
      * stop accepting. */
     LEAVING = 256,
@@ -130,9 +132,17 @@ static void budgets_init(struct http_server *server)
                                                 [HTTP_HOST] = options->max_connections},
                                         .per_key = options->max_strangers_per_address};
 
+    const size_t bodies[HTTP_CLASSES] = {[HTTP_OPERATOR] = options->bodies_max_bytes,
+                                         [HTTP_HOST] =
+                                             options->bodies_max_bytes / HOSTS_BODIES_PART};
+    const size_t answers[HTTP_CLASSES] = {
+        [HTTP_STRANGER] = options->bodies_max_bytes / STRANGERS_ANSWERS_PART,
+        [HTTP_OPERATOR] = options->bodies_max_bytes * OPERATORS_ANSWERS_FACTOR,
+        [HTTP_HOST] = options->bodies_max_bytes / HOSTS_BODIES_PART};
+
     guests_init(&server->guests, &limits, clock_boot_ms());
-    http_bodies_init(&server->bodies, options->bodies_max_bytes,
-                     options->bodies_max_bytes / HOSTS_BODIES_PART);
+    http_bodies_init(&server->bodies, bodies);
+    http_bodies_init(&server->answers, answers);
     http_failures_init(&server->failures, options->auth_failures_per_minute);
 }
 
@@ -140,6 +150,7 @@ static void budgets_finish(struct http_server *server)
 {
     http_failures_finish(&server->failures);
     http_bodies_finish(&server->bodies);
+    http_bodies_finish(&server->answers);
     guests_finish(&server->guests);
 }
 
@@ -354,7 +365,8 @@ void http_stats(struct http_server *server, struct http_stats *ret)
     *ret = (struct http_stats){.refused_busy = atomic_load(&server->refused_busy),
                                .malformed = atomic_load(&server->malformed),
                                .queued = http_pool_queued(&server->pool),
-                               .body_bytes = http_bodies_used(&server->bodies)};
+                               .body_bytes = http_bodies_used(&server->bodies),
+                               .answer_bytes = http_bodies_used(&server->answers)};
     guest_stats(&server->guests, ret);
     failure_stats(&server->failures, ret);
     pthread_mutex_lock(&server->mutex);

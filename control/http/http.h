@@ -140,8 +140,9 @@ struct http_stats {
     size_t requests;               /* in progress, streams included */
     size_t queued;                 /* waiting for a worker */
     size_t body_bytes;             /* of request bodies held */
+    size_t answer_bytes;           /* of larger answers that are being sent */
     /* Since the start: */
-    uint64_t refused_busy;  /* answered 503, or 429 for a caller's share of bodies */
+    uint64_t refused_busy;  /* answered 503, or 429 for a caller's share of bodies or answers */
     uint64_t malformed;     /* answered 400 for their head */
     uint64_t displaced;     /* connections closed because another one needed the room */
     uint64_t expired;       /* connections closed because a request took too long to arrive */

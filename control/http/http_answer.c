@@ -19,6 +19,9 @@
 
 static const char problem_type[] = "application/problem+json";
 
+/* Smaller ones cost no more than their connections do. */
+enum { ANSWER_COUNTS_BYTES = 64 * 1024 };
+
 /* Whether what follows on the connection is no request that can be relied on: a body that was not
  * waited for, or a chunked one, about whose end there can be two opinions. */
 static bool closes_after(const struct exchange *exchange)
@@ -101,13 +104,43 @@ int http_answer_header(struct http_request *request, const char *name, const cha
     return 0;
 }
 
+/* What is being sent is held until the client has taken it, which may be never. An answer to a
+ * change is not refused: the change is made. */
+static enum http_room take_room(struct exchange *exchange, size_t size)
+{
+    enum http_room room;
+
+    if (size < ANSWER_COUNTS_BYTES || exchange->request.method != HTTP_GET)
+        return HTTP_ROOM;
+    room = http_bodies_take(&exchange->server->answers, &exchange->admission, size);
+    if (room == HTTP_ROOM)
+        exchange->answered = size;
+    return room;
+}
+
+static void refuse_for_room(struct exchange *exchange, enum http_room room)
+{
+    if (room == HTTP_ROOM_NOT_FOR_CALLER)
+        http_refuse_busy(exchange, MHD_HTTP_TOO_MANY_REQUESTS,
+                         "Too many large answers to this caller have not been taken.");
+    else
+        http_refuse_busy(exchange, MHD_HTTP_SERVICE_UNAVAILABLE,
+                         "Too many large answers have not been taken.");
+}
+
 void http_answer(struct http_request *request, unsigned status, const char *content_type,
                  char *body, size_t size)
 {
     struct exchange *exchange = exchange_of(request);
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer_with_free_callback(size, body, wipe_free);
+    const enum http_room room = take_room(exchange, size);
+    struct MHD_Response *response;
 
+    if (room != HTTP_ROOM) {
+        wipe_free(body);
+        refuse_for_room(exchange, room);
+        return;
+    }
+    response = MHD_create_response_from_buffer_with_free_callback(size, body, wipe_free);
     if (response == NULL)
         wipe_free(body);
     http_complete(exchange, status, http_decorate(exchange, response, content_type));

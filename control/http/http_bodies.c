@@ -14,12 +14,11 @@ struct http_share {
     LIST_ENTRY(http_share) next;
 };
 
-void http_bodies_init(struct http_bodies *bodies, size_t operators_max, size_t hosts_max)
+void http_bodies_init(struct http_bodies *bodies, const size_t max[HTTP_CLASSES])
 {
     pthread_mutex_init(&bodies->mutex, NULL);
-    bodies->max[HTTP_STRANGER] = 0;
-    bodies->max[HTTP_OPERATOR] = operators_max;
-    bodies->max[HTTP_HOST] = hosts_max;
+    for (size_t i = 0; i < HTTP_CLASSES; i++)
+        bodies->max[i] = max[i];
 }
 
 void http_bodies_finish(struct http_bodies *bodies)

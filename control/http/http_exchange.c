@@ -77,6 +77,7 @@ static void exchange_free(struct exchange *exchange)
     if (exchange->response != NULL)
         MHD_destroy_response(exchange->response);
     http_bodies_give(&server->bodies, &exchange->admission, exchange->reserved);
+    http_bodies_give(&server->answers, &exchange->admission, exchange->answered);
     buffer_finish(&exchange->body);
     arena_finish(&exchange->request.arena);
     free(exchange);
@@ -159,8 +160,7 @@ static enum MHD_Result queue_answer(struct exchange *exchange)
      * happens when the loop next cleans up. */
     MHD_destroy_response(exchange->response);
     exchange->response = NULL;
-    if (exchange->is_stream)
-        arena_reset(&request->arena); /* it may stay for months; nobody reads the request again */
+    arena_reset(&request->arena); /* the client may take its time; nobody reads the request again */
     return result;
 }
 
@@ -180,7 +180,7 @@ static enum MHD_Result refuse(struct exchange *exchange, unsigned status, const 
 }
 
 /* Answers in a worker. */
-static void refuse_busy(struct exchange *exchange, unsigned status, const char *detail)
+void http_refuse_busy(struct exchange *exchange, unsigned status, const char *detail)
 {
     count_busy(exchange);
     http_answer_problem(&exchange->request, status, detail, NULL);
@@ -204,7 +204,7 @@ static enum MHD_Result hand_over(struct exchange *exchange, enum exchange_state 
     exchange->state = state;
     MHD_suspend_connection(exchange->connection);
     if (!http_pool_push(&server->pool, exchange, lane))
-        refuse_busy(exchange, MHD_HTTP_SERVICE_UNAVAILABLE, too_many_waiting);
+        http_refuse_busy(exchange, MHD_HTTP_SERVICE_UNAVAILABLE, too_many_waiting);
     return MHD_YES;
 }
 
@@ -256,8 +256,8 @@ static bool admit(struct exchange *exchange)
         guests_classify(&exchange->server->guests, &guest->guest, exchange->admission.class))
         return true;
     exchange->must_close = true;
-    refuse_busy(exchange, MHD_HTTP_SERVICE_UNAVAILABLE,
-                "Too many connections of this kind are open.");
+    http_refuse_busy(exchange, MHD_HTTP_SERVICE_UNAVAILABLE,
+                     "Too many connections of this kind are open.");
     return false;
 }
 
@@ -301,10 +301,10 @@ static bool admit_body(struct exchange *exchange)
     if (room == HTTP_ROOM && buffer_reserve(&exchange->body, exchange->length) == 0)
         return true;
     if (room == HTTP_ROOM_NOT_FOR_CALLER)
-        refuse_busy(exchange, MHD_HTTP_TOO_MANY_REQUESTS,
-                    "Too many request bodies of this caller are in hand.");
+        http_refuse_busy(exchange, MHD_HTTP_TOO_MANY_REQUESTS,
+                         "Too many request bodies of this caller are in hand.");
     else
-        refuse_busy(exchange, MHD_HTTP_SERVICE_UNAVAILABLE, "Too many requests are in hand.");
+        http_refuse_busy(exchange, MHD_HTTP_SERVICE_UNAVAILABLE, "Too many requests are in hand.");
     return false;
 }
 
@@ -334,7 +334,7 @@ static void knock(struct http_worker *worker, struct exchange *exchange)
     case HTTP_STAY_QUEUED:
         break;
     case HTTP_STAY_REFUSED:
-        refuse_busy(exchange, MHD_HTTP_SERVICE_UNAVAILABLE, too_many_waiting);
+        http_refuse_busy(exchange, MHD_HTTP_SERVICE_UNAVAILABLE, too_many_waiting);
         break;
     }
 }

@@ -59,14 +59,14 @@ struct exchange {
     bool at_headers; /* MHD has not gone on to the body */
     bool must_close; /* after the answer: what follows on the connection is no request */
     struct buffer body;
-    size_t reserved;                   /* of the caller's room for bodies */
+    size_t reserved;                   /* of the caller's room for bodies, */
+    size_t answered;                   /* and for answers */
     size_t discarded;                  /* bytes of a body that is over the limit */
     struct http_extra_header *headers; /* in the arena */
     unsigned status;
     struct MHD_Response *response; /* owned until queued; NULL in ANSWERED: out of memory */
-    bool is_stream;
-    struct exchange *next;        /* in the pool's queue */
-    struct http_lane_state *lane; /* the one that it was taken from */
+    struct exchange *next;         /* in the pool's queue */
+    struct http_lane_state *lane;  /* the one that it was taken from */
 };
 
 /* What workers do: let requests in, and serve each class. */
@@ -120,7 +120,7 @@ size_t http_pool_queued(struct http_pool *pool);
 /* Runs what is queued, then joins the threads. */
 void http_pool_stop(struct http_pool *pool);
 
-/* http_bodies.c: bytes of request bodies, by class and by caller. */
+/* http_bodies.c: bytes of bodies, of requests or of answers, by class and by caller. */
 struct http_share;
 struct http_bodies {
     pthread_mutex_t mutex;
@@ -130,7 +130,7 @@ struct http_bodies {
 };
 enum http_room { HTTP_ROOM, HTTP_ROOM_NOT_FOR_CALLER, HTTP_ROOM_NOT_FOR_CLASS };
 
-void http_bodies_init(struct http_bodies *bodies, size_t operators_max, size_t hosts_max);
+void http_bodies_init(struct http_bodies *bodies, const size_t max[HTTP_CLASSES]);
 void http_bodies_finish(struct http_bodies *bodies); /* nothing is held any more */
 enum http_room http_bodies_take(struct http_bodies *bodies, const struct http_admission *who,
                                 size_t size);
@@ -191,6 +191,7 @@ struct http_server {
     struct http_pool pool;
     struct guests guests;
     struct http_bodies bodies;
+    struct http_bodies answers; /* that are being sent, the larger ones */
     struct http_failures failures;
     struct http_linger linger;
     struct MHD_Daemon *listeners[HTTP_LISTENERS_MAX];
@@ -246,6 +247,8 @@ void http_run(struct http_worker *worker, struct exchange *exchange);
 /* http_answer.c: makes `response` (may be NULL: out of memory) the exchange's answer. Out of
  * KNOCKING and PENDING it resumes the connection, after which the exchange must not be touched. */
 void http_complete(struct exchange *exchange, unsigned status, struct MHD_Response *response);
+/* The same, for lack of room: says when to come back, and counts. */
+void http_refuse_busy(struct exchange *exchange, unsigned status, const char *detail);
 /* The worker is done with it: resumes the connection. */
 void http_give_back(struct exchange *exchange);
 /* Adds the headers that every answer has and those of the handler. NULL stays NULL; on failure the

@@ -101,7 +101,6 @@ void http_stream_start(struct http_stream *stream, const char *content_type,
                                                  stream, stream_close);
     if (response == NULL)
         stream_close(stream);
-    exchange->is_stream = true;
     http_complete(exchange, MHD_HTTP_OK, http_decorate(exchange, response, content_type));
 }
 

@@ -124,7 +124,7 @@ struct repo_owner {
 /* ---- pages: rows by ascending id, which is order of creation ---- */
 
 struct repo_page {
-    size_t size; /* rows at most, 1 or more */
+    size_t size; /* rows at most, 1 or more; large ones make the page end earlier */
     bool has_after;
     struct uuid after; /* rows with id > after; the row itself need not exist any more */
     bool has_before;

@@ -5,6 +5,9 @@
  * backward from an id walks `size` rows back and is then read forward like any other. Bounds are
  * ids, not positions: rows may come and go between two pages. Rows that the actor may not see are
  * not there for it: they fill no page, and are not "more" on either side.
+ *
+ * A page ends early when its rows are large: a thousand rows at all their limits, in each of many
+ * requests at once, would let one caller take the server's memory.
  */
 #include "control/repo/lmdb/page.h"
 
@@ -14,9 +17,12 @@
 #include "control/repo/lmdb/rowkey.h"
 #include "control/repo/lmdb/txn.h"
 
+enum { PAGE_MAX_BYTES = 4 * 1024 * 1024 };
+
 struct span {
     struct uuid first; /* when count > 0 */
     size_t count;
+    size_t bytes;
     bool more_before;
     bool more_after;
 };
@@ -119,6 +125,16 @@ static int exists_up_to(struct pager *pager, const struct uuid *id, bool *ret, s
     return rc == E_NOT_FOUND ? 0 : rc;
 }
 
+/* Takes the row in; false: the page is full. */
+static bool take_row(const struct pager *pager, const struct repo_page *page, struct span *span)
+{
+    if (span->count == page->size || span->bytes >= PAGE_MAX_BYTES)
+        return false;
+    span->count++;
+    span->bytes += pager->value.mv_size;
+    return true;
+}
+
 /* Rows below `before`, at most `size`, counted backward. */
 static int find_backward(struct pager *pager, const struct repo_page *page, struct span *span,
                          struct error *err)
@@ -126,14 +142,14 @@ static int find_backward(struct pager *pager, const struct repo_page *page, stru
     int rc = seek_below(pager, &page->before, err);
     struct uuid id;
 
-    while (rc == 0 && span->count < page->size) {
+    while (rc == 0) {
         rc = current_id(pager, &id, err);
         if (rc != 0)
             return rc;
-        if (page->has_after && uuid_compare(&id, &page->after) <= 0)
+        if ((page->has_after && uuid_compare(&id, &page->after) <= 0) ||
+            !take_row(pager, page, span))
             break;
         span->first = id;
-        span->count++;
         rc = step(pager, MDB_PREV, err);
     }
     span->more_before = rc == 0;
@@ -152,10 +168,8 @@ static int find_forward(struct pager *pager, const struct repo_page *page, struc
 
     if (rc == 0)
         rc = current_id(pager, &span->first, err);
-    while (rc == 0 && span->count < page->size) {
-        span->count++;
+    while (rc == 0 && take_row(pager, page, span))
         rc = step(pager, MDB_NEXT, err);
-    }
     span->more_after = rc == 0;
     if (rc != 0 && rc != E_NOT_FOUND)
         return rc;

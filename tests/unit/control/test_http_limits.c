@@ -62,6 +62,10 @@ static void serve(void *context, struct http_request *request)
         sem_wait(&f->leave);
     }
     (void)atomic_fetch_add(&f->handled, 1);
+    if (strcmp(request->path, "/large") == 0) {
+        http_answer(request, 200, "text/plain", calloc(1, 8 * MEGABYTE), 8 * MEGABYTE);
+        return;
+    }
     http_answer(request, 200, "text/plain", strdup("served"), strlen("served"));
 }
 
@@ -548,6 +552,32 @@ static void slow_bodies_of_one_caller_leave_room_for_the_next(void **state)
     stop(f);
 }
 
+static void answers_that_one_caller_does_not_take_leave_room_for_the_next(void **state)
+{
+    struct fixture *f = start(&(struct http_options){.bodies_max_bytes = 8 * MEGABYTE});
+    int crowd[10];
+
+    (void)state;
+    for (int i = 0; i < 10; i++) {
+        crowd[i] = dial(f);
+        (void)setsockopt(crowd[i], SOL_SOCKET, SO_RCVBUF, &(int){4096}, sizeof(int));
+        raw_say(crowd[i], "GET /large HTTP/1.1\r\n" AS("op-1") "\r\n");
+    }
+    while (stats_of(f).refused_busy < 10 - 2)
+        (void)poll(NULL, 0, 1);
+    assert_int_equal(stats_of(f).answer_bytes, 16 * MEGABYTE);
+    assert_int_equal(ask(f, "GET /large HTTP/1.1\r\n" AS("op-1") "\r\n"), 429);
+    assert_int_equal(ask(f, "GET /x HTTP/1.1\r\n" AS("op-1") "\r\n"), 200);
+    /* What was changed is changed: such an answer is given. */
+    assert_int_equal(ask(f, "DELETE /large HTTP/1.1\r\n" AS("op-1") "\r\n"), 200);
+    assert_int_equal(ask(f, "GET /large HTTP/1.1\r\n" AS("op-2") "\r\n"), 200);
+    for (int i = 0; i < 10; i++)
+        close(crowd[i]);
+    while (stats_of(f).answer_bytes > 0)
+        (void)poll(NULL, 0, 1);
+    stop(f);
+}
+
 static void slow_body_has_a_time_by_its_size(void **state)
 {
     struct fixture *f = start(&(struct http_options){.header_timeout_s = 1});
@@ -688,6 +718,7 @@ int main(void)
         cmocka_unit_test(headers_have_a_time_that_bytes_do_not_prolong),
         cmocka_unit_test(slow_bodies_of_strangers_get_no_room_at_all),
         cmocka_unit_test(slow_bodies_of_one_caller_leave_room_for_the_next),
+        cmocka_unit_test(answers_that_one_caller_does_not_take_leave_room_for_the_next),
         cmocka_unit_test(slow_body_has_a_time_by_its_size),
         cmocka_unit_test(hosts_and_health_have_workers_that_operators_cannot_take),
         cmocka_unit_test(hosts_bodies_are_small),

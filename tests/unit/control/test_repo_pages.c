@@ -240,6 +240,56 @@ static void filtered_page_respects_its_bounds(void **state)
     }
 }
 
+/* At all its limits. */
+static void add_large(int i)
+{
+    static char text[64][MODEL_LABEL_MAX + 1];
+    static const char *labels[64];
+    struct repo_consumer input = {.model.tags = {labels, 64}, .model.groups = {labels, 64}};
+    struct repo_consumer made;
+    struct repo_commit commit;
+    char name[32];
+
+    for (int n = 0; n < 64; n++) {
+        memset(text[n], 'x', MODEL_LABEL_MAX);
+        (void)snprintf(text[n], 4, "%03d", n);
+        text[n][3] = 'x';
+        labels[n] = text[n];
+    }
+    (void)snprintf(name, sizeof(name), "large-%d", i);
+    input.model.username = name;
+    assert_int_equal(repo_consumer_create(REPO_CALL(f, .commit = &commit, .err = &f->err), &scope,
+                                          &input, &made),
+                     0);
+}
+
+static void large_rows_end_a_page_early_and_none_is_lost(void **state)
+{
+    enum { LARGE = 200, LEAST = 5, MOST = 150 };
+    struct repo_page page = {.size = 1000, .has_after = true, .after = rows[ROWS - 1].model.id};
+    struct repo_consumer_rows result;
+    size_t forward = 0;
+    size_t backward = 0;
+
+    (void)state;
+    for (int i = 0; i < LARGE; i++)
+        add_large(i);
+    do {
+        result = list(&page);
+        assert_in_range(result.count, LEAST, MOST);
+        forward += result.count;
+        page.after = result.items[result.count - 1].model.id;
+    } while (result.info.more_after);
+    assert_int_equal(forward, LARGE);
+    page = (struct repo_page){.size = 1000, .has_before = true, .before = page.after};
+    do {
+        result = list(&page);
+        backward += result.count;
+        page.before = result.items[0].model.id;
+    } while (result.info.more_before);
+    assert_int_equal(backward, ROWS + LARGE - 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -254,6 +304,7 @@ int main(void)
         TEST(backward_walk_sees_every_lasting_row_once),
         TEST(empty_scope_gives_an_empty_page),
         TEST(filtered_page_respects_its_bounds),
+        TEST(large_rows_end_a_page_early_and_none_is_lost),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
