@@ -113,14 +113,17 @@ static struct feed_job_bucket *bucket_of(struct feed *feed, const struct feed_ch
 
 /* Between two places in [low, covered] nothing happened that the control plane may see, so that a
  * transaction from one is good at the other; if it does not begin before the follower has come: it
- * must not lead to a version below the follower's. */
+ * must not lead to a version below the follower's. What the channel has not looked at (a host may
+ * come with a version above `covered`) is left out for nobody. */
 static bool job_serves(const struct feed_job *job, const struct follower *follower, bool in_sync)
 {
     if (job->channel != follower->channel || job->in_sync != in_sync ||
         !feed_wish_equal(&job->wish, &follower->wish))
         return false;
-    return in_sync ? job->turn != NULL && job->from >= job->channel->low
-                   : job->from == follower->position;
+    if (!in_sync)
+        return job->from == follower->position;
+    return job->turn != NULL && job->from >= job->channel->low &&
+           (job->from <= job->channel->covered || job->from <= follower->position);
 }
 
 static struct feed_job *job_find(struct follower *follower)

@@ -344,6 +344,34 @@ static void followers_at_one_place_share_one_transaction(void **state)
 }
 
 /* All hosts of a control plane are started anew while others are written for. */
+static bool of_1(const struct repo_transaction_query *query)
+{
+    return is_plane(query->control_plane_id, 1);
+}
+
+/* The feed's thread has not looked at the newest version; a host that has it is not in sync with
+ * one that does not. */
+static void comparison_from_a_version_not_looked_at_skips_it_for_nobody(void **state)
+{
+    struct feed_line line;
+    uint64_t before;
+
+    (void)state;
+    add_consumers(1, 2, 20);
+    before = repo_fixture_version(f);
+    gate_hold(of_1);
+    (void)ask_wishing(0, 1, before); /* the one job that runs: others wait for their turn */
+    gate_await(1);
+    add_consumers(1, 1, 20);
+    gate_await(2); /* the feed's thread */
+    (void)ask_wishing(1, 1, before + 1);
+    (void)ask_wishing(2, 1, before);
+    gate_hold(NULL);
+    line = expect_commit(&clients[2]);
+    assert_int_equal(line.commit.version, before + 1);
+    assert_int_equal(line.commit.changes, 1);
+}
+
 static void hosts_in_sync_share_a_comparison_wherever_they_stand(void **state)
 {
     (void)state;
@@ -615,6 +643,7 @@ int main(void)
         TEST(hosts_far_behind_that_come_first_all_get_their_answer),
         TEST(followers_at_one_place_share_one_transaction),
         TEST(hosts_in_sync_share_a_comparison_wherever_they_stand),
+        TEST(comparison_from_a_version_not_looked_at_skips_it_for_nobody),
         TEST(who_waits_hears_that_it_is_alive_and_never_that_it_is_current),
         TEST(greeting_alone_costs_nothing),
         TEST(follower_that_leaves_waits_for_no_transaction),
