@@ -60,8 +60,8 @@ enum http_class {
 
 struct http_admission {
     enum http_class class;
-    /* The caller among those of its class: none of them has more than half of its room for bodies.
-     */
+    /* The caller among those of its class: none of them has more than half of its room for bodies,
+     * nor for answers. */
     uint64_t caller;
 };
 

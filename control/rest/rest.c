@@ -345,6 +345,9 @@ static void refuse_caller(struct rest_call *call, int code)
 static struct http_admission admission_of(const struct rest_call *call)
 {
     const struct auth_identity *identity = &call->identity;
+    /* A tenant is one caller, however many tokens it has. */
+    const struct uuid *caller =
+        identity->has_control_plane ? &identity->control_plane_id : &identity->credential;
     struct http_admission admission = {.class = HTTP_OPERATOR};
     uint64_t halves[2];
 
@@ -352,7 +355,7 @@ static struct http_admission admission_of(const struct rest_call *call)
         return (struct http_admission){.class = HTTP_STRANGER};
     if (identity->role == REPO_ROLE_DATA_PLANE)
         admission.class = HTTP_HOST;
-    memcpy(halves, &identity->credential, sizeof(halves));
+    memcpy(halves, caller, sizeof(halves));
     admission.caller = halves[0] ^ halves[1];
     return admission;
 }

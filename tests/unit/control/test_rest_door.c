@@ -11,7 +11,8 @@
 #include "tests/lib/control_fixture.h"
 #include "tests/lib/raw_client.h"
 
-#define CP "497f6eca-6276-4993-bfeb-53cbbbba6f08"
+#define CP       "497f6eca-6276-4993-bfeb-53cbbbba6f08"
+#define OTHER_CP "597f6eca-6276-4993-bfeb-53cbbbba6f08"
 
 static int start(void **state)
 {
@@ -124,6 +125,35 @@ static void connections_are_on_the_account_of_who_is_at_the_other_end(void **sta
         (void)poll(NULL, 0, 1);
 }
 
+/* Each token of its own could hold half of the hosts' room, and two of them all of it. */
+static void slow_bodies_of_two_tokens_of_a_tenant_leave_room_for_another(void **state)
+{
+    enum { CROWD = 260, BODY = 64 * 1024, HALF = 8 * 1024 * 1024 };
+    static const char body[] = "{}";
+    struct fixture *f = *state;
+    const uint64_t refused = stats_of(f).refused_busy;
+    char *tokens[3];
+    int crowd[CROWD];
+    int fd;
+
+    for (int i = 0; i < 3; i++)
+        tokens[i] = strdup(fixture_make_token(f, "data-plane", i < 2 ? CP : OTHER_CP));
+    for (int i = 0; i < CROWD; i++)
+        crowd[i] = begin_post(f, "/v1/sync/ack", tokens[i % 2], BODY);
+    while (stats_of(f).refused_busy - refused < CROWD - HALF / BODY)
+        (void)poll(NULL, 0, 1);
+    assert_int_equal(stats_of(f).body_bytes, HALF);
+    fd = begin_post(f, "/v1/sync/ack", tokens[2], strlen(body));
+    raw_say(fd, body);
+    assert_answer(fd, "HTTP/1.1 400"); /* it was read */
+    for (int i = 0; i < CROWD; i++)
+        (void)close(crowd[i]);
+    while (stats_of(f).body_bytes > 0)
+        (void)poll(NULL, 0, 1);
+    for (int i = 0; i < 3; i++)
+        free(tokens[i]);
+}
+
 static struct reply *ask_wrongly(struct fixture *fixture)
 {
     return fixture_request(fixture, "wrong-wrong-wrong-wrong", "GET", "/v1/realms", NULL, NULL, 0);
@@ -157,6 +187,7 @@ int main(void)
         cmocka_unit_test(token_that_is_revoked_while_its_body_is_on_the_way_changes_nothing),
         cmocka_unit_test(public_paths_take_no_body),
         cmocka_unit_test(connections_are_on_the_account_of_who_is_at_the_other_end),
+        cmocka_unit_test(slow_bodies_of_two_tokens_of_a_tenant_leave_room_for_another),
         cmocka_unit_test(failures_are_told_to_wait_with_a_time),
     };
 
