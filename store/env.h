@@ -96,6 +96,9 @@ void env_close_view(struct env *env);
 typedef void (*env_slot_fn)(void *context, pid_t pid, uint64_t txn_id);
 /* Every slot in use, believed as it stands. */
 void env_slots_each(const struct env *env, env_slot_fn each, void *context);
+/* The same for anybody who may read lock.mdb of the generation's directory: LMDB is not asked, so
+ * that nothing that others hold or wrote there keeps it waiting. */
+int env_slots_list(const char *dir, env_slot_fn each, void *context, struct error *err);
 /* Frees the slots of processes that are gone; how many. */
 unsigned env_slots_clear(const struct env *env);
 /* Before a write transaction: what readers have in their slots keeps its pages. */

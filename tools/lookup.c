@@ -13,6 +13,7 @@
 
 #include "realmstore.h"
 #include "tools/sources.h"
+#include "tools/patience.h"
 #include "tools/tool.h"
 
 struct source_list {
@@ -227,12 +228,16 @@ static int ask_with_key(const struct tool *tool, const struct source_list *list)
     options.message = message;
     options.message_size = sizeof(message);
     options.mode = tool->slots ? RS_MODE_SLOTS : RS_MODE_AUTO;
+    patience_begin();
     rc = rs_open(&store, tool->store_dir, &options);
+    patience_end();
     if (rc != 0)
         return tool_fail("%s", message[0] != 0 ? message : rs_strerror(rc));
     rc = read_key(key, sizeof(key), &size);
+    patience_begin();
     if (rc == 0)
         rc = ask(tool, store, list, key, size);
+    patience_end();
     OPENSSL_cleanse(key, sizeof(key));
     rs_close(store);
     return rc;

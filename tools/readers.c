@@ -1,6 +1,9 @@
 /* readers.c - realmctl readers: who holds reader slots, and how old their snapshots are. */
+#include <inttypes.h>
+#include <stdio.h>
 #include <unistd.h>
 
+#include "store/files.h"
 #include "tools/sources.h"
 #include "tools/tool.h"
 
@@ -9,65 +12,50 @@ struct scan {
     const char *region;
     uint64_t newest; /* transaction id */
     pid_t self;
-    pid_t agent; /* holds slots for readers without */
 };
 
-static void print_reader(const struct scan *scan, int pid, const char *txn_text)
+static void print_reader(void *context, pid_t pid, uint64_t txn_id)
 {
-    unsigned long long txn;
-    bool active = sscanf(txn_text, "%llu", &txn) == 1;
+    const struct scan *scan = context;
+    bool active = txn_id <= scan->newest; /* else none, or what nobody wrote as LMDB does */
+    uint64_t behind = active ? scan->newest - txn_id : 0;
 
+    if (pid == scan->self)
+        return;
     if (scan->tool->json) {
-        (void)tool_print_json(json_pack("{ss, si, so}", "region", scan->region, "pid", pid,
+        (void)tool_print_json(json_pack("{ss, si, so}", "region", scan->region, "pid", (int)pid,
                                         "behind",
-                                        active ? json_integer((json_int_t)(scan->newest - txn))
+                                        active ? json_integer((json_int_t)behind)
                                                : json_null())); /* stdout is checked at the end */
         return;
     }
-    printf("%-8s  pid %-8d  ", scan->region, pid);
+    printf("%-8s  pid %-8d  ", scan->region, (int)pid);
     if (active)
-        printf("in a snapshot, %llu commits behind\n", (unsigned long long)(scan->newest - txn));
+        printf("in a snapshot, %" PRIu64 " commits behind\n", behind);
     else
         printf("idle\n");
 }
 
-/* mdb_reader_list() offers text only: "pid thread txnid" a line, "-" for a slot without a snapshot.
- */
-static int scan_line(const char *line, void *context)
+static int list_source(const struct tool *tool, const struct tool_source *source)
 {
-    const struct scan *scan = context;
-    char txn[32];
-    int pid;
-
-    if (sscanf(line, "%d %*s %31s", &pid, txn) == 2 && pid != scan->self && pid != scan->agent)
-        print_reader(scan, pid, txn);
-    return 0;
-}
-
-static pid_t agent_pid(const struct status *status)
-{
-    struct status_info info;
-
-    (void)status_read(status, &info); /* torn: the pid is right by itself */
-    return (pid_t)info.agent_pid;
-}
-
-static int list_source(const struct tool *tool, struct tool_source *source)
-{
+    char name[GENERATION_NAME_SIZE];
+    char source_dir[PATH_MAX];
+    char dir[PATH_MAX];
+    struct error err = ERROR_INIT;
     MDB_envinfo info;
-    struct scan scan;
+    struct scan scan = {.tool = tool, .region = source->region, .self = getpid()};
+    int rc;
 
-    if (source->generation.number == 0)
+    if (source->generation.number == 0 || source->backup)
         return TOOL_YES;
-    scan = (struct scan){.tool = tool,
-                         .region = source->region,
-                         .self = getpid(),
-                         .agent = agent_pid(&source->status)};
     (void)mdb_env_info(source->generation.env.mdb, &info); /* fails for NULL only */
     scan.newest = info.me_last_txnid;
-    if (mdb_reader_list(source->generation.env.mdb, scan_line, &scan) < 0)
-        return tool_fail("source %s: cannot list the reader slots", source->region);
-    return TOOL_YES;
+    rc = files_join(source_dir, tool->store_dir, source->region, &err);
+    if (rc == 0)
+        rc = files_join(dir, source_dir, generation_name(source->generation.number, name), &err);
+    if (rc == 0)
+        rc = env_slots_list(dir, print_reader, &scan, &err);
+    return rc == 0 ? TOOL_YES : tool_fail("source %s: %s", source->region, err.message);
 }
 
 static int run(const struct tool *tool, int argc, char **argv)
@@ -79,7 +67,6 @@ static int run(const struct tool *tool, int argc, char **argv)
     (void)argv; /* argv[0] is the command */
     if (argc > 1)
         return tool_misused(&command_readers, "readers takes no arguments");
-    sources_use_slots(); /* they are listed from the file that holds them */
     if (sources_open(tool->store_dir, &sources, &err) != 0)
         return tool_fail("%s", err.message);
     for (size_t i = 0; i < sources.n && rc == TOOL_YES; i++)

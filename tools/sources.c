@@ -10,6 +10,7 @@
 #include "store/retained.h"
 #include "tools/backup.h"
 #include "tools/capture.h"
+#include "tools/patience.h"
 #include "tools/tool.h"
 
 static int by_region(const void *a, const void *b)
@@ -123,8 +124,10 @@ int source_view_open(const char *store_dir, struct tool_source *source, struct e
 {
     enum { ATTEMPTS = 8 };
     uint32_t number = source->generation.number;
-    int rc = open_once(store_dir, source, err);
+    int rc;
 
+    patience_begin();
+    rc = open_once(store_dir, source, err);
     for (int i = 1; i < ATTEMPTS && rc == E_NOT_FOUND && has_moved_on(store_dir, source, number);
          i++) {
         number = source->generation.number;
@@ -134,6 +137,7 @@ int source_view_open(const char *store_dir, struct tool_source *source, struct e
         rc = env_open_handles(&source->generation.env, err);
     if (rc == 0 && source->generation.number != 0)
         rc = begin_snapshot(source, err);
+    patience_end();
     if (rc != 0) {
         source_view_close(source);
         return error_context(err, "source %s", source->region);

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/uuid.h"
 #include "realmstore.h"
+#include "tools/patience.h"
 #include "tools/tool.h"
 
 static const char *state_text(rs_state state)
@@ -143,7 +144,9 @@ static int show(const struct tool *tool)
     options.message = message;
     options.message_size = sizeof(message);
     options.mode = tool->slots ? RS_MODE_SLOTS : RS_MODE_AUTO;
+    patience_begin();
     rc = rs_open(&store, tool->store_dir, &options);
+    patience_end();
     if (rc != 0)
         return tool_fail("%s", message[0] != 0 ? message : rs_strerror(rc));
     rc = rs_status(store, &status);

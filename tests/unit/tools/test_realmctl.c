@@ -3,10 +3,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -411,10 +414,54 @@ static int run_all(void)
              strcmp(output, "no faults\n") != 0;
     wrong += run(&command_stat, true, "", NULL, NULL, NULL) != TOOL_YES ||
              strstr(output, "\"mode\":\"retained\",\"retention_ms\":100") == NULL;
-    wrong += run(&command_readers, false, "", NULL, NULL, NULL) != TOOL_UNKNOWN;
+    wrong += run(&command_readers, false, "", NULL, NULL, NULL) != TOOL_YES;
     wrong += run(&command_backup, false, "", "/tmp/never-made", NULL, NULL) != TOOL_UNKNOWN ||
              access("/tmp/never-made", F_OK) == 0;
     return wrong;
+}
+
+/* As any member of the reader group can, until it is killed. */
+static void hold_the_mutexes_of_readers(int ready)
+{
+    int fd = open(fixture_path(&f, "us/g-000001/lock.mdb"), O_RDWR | O_CLOEXEC);
+    char *map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+    if (map == MAP_FAILED || pthread_mutex_lock((pthread_mutex_t *)(void *)(map + 8)) != 0 ||
+        pthread_mutex_lock((pthread_mutex_t *)(void *)(map + 64)) != 0 || write(ready, "", 1) != 1)
+        _exit(1);
+    while (true)
+        (void)pause();
+}
+
+static void no_command_waits_for_ever_for_a_reader_slot(void **state)
+{
+    pid_t holder;
+    pid_t pid;
+    int ready[2];
+    char byte;
+
+    (void)state;
+    assert_int_equal(pipe(ready), 0);
+    holder = fork();
+    assert_true(holder >= 0);
+    if (holder == 0)
+        hold_the_mutexes_of_readers(ready[1]);
+    (void)close(ready[1]);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    (void)close(ready[0]);
+    f.retention_ms = RETENTION_MS; /* whose readers need no slot */
+    fixture_open(&f);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(run(&command_readers, false, "", NULL, NULL, NULL) == TOOL_YES &&
+                      run(&command_verify, false, "", NULL, NULL, NULL) == TOOL_YES
+                  ? run(&command_backup, false, "", "/tmp/never-made", NULL, NULL)
+                  : TOOL_NO); /* the backup takes a slot */
+    assert_int_equal(wait_for(pid), TOOL_UNKNOWN);
+    assert_int_not_equal(access("/tmp/never-made", F_OK), 0);
+    (void)kill(holder, SIGKILL);
+    assert_int_equal(waitpid(holder, NULL, 0), holder);
 }
 
 static void commands_work_on_a_read_only_mount(void **state)
@@ -537,6 +584,7 @@ int main(void)
         TEST(counts_that_do_not_fit_are_found),
         TEST(truncated_data_file_is_a_fault),
         TEST(commands_work_on_a_read_only_mount),
+        TEST(no_command_waits_for_ever_for_a_reader_slot),
         TEST(walk_that_was_overtaken_starts_over_and_prints_once),
     };
 
