@@ -106,46 +106,84 @@ enum gate_value gate_args_find(struct gate_text args, struct gate_text name, str
     return kind;
 }
 
-static bool is_named(const struct pair *pair, struct gate_names names)
+static bool is_one_of(struct gate_text name, struct gate_names names, bool any_case)
 {
     for (size_t i = 0; i < names.n; i++) {
-        if (gate_args_means(pair->name, names.list[i], false))
+        if (gate_args_means(name, names.list[i], any_case))
             return true;
     }
     return false;
 }
 
-size_t gate_args_count(struct gate_text args, struct gate_names names)
+/* Up to `end`, if that is in it. */
+static struct gate_text up_to(struct gate_text text, char end)
 {
-    struct pair pair;
-    size_t n = 0;
+    const char *at = text.size > 0 ? memchr(text.data, end, text.size) : NULL;
 
-    while (next_pair(&args, &pair))
-        n += is_named(&pair, names);
-    return n;
+    if (at != NULL)
+        text.size = (size_t)(at - text.data);
+    return text;
 }
 
-static size_t choose(struct gate_text args, struct gate_names names, bool named, char *out)
+/* How much of a pair stands before what may be taken for a key: usually all. A key may have a ; in
+ * it, so that nothing behind its name is kept. */
+static size_t harmless_size(struct gate_text whole, struct gate_names names)
+{
+    struct gate_text rest = whole;
+
+    while (rest.size > 0) {
+        struct gate_text piece = up_to(rest, ';');
+        size_t before = whole.size - rest.size;
+
+        if (is_one_of(up_to(piece, '='), names, true))
+            return before > 0 ? before - 1 : 0;
+        piece.size += piece.size < rest.size;
+        rest.data += piece.size;
+        rest.size -= piece.size;
+    }
+    return whole.size;
+}
+
+bool gate_args_may_have(struct gate_text args, struct gate_names names)
+{
+    struct pair pair;
+
+    while (next_pair(&args, &pair)) {
+        if (harmless_size(pair.whole, names) < pair.whole.size)
+            return true;
+    }
+    return false;
+}
+
+static char *put_pair(char *to, const char *out, struct gate_text whole)
+{
+    if (to > out)
+        *to++ = '&';
+    return gate_text_put(to, whole);
+}
+
+size_t gate_args_named(struct gate_text args, struct gate_names names, char *out)
 {
     struct pair pair;
     char *to = out;
 
     while (next_pair(&args, &pair)) {
-        if (is_named(&pair, names) != named)
-            continue;
-        if (to > out)
-            *to++ = '&';
-        to = gate_text_put(to, pair.whole);
+        if (is_one_of(pair.name, names, false))
+            to = put_pair(to, out, pair.whole);
     }
     return (size_t)(to - out);
 }
 
-size_t gate_args_named(struct gate_text args, struct gate_names names, char *out)
-{
-    return choose(args, names, true, out);
-}
-
 size_t gate_args_others(struct gate_text args, struct gate_names names, char *out)
 {
-    return choose(args, names, false, out);
+    struct pair pair;
+    char *to = out;
+
+    while (next_pair(&args, &pair)) {
+        size_t size = harmless_size(pair.whole, names);
+
+        if (size > 0 || pair.whole.size == 0)
+            to = put_pair(to, out, (struct gate_text){pair.whole.data, size});
+    }
+    return (size_t)(to - out);
 }

@@ -22,11 +22,13 @@ size_t gate_args_decode(struct gate_text encoded, char *out);
 /* Whether an encoded name means `name`; `any_case`: letters of both cases are equal. */
 bool gate_args_means(struct gate_text encoded, struct gate_text name, bool any_case);
 
-/* How many parameters are called one of `names`. */
-size_t gate_args_count(struct gate_text args, struct gate_names names);
-/* Writes the parameters that are called one of `names`, or those that are not, at most as much as
- * there was; gives the size. */
+/* Writes the parameters that are called one of `names`, at most as much as there was; gives the
+ * size. */
 size_t gate_args_named(struct gate_text args, struct gate_names names, char *out);
+/* Whether there are some that an upstream may take for one of `names`: in any case, and behind a ;
+ * as some separate them. */
+bool gate_args_may_have(struct gate_text args, struct gate_names names);
+/* Writes what is left without those. */
 size_t gate_args_others(struct gate_text args, struct gate_names names, char *out);
 
 #endif

@@ -71,6 +71,7 @@ static realm_auth_ctx_t *begin_pass(ngx_http_request_t *r)
     ngx_memzero(ctx, sizeof(*ctx));
     ctx->request = r;
     ctx->body_is_read = former.body_is_read;
+    ctx->body_is_due = former.body_is_due;
     ctx->taken = former.taken;
     ctx->hidden = former.hidden;
     if (former.key_name != NULL) {
@@ -236,24 +237,36 @@ static realm_auth_ctx_t *need_ctx(ngx_http_request_t *r)
     return ctx != NULL ? ctx : create_ctx(r);
 }
 
-/* In the phases before the location is known. Where a context is, this was done, and a location has
- * had its say. A subrequest has what its parent has left. */
-static ngx_int_t early_handler(ngx_http_request_t *r)
+/* In the phases before the location is known. A subrequest has what its parent has left. Where a
+ * context is, this was done, and a location has had its say; so there is one from the first phase
+ * on, if only as a mark. A request that NGINX refused by itself comes to an error page without it:
+ * no location can give it back what another one was to hide. */
+static ngx_int_t hide_early(ngx_http_request_t *r)
 {
+    const realm_auth_main_conf_t *main_conf =
+        ngx_http_get_module_main_conf(r, ngx_http_realm_auth_module);
     const realm_auth_srv_conf_t *conf = ngx_http_get_module_srv_conf(r, ngx_http_realm_auth_module);
-    struct gate_names names = realm_auth_names(&conf->hidden_names);
+    struct gate_names names =
+        realm_auth_names(r->internal ? &main_conf->hidden_names : &conf->hidden_names);
     realm_auth_ctx_t *ctx;
 
     if (r != r->main)
-        return NGX_DECLINED;
+        return NGX_OK;
+    realm_auth_body_forget_part(r);
     if (realm_auth_log_edit_request_line(r) != NGX_OK)
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    if (realm_auth_ctx(r) != NULL || !realm_auth_hide_is_needed(r, names))
-        return NGX_DECLINED;
-    ctx = need_ctx(r);
-    if (ctx == NULL || realm_auth_hide_take(r, ctx, names) != NGX_OK)
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    return NGX_DECLINED;
+        return NGX_ERROR;
+    if (main_conf->hidden_names.nelts == 0 || realm_auth_ctx(r) != NULL)
+        return NGX_OK;
+    ctx = create_ctx(r);
+    if (ctx == NULL)
+        return NGX_ERROR;
+    ctx->hidden = r->internal;
+    return realm_auth_hide_is_needed(r, names) ? realm_auth_hide_take(r, ctx, names) : NGX_OK;
+}
+
+static ngx_int_t early_handler(ngx_http_request_t *r)
+{
+    return hide_early(r) == NGX_OK ? NGX_DECLINED : NGX_HTTP_INTERNAL_SERVER_ERROR;
 }
 
 /* Whether this location hides all that any location of the server does, which is usual. */
@@ -276,8 +289,11 @@ static ngx_int_t rewrite_handler(ngx_http_request_t *r)
     const realm_auth_loc_conf_t *conf = realm_auth_conf(r);
     struct gate_names names = realm_auth_names(conf->key_names);
     ngx_uint_t hides = conf->enable && conf->hide_credentials;
-    realm_auth_ctx_t *ctx = realm_auth_ctx(r);
+    realm_auth_ctx_t *ctx;
 
+    if (hide_early(r) != NGX_OK) /* an error page in a named location */
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    ctx = realm_auth_ctx(r);
     if (ctx != NULL && hides && hides_as_server(r, names))
         ctx->hidden = 1;
     if (ctx != NULL && realm_auth_hide_put_back(r, ctx) != NGX_OK)
@@ -299,6 +315,7 @@ static ngx_int_t log_handler(ngx_http_request_t *r)
     struct gate_names names = realm_auth_names(&conf->hidden_names);
     realm_auth_ctx_t *ctx;
 
+    realm_auth_body_forget_part(r);
     if (r->phase_handler > 0)
         return NGX_OK;
     if (realm_auth_log_edit_request_line(r) != NGX_OK)

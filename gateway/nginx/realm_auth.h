@@ -138,6 +138,7 @@ typedef struct {
     unsigned known : 1;     /* `status` is what there is to know; headers may be set */
     unsigned was_stale : 1; /* what the store answered, when the control plane is asked */
     unsigned body_is_read : 1;
+    unsigned body_is_due : 1; /* it is being read, and what came of it may hold a key */
     unsigned body_edited : 1; /* the key was taken out of it */
     unsigned kept : 1;        /* the key was found by an earlier pass, see begin_pass() */
     unsigned hidden : 1;      /* a location said so: what was taken is not put back */
@@ -183,6 +184,9 @@ ngx_uint_t realm_auth_body_is_wanted(ngx_http_request_t *r, const realm_auth_ctx
 /* Reads it and runs the phases again from the current one. What the phase's handler has to return:
  * NGX_DONE, or an error's code. */
 ngx_int_t realm_auth_body_read(ngx_http_request_t *r, realm_auth_ctx_t *ctx);
+/* Drops what was read of a body that did not come whole, and may hold a key that is to be hidden.
+ */
+void realm_auth_body_forget_part(ngx_http_request_t *r);
 ngx_int_t realm_auth_body_find(ngx_http_request_t *r, realm_auth_ctx_t *ctx, struct gate_text name,
                                enum gate_value *ret_kind, ngx_str_t *ret);
 /* Takes keys out of the body, if the configuration has them there. NGX_OK, NGX_AGAIN: it must be

@@ -20,7 +20,7 @@ ngx_int_t realm_auth_args_cut(ngx_pool_t *pool, const ngx_str_t *args, struct ga
                               ngx_str_t *ret)
 {
     *ret = *args;
-    if (gate_args_count(realm_auth_text(args), names) == 0)
+    if (!gate_args_may_have(realm_auth_text(args), names))
         return NGX_OK;
     ret->data = ngx_pnalloc(pool, args->len);
     if (ret->data == NULL)
@@ -29,26 +29,43 @@ ngx_int_t realm_auth_args_cut(ngx_pool_t *pool, const ngx_str_t *args, struct ga
     return NGX_OK;
 }
 
-/* What follows the question mark. */
-static struct gate_text query_of(const ngx_str_t *uri)
+/* A URI without its fragment, which no client should send, where that may hold a key. */
+static struct gate_text without_fragment(const ngx_str_t *uri, struct gate_names names)
 {
     struct gate_text text = realm_auth_text(uri);
-    const char *question = text.size > 0 ? memchr(text.data, '?', text.size) : NULL;
+    const char *hash = text.size > 0 ? memchr(text.data, '#', text.size) : NULL;
+    struct gate_text fragment;
+
+    if (hash == NULL)
+        return text;
+    fragment = (struct gate_text){hash, text.size - (size_t)(hash - text.data)};
+    if (gate_redact_is_needed(fragment, names))
+        text.size -= fragment.size;
+    return text;
+}
+
+/* What follows the question mark. */
+static struct gate_text query_of(struct gate_text uri)
+{
+    const char *question = uri.size > 0 ? memchr(uri.data, '?', uri.size) : NULL;
 
     if (question == NULL)
         return (struct gate_text){NULL, 0};
-    return (struct gate_text){question + 1, text.size - (size_t)(question + 1 - text.data)};
+    return (struct gate_text){question + 1, uri.size - (size_t)(question + 1 - uri.data)};
 }
 
 ngx_uint_t realm_auth_uri_has(const ngx_str_t *uri, struct gate_names names)
 {
-    return gate_args_count(query_of(uri), names) > 0;
+    struct gate_text rest = without_fragment(uri, names);
+
+    return rest.size < uri->len || gate_args_may_have(query_of(rest), names);
 }
 
 ngx_int_t realm_auth_uri_cut(ngx_pool_t *pool, ngx_str_t *uri, struct gate_names names)
 {
-    struct gate_text query = query_of(uri);
-    size_t before = uri->len - query.size;
+    struct gate_text rest = without_fragment(uri, names);
+    struct gate_text query = query_of(rest);
+    size_t before = rest.size - query.size;
     u_char *p;
     size_t left;
 
@@ -57,10 +74,11 @@ ngx_int_t realm_auth_uri_cut(ngx_pool_t *pool, ngx_str_t *uri, struct gate_names
     p = ngx_pnalloc(pool, uri->len + 1);
     if (p == NULL)
         return NGX_ERROR;
-    (void)ngx_cpymem(p, uri->data, before);
+    (void)ngx_cpymem(p, rest.data, before);
     left = gate_args_others(query, names, (char *)p + before);
     uri->data = p;
-    uri->len = left > 0 ? before + left : before - 1; /* no lonely question mark */
+    /* no lonely question mark */
+    uri->len = left > 0 || query.size == 0 ? before + left : before - 1;
     uri->data[uri->len] = '\0';
     return NGX_OK;
 }

@@ -46,6 +46,7 @@ static void on_body(ngx_http_request_t *r)
     realm_auth_ctx_t *ctx = ngx_http_get_module_ctx(r, ngx_http_realm_auth_module);
 
     ctx->waiting = 0;
+    ctx->body_is_due = 0;
     ctx->body_is_read = 1;
     r->preserve_body = 1;
     r->write_event_handler = ngx_http_core_run_phases;
@@ -57,11 +58,20 @@ ngx_int_t realm_auth_body_read(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
     ngx_int_t rc;
 
     ctx->waiting = 1;
+    ctx->body_is_due = (unsigned)realm_auth_conf(r)->hide_credentials & 1;
     rc = ngx_http_read_client_request_body(r, on_body);
     if (rc >= NGX_HTTP_SPECIAL_RESPONSE)
         return rc;
     ngx_http_finalize_request(r, NGX_DONE); /* gives back the reference that reading took */
     return NGX_DONE;
+}
+
+void realm_auth_body_forget_part(ngx_http_request_t *r)
+{
+    const realm_auth_ctx_t *ctx = realm_auth_ctx(r);
+
+    if (ctx != NULL && ctx->body_is_due && r->request_body != NULL)
+        r->request_body->bufs = NULL;
 }
 
 static off_t body_size(const ngx_http_request_t *r)

@@ -41,7 +41,7 @@ static ngx_int_t take_args(ngx_http_request_t *r, realm_auth_taken_t *taken,
     if (taken->unparsed_uri.data == NULL && uri.data != r->unparsed_uri.data)
         taken->unparsed_uri = r->unparsed_uri;
     r->unparsed_uri = uri;
-    if (gate_args_count(realm_auth_text(&args), names) == 0)
+    if (!gate_args_may_have(realm_auth_text(&args), names))
         return NGX_OK;
     if (keep_args(r->pool, &taken->args, &args, names) != NGX_OK ||
         realm_auth_args_cut(r->pool, &args, names, &r->args) != NGX_OK)
@@ -57,10 +57,11 @@ static void put_args_back(ngx_http_request_t *r, realm_auth_taken_t *taken)
     if (taken->unparsed_uri.data != NULL)
         r->unparsed_uri = taken->unparsed_uri;
     ngx_str_null(&taken->unparsed_uri);
-    if (taken->args.len == 0 || r->args.data != taken->args_after.data ||
+    if (taken->args_before.data == NULL || r->args.data != taken->args_after.data ||
         r->args.len != taken->args_after.len)
         return;
     r->args = taken->args_before;
+    ngx_str_null(&taken->args_before);
     ngx_str_null(&taken->args);
 }
 
@@ -124,6 +125,6 @@ ngx_int_t realm_auth_hide_put_back(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
 
 ngx_uint_t realm_auth_hide_is_needed(ngx_http_request_t *r, struct gate_names names)
 {
-    return gate_args_count(realm_auth_text(&r->args), names) > 0 ||
+    return gate_args_may_have(realm_auth_text(&r->args), names) ||
            realm_auth_uri_has(&r->unparsed_uri, names) || realm_auth_headers_have(r, names);
 }

@@ -86,12 +86,22 @@ static const u_char *skip_value(const u_char *p)
     return p;
 }
 
+/* In any case, since an upstream may take it so. */
+static ngx_uint_t is_one_of(struct gate_text name, struct gate_names names)
+{
+    for (size_t i = 0; i < names.n; i++) {
+        if (gate_text_is_nocase(name, names.list[i]))
+            return 1;
+    }
+    return 0;
+}
+
 /* Whether the string token means one of `names`, whatever its escapes. */
 static ngx_uint_t means(const u_char *token, const u_char *end, struct gate_names names)
 {
     json_t *string = parse(token, (size_t)(end - token), JSON_DECODE_ANY);
     struct gate_text text = {json_string_value(string), json_string_length(string)};
-    ngx_uint_t same = gate_names_have(names, text);
+    ngx_uint_t same = is_one_of(text, names);
 
     json_decref(string);
     return same;
@@ -122,10 +132,12 @@ static u_char *cut(const u_char *p, struct gate_names names, u_char *out)
     return out;
 }
 
-static ngx_uint_t has_member(const json_t *root, struct gate_names names)
+static ngx_uint_t has_member(json_t *root, struct gate_names names)
 {
-    for (size_t i = 0; i < names.n; i++) {
-        if (json_object_getn(root, names.list[i].data, names.list[i].size) != NULL)
+    for (void *at = json_object_iter(root); at != NULL; at = json_object_iter_next(root, at)) {
+        struct gate_text name = {json_object_iter_key(at), json_object_iter_key_len(at)};
+
+        if (is_one_of(name, names))
             return 1;
     }
     return 0;

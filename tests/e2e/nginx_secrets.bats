@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # The NGINX module: what it hides is seen by no upstream, in no variable and in no log. Each test ends with a search of all
 # logs, at level debug, for all secrets that were made (common.bash).
-# shellcheck disable=SC2016,SC2034,SC2154 # NGINX's variables; the helpers read and set variables
+# shellcheck disable=SC2016,SC2030,SC2031,SC2034,SC2154 # NGINX's variables; the helpers read and set variables
 
 load nginx_common
 
@@ -185,6 +185,71 @@ nothing_told() { ! grep -aF -- "$SECRET" "$DIR/answer" >&2; }
   raw "GET /a/x?apikey=$SECRET HTTP/1.1\r\nHost: a\r\napikey: $SECRET$(head -c 9000 /dev/zero | tr '\0' y)\r\n\r\n"
   until_true test "$(wc -l <"$DIR/access.log")" -ge 9
   grep -q 'client sent' "$DIR/error.log"
+}
+
+@test "a request that NGINX refuses comes to an error page without the key, named or not" {
+  start_people
+  second=$(free_port)
+  server() {
+    echo "error_page 400 414 494 $1;
+      location $1 { return 200 \"page \$request_uri \$args \$http_apikey \$http_referer\"; }
+      location / { realm_auth on; realm_auth_hide_credentials on; realm_auth_identity realm:us:$PROD; return 204; }"
+  }
+  start_nginx "$(server @page)" "server { listen 127.0.0.1:$second; access_log $DIR/access.log realm; $(server /page) }"
+  head="GET /x?apikey=$SECRET HTTP/1.1\r\nHost: a\r\napikey: $SECRET\r\nReferer: http://gw/?apikey=$SECRET\r\n"
+  for NGINX_PORT in "$NGINX_PORT" "$second"; do
+    for rest in 'Content-Length: x' 'Host: b' "a: $(head -c 9000 /dev/zero | tr '\0' y)"; do
+      raw "$head$rest\r\n\r\n"
+      grep -aq '^page ' "$DIR/answer"
+      nothing_told
+    done
+    raw "GET /x?apikey=$SECRET$(head -c 9000 /dev/zero | tr '\0' y) HTTP/1.1\r\nHost: a\r\n\r\n"
+    nothing_told
+  done
+}
+
+@test "a body that does not come whole is not logged" {
+  start_people
+  start_echo
+  start_nginx "client_body_timeout 1s; location / { return 204; }
+    location /a/ {
+      realm_auth on; realm_auth_hide_credentials on; realm_auth_identity realm:us:$PROD; realm_auth_key_in_body on;
+      client_max_body_size 500; error_page 413 /page; error_page 400 @page; proxy_pass http://$UPSTREAM;
+    }
+    location @page { proxy_pass http://$UPSTREAM; }
+    location /page { proxy_pass http://$UPSTREAM; }"
+  head='POST /a/x HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n'
+  raw "${head}Content-Length: 400\r\n\r\nb=1&apikey=$SECRET"
+  until_true grep -q '^408|' "$DIR/access.log"
+  printf '%b' "${head}Content-Length: 400\r\n\r\nb=1&apikey=$SECRET" >"/dev/tcp/127.0.0.1/$NGINX_PORT"
+  until_true grep -qE '^4(00|99)\|' "$DIR/access.log"
+  for chunk in zz 1ff; do
+    raw "${head}Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n60\r\napikey=$SECRET&b=$(head -c 80 /dev/zero | tr '\0' y)\r\n$chunk\r\nyyyyy"
+    nothing_told
+  done
+}
+
+@test "what an upstream may take for the key is hidden: in any case, behind a semicolon, in a fragment" {
+  start_echo
+  start_hiding 'realm_auth_key_in_body on;' "location /shown/ { proxy_pass http://$UPSTREAM; }"
+  for query in "APIKEY=$SECRET" "b=1;apikey=$SECRET" "b=1;c=2;%61pikey=$SECRET;d=3" "b=1&X-Key=$SECRET"; do
+    expect 200 -H "apikey: $SECRET" -H "Referer: http://gw/?$query" -d "$query" "/a/x?$query"
+    nothing_told
+  done
+  for uri in "/a/x#apikey=$SECRET" "/a/x?b=1#apikey=$SECRET" "/a/x#?c=1&apikey=$SECRET" "/a/x?#apikey=$SECRET"; do
+    raw "GET $uri HTTP/1.1\r\nHost: a\r\napikey: $SECRET\r\nReferer: http://gw$uri\r\nConnection: close\r\n\r\n"
+    grep -q '^X-Consumer-Username: Alice' "$DIR/answer"
+    nothing_told
+  done
+  expect 200 -H "apikey: $SECRET" -H 'Content-Type: application/json' -d "{\"ApiKey\":\"$SECRET\",\"a\":1}" /a/x
+  upstream_saw '\{"a":1\}'
+  nothing_told
+  expect 200 -H "apikey: $SECRET" -d 'a=1;b=2' '/a/x?a=1;b=2&c;d'
+  [ "$(head -n 1 "$DIR/answer")" = 'POST /a/x?a=1;b=2&c;d' ]
+  upstream_saw 'a=1;b=2'
+  TELLS_SECRETS='access.log:.*GET /shown/' # which does not hide: $request alone is without the key
+  expect 200 "/shown/x?b=1;apikey=$SECRET&APIKEY=2"
+  [ "$(head -n 1 "$DIR/answer")" = "GET /shown/x?b=1;apikey=$SECRET&APIKEY=2" ]
 }
 
 @test "every error log is without keys: of a location, of syslog, of memory, after a reload with other names" {

@@ -85,11 +85,32 @@ static void parameters_are_parted_by_all_names(void **state)
     char out[64];
 
     (void)state;
-    assert_int_equal(gate_args_count(args, names), 3);
+    assert_true(gate_args_may_have(args, names));
     assert_text((struct gate_text){out, gate_args_named(args, names, out)},
                 "apikey=k&%61pikey&X_Key=2");
     assert_text((struct gate_text){out, gate_args_others(args, names, out)}, "a=1&&b");
     assert_int_equal(gate_args_find(args, listed[0], &args), GATE_VALUE_REPEATED);
+}
+
+static void assert_others(const char *args, const char *others)
+{
+    char out[64];
+
+    assert_text((struct gate_text){out, gate_args_others(text_of(args), names, out)}, others);
+    assert_int_equal(gate_args_may_have(text_of(args), names), strcmp(args, others) != 0);
+}
+
+static void what_an_upstream_may_take_for_a_key_goes_and_nothing_else(void **state)
+{
+    (void)state;
+    assert_others("APIKEY=k&b=1", "b=1");
+    assert_others("b=1;apikey=k;l&c", "b=1&c");
+    assert_others("b=1;%61PIKEY=k", "b=1");
+    assert_others(";apikey=k", "");
+    assert_others("apikey=k;l&c=1", "c=1");
+    assert_others("a=1;b=2;c&&d", "a=1;b=2;c&&d");
+    assert_others("xapikey=1;a=apikey;apikeys", "xapikey=1;a=apikey;apikeys");
+    assert_others("", "");
 }
 
 static void headers_are_compared_as_upstreams_fold_them(void **state)
@@ -196,6 +217,7 @@ int main(void)
         cmocka_unit_test(lines_of_logs_lose_every_value_of_a_key),
         cmocka_unit_test(lines_of_logs_without_a_key_stay),
         cmocka_unit_test(parameters_are_parted_by_all_names),
+        cmocka_unit_test(what_an_upstream_may_take_for_a_key_goes_and_nothing_else),
         cmocka_unit_test(headers_are_compared_as_upstreams_fold_them),
         cmocka_unit_test(values_of_headers_are_escaped_where_they_would_be_read_as_something_else),
         cmocka_unit_test(one_group_stays_one_in_the_list),
