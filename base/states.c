@@ -39,16 +39,17 @@ static int target(const struct states_way *way, int state)
 
 static void print_diagram(const struct states_machine *machine, FILE *to)
 {
-    fprintf(to, "```mermaid\nstateDiagram-v2\n    [*] --> %s\n", machine->states[machine->first]);
+    (void)fprintf(to, "```mermaid\nstateDiagram-v2\n    [*] --> %s\n",
+                  machine->states[machine->first]);
     for (size_t row = 0; row < machine->n_ways; row++) {
         for (size_t state = 0; state < machine->n_states; state++) {
             if (decides(machine, row, (int)state))
-                fprintf(to, "    %s --> %s: %s\n", machine->states[state],
-                        machine->states[target(&machine->ways[row], (int)state)],
-                        machine->events[machine->ways[row].event]);
+                (void)fprintf(to, "    %s --> %s: %s\n", machine->states[state],
+                              machine->states[target(&machine->ways[row], (int)state)],
+                              machine->events[machine->ways[row].event]);
         }
     }
-    fputs("```\n", to);
+    (void)fputs("```\n", to);
 }
 
 static const char *state_name(const struct states_machine *machine, int state)
@@ -62,13 +63,13 @@ static const char *state_name(const struct states_machine *machine, int state)
 
 void states_print(const struct states_machine *machine, FILE *to)
 {
-    fprintf(to, "## %s\n\n`%s`\n\n", machine->name, machine->source);
+    (void)fprintf(to, "## %s\n\n`%s`\n\n", machine->name, machine->source);
     print_diagram(machine, to);
-    fputs("\n| state | event | then | |\n| --- | --- | --- | --- |\n", to);
+    (void)fputs("\n| state | event | then | |\n| --- | --- | --- | --- |\n", to);
     for (size_t i = 0; i < machine->n_ways; i++) {
         const struct states_way *way = &machine->ways[i];
 
-        fprintf(to, "| %s | %s | %s | %s |\n", state_name(machine, way->state),
-                machine->events[way->event], state_name(machine, way->next), way->comment);
+        (void)fprintf(to, "| %s | %s | %s | %s |\n", state_name(machine, way->state),
+                      machine->events[way->event], state_name(machine, way->next), way->comment);
     }
 }

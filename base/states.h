@@ -40,7 +40,8 @@ struct states_machine {
 /* The state after `event`, or STATES_NONE. The first way that fits decides. */
 int states_next(const struct states_machine *machine, int state, int event);
 
-/* Its heading, its diagram (Mermaid's stateDiagram-v2) and its table, as Markdown. */
+/* Its heading, its diagram (Mermaid's stateDiagram-v2) and its table, as Markdown. What fails shows
+ * in the stream's error indicator. */
 void states_print(const struct states_machine *machine, FILE *to);
 
 #endif

@@ -239,6 +239,8 @@ static int walk_to(struct tree_walk *walk, const struct tree *tree, const MDB_va
     int rc;
 
     walk->tree = *tree;
+    memset(walk->at, 0, sizeof(walk->at));
+    memset(walk->counts, 0, sizeof(walk->counts));
     if (tree->depth == 0)
         return E_NOT_FOUND;
     rc = walk_enter(walk, 0, tree->root);

@@ -137,92 +137,116 @@ static int render_durations(struct metrics *metrics, struct buffer *out)
     return rc;
 }
 
-static int render_state(const struct metrics_state *state, struct buffer *out)
-{
-    const struct {
-        const char *name;
-        const char *type;
-        const char *help;
-        uint64_t value;
-    } rows[] = {
-        {"connections", "gauge", "Open HTTP connections.", state->http.connections},
-        {"requests_in_progress", "gauge", "Requests in progress, feed streams included.",
-         state->http.requests},
-        {"requests_queued", "gauge", "Requests waiting for a worker.", state->http.queued},
-        {"requests_refused_total", "counter",
-         "Requests answered 503 for lack of room, or 429 for a caller's share of it.",
-         state->http.refused_busy},
-        {"requests_malformed_total", "counter", "Requests answered 400 because of their head.",
-         state->http.malformed},
-        {"request_body_bytes", "gauge", "Room that request bodies in hand have.",
-         state->http.body_bytes},
-        {"answer_bytes", "gauge", "Larger answers that are being sent.",
-         state->http.answer_bytes},
-        {"connections_strangers", "gauge", "Connections whose caller is not known.",
-         state->http.by_class[HTTP_STRANGER]},
-        {"connections_operators", "gauge", "Connections of operators.",
-         state->http.by_class[HTTP_OPERATOR]},
-        {"connections_hosts", "gauge", "Connections of hosts.", state->http.by_class[HTTP_HOST]},
-        {"connections_displaced_total", "counter",
-         "Connections closed because a newer one needed the room.", state->http.displaced},
-        {"connections_expired_total", "counter",
-         "Connections closed because a request took too long to arrive.", state->http.expired},
-        {"connections_turned_away_total", "counter", "Connections for which there was no room.",
-         state->http.turned_away},
-        {"authentication_failures_total", "counter", "Requests without valid credentials.",
-         state->http.auth_failures},
-        {"authentication_limited_total", "counter",
-         "Of these, those answered 429: too many from one address.", state->http.auth_limited},
-        {"followers", "gauge", "Hosts connected to the feed.", state->feed.followers},
-        {"hosts", "gauge", "Hosts that are connected or remembered.", state->feed.hosts},
-        {"hosts_sharing_name", "gauge", "Hosts connected under a name that another one has too.",
-         state->feed.hosts_sharing},
-        {"feeds_refused_total", "counter", "Feeds refused because of a cap on feeds or hosts.",
-         state->feed.feeds_refused},
-        {"acknowledgements_refused_total", "counter",
-         "Acknowledgements that named no open feed of their host, or said more than was sent on "
-         "it.",
-         state->feed.acks_refused},
-        {"feed_transactions_total", "counter", "Transactions sent to hosts.",
-         state->feed.transactions_sent},
-        {"feed_bytes_total", "counter", "Bytes sent in feeds.", state->feed.bytes_sent},
-        {"feed_snapshots_built_total", "counter", "Snapshots built.", state->feed.snapshots_built},
-        {"feed_snapshot_transfers_total", "counter",
-         "Snapshots, or parts of one, that hosts or caches asked for.",
-         state->feed.snapshot_transfers},
-        {"feed_snapshot_bytes_total", "counter", "Bytes of snapshots in those answers.",
-         state->feed.snapshot_bytes},
-        {"feed_snapshot_disk_bytes", "gauge", "Bytes of the snapshots that are kept.",
-         state->feed.snapshot_disk_bytes},
-        {"feed_resyncs_total", "counter", "Hosts told to take a snapshot.",
-         state->feed.resyncs_sent},
-        {"feed_deltas_total", "counter", "Transactions computed for single hosts.",
-         state->feed.deltas_made},
-        {"feed_deltas_waiting", "gauge", "Of these, those that wait for their turn.",
-         state->feed.deltas_waiting},
-        {"feed_deltas_running", "gauge", "Of these, those that are being computed.",
-         state->feed.deltas_running},
-        {"feed_deltas_oldest_ms", "gauge", "How long the oldest of them waits.",
-         (uint64_t)state->feed.deltas_oldest_ms},
-        {"feed_held_bytes", "gauge", "Memory for transactions that are being made or sent.",
-         state->feed.held_bytes},
-        {"feed_cut_total", "counter", "Feeds that were cut because the host did not read.",
-         state->feed.followers_cut},
-        {"version", "gauge", "Newest version in the repository.", state->version},
-    };
-    int rc = buffer_printf(out,
-                           "# HELP realm_control_build_info Always 1; the label is the version.\n"
-                           "# TYPE realm_control_build_info gauge\n"
-                           "realm_control_build_info{version=\"%s\"} 1\n",
-                           REALMSTORE_VERSION);
+struct state_row {
+    const char *name; /* behind realm_control_ */
+    const char *type;
+    const char *help;
+    uint64_t value;
+};
 
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]) && rc == 0; i++)
+static int render_rows(const struct state_row *rows, size_t count, struct buffer *out)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < count && rc == 0; i++)
         rc = buffer_printf(out,
                            "# HELP realm_control_%s %s\n# TYPE realm_control_%s %s\n"
                            "realm_control_%s %llu\n",
                            rows[i].name, rows[i].help, rows[i].name, rows[i].type, rows[i].name,
                            (unsigned long long)rows[i].value);
     return rc;
+}
+
+static int render_http(const struct http_stats *http, struct buffer *out)
+{
+    const struct state_row rows[] = {
+        {"connections", "gauge", "Open HTTP connections.", http->connections},
+        {"requests_in_progress", "gauge", "Requests in progress, feed streams included.",
+         http->requests},
+        {"requests_queued", "gauge", "Requests waiting for a worker.", http->queued},
+        {"requests_refused_total", "counter",
+         "Requests answered 503 for lack of room, or 429 for a caller's share of it.",
+         http->refused_busy},
+        {"requests_malformed_total", "counter", "Requests answered 400 because of their head.",
+         http->malformed},
+        {"request_body_bytes", "gauge", "Room that request bodies in hand have.", http->body_bytes},
+        {"answer_bytes", "gauge", "Larger answers that are being sent.", http->answer_bytes},
+        {"connections_strangers", "gauge", "Connections whose caller is not known.",
+         http->by_class[HTTP_STRANGER]},
+        {"connections_operators", "gauge", "Connections of operators.",
+         http->by_class[HTTP_OPERATOR]},
+        {"connections_hosts", "gauge", "Connections of hosts.", http->by_class[HTTP_HOST]},
+        {"connections_displaced_total", "counter",
+         "Connections closed because a newer one needed the room.", http->displaced},
+        {"connections_expired_total", "counter",
+         "Connections closed because a request took too long to arrive.", http->expired},
+        {"connections_turned_away_total", "counter", "Connections for which there was no room.",
+         http->turned_away},
+        {"authentication_failures_total", "counter", "Requests without valid credentials.",
+         http->auth_failures},
+        {"authentication_limited_total", "counter",
+         "Of these, those answered 429: too many from one address.", http->auth_limited},
+    };
+
+    return render_rows(rows, sizeof(rows) / sizeof(rows[0]), out);
+}
+
+static int render_feed(const struct feed_stats *feed, struct buffer *out)
+{
+    const struct state_row rows[] = {
+        {"followers", "gauge", "Hosts connected to the feed.", feed->followers},
+        {"hosts", "gauge", "Hosts that are connected or remembered.", feed->hosts},
+        {"hosts_sharing_name", "gauge", "Hosts connected under a name that another one has too.",
+         feed->hosts_sharing},
+        {"feeds_refused_total", "counter", "Feeds refused because of a cap on feeds or hosts.",
+         feed->feeds_refused},
+        {"acknowledgements_refused_total", "counter",
+         "Acknowledgements that named no open feed of their host, or said more than was sent on "
+         "it.",
+         feed->acks_refused},
+        {"feed_transactions_total", "counter", "Transactions sent to hosts.",
+         feed->transactions_sent},
+        {"feed_bytes_total", "counter", "Bytes sent in feeds.", feed->bytes_sent},
+        {"feed_snapshots_built_total", "counter", "Snapshots built.", feed->snapshots_built},
+        {"feed_snapshot_transfers_total", "counter",
+         "Snapshots, or parts of one, that hosts or caches asked for.", feed->snapshot_transfers},
+        {"feed_snapshot_bytes_total", "counter", "Bytes of snapshots in those answers.",
+         feed->snapshot_bytes},
+        {"feed_snapshot_disk_bytes", "gauge", "Bytes of the snapshots that are kept.",
+         feed->snapshot_disk_bytes},
+        {"feed_resyncs_total", "counter", "Hosts told to take a snapshot.", feed->resyncs_sent},
+        {"feed_deltas_total", "counter", "Transactions computed for single hosts.",
+         feed->deltas_made},
+        {"feed_deltas_waiting", "gauge", "Of these, those that wait for their turn.",
+         feed->deltas_waiting},
+        {"feed_deltas_running", "gauge", "Of these, those that are being computed.",
+         feed->deltas_running},
+        {"feed_deltas_oldest_ms", "gauge", "How long the oldest of them waits.",
+         (uint64_t)feed->deltas_oldest_ms},
+        {"feed_held_bytes", "gauge", "Memory for transactions that are being made or sent.",
+         feed->held_bytes},
+        {"feed_cut_total", "counter", "Feeds that were cut because the host did not read.",
+         feed->followers_cut},
+    };
+
+    return render_rows(rows, sizeof(rows) / sizeof(rows[0]), out);
+}
+
+static int render_state(const struct metrics_state *state, struct buffer *out)
+{
+    const struct state_row version = {"version", "gauge", "Newest version in the repository.",
+                                      state->version};
+    int rc = buffer_printf(out,
+                           "# HELP realm_control_build_info Always 1; the label is the version.\n"
+                           "# TYPE realm_control_build_info gauge\n"
+                           "realm_control_build_info{version=\"%s\"} 1\n",
+                           REALMSTORE_VERSION);
+
+    if (rc == 0)
+        rc = render_http(&state->http, out);
+    if (rc == 0)
+        rc = render_feed(&state->feed, out);
+    return rc == 0 ? render_rows(&version, 1, out) : rc;
 }
 
 int metrics_render(struct metrics *metrics, const struct metrics_state *state, struct buffer *out)

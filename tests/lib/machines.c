@@ -14,13 +14,14 @@ static const struct states_machine *const machines[] = {
 
 void machines_print(FILE *to)
 {
-    fputs("# State machines\n\n"
-          "Printed from the tables in the code by `make states`; a test compares the two. A row "
-          "that\n"
-          "names a state goes before one for any other.\n",
-          to);
+    (void)fputs(
+        "# State machines\n\n"
+        "Printed from the tables in the code by `make states`; a test compares the two. A row "
+        "that\n"
+        "names a state goes before one for any other.\n",
+        to);
     for (size_t i = 0; i < sizeof(machines) / sizeof(machines[0]); i++) {
-        fputc('\n', to);
+        (void)fputc('\n', to);
         states_print(machines[i], to);
     }
 }

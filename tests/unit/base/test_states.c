@@ -77,7 +77,7 @@ static char *read_file(const char *path)
     assert_non_null(from);
     assert_non_null(to);
     while ((byte = fgetc(from)) != EOF)
-        fputc(byte, to);
+        assert_int_equal(fputc(byte, to), byte);
     assert_int_equal(fclose(from), 0);
     assert_int_equal(fclose(to), 0);
     return text;

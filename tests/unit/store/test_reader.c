@@ -794,7 +794,8 @@ static int use_in_child(void)
             return 1;
     }
     if (rs_consumer_id(&consumer) == NULL || rs_consumer_group_count(&consumer) == 0 ||
-        rs_consumer_group(&consumer, 0) == NULL || strcmp(rs_consumer_username(&consumer), "alice"))
+        rs_consumer_group(&consumer, 0) == NULL ||
+        strcmp(rs_consumer_username(&consumer), "alice") != 0)
         return 2;
     rs_end(snapshot); /* must not touch the parent's slot */
     rs_close(store);

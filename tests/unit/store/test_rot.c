@@ -455,11 +455,12 @@ int main(void)
         cmocka_unit_test(bit_of_a_values_own_page_may_flip),
     };
     const char *given = getenv("SEED");
+    const char *bits = getenv("BITS");
 
     seed = given != NULL ? strtoull(given, NULL, 10) : (uint64_t)time(NULL);
     soak = getenv("REALMSTORE_SOAK") != NULL;
     n_bits = soak ? SOAK_BITS : SAMPLED_BITS;
-    if (getenv("BITS") != NULL)
-        n_bits = strtoull(getenv("BITS"), NULL, 10);
+    if (bits != NULL)
+        n_bits = strtoull(bits, NULL, 10);
     return cmocka_run_group_tests_name("rot", tests, set_up, tear_down);
 }
