@@ -162,6 +162,8 @@ int feed_hosts(struct feed *feed, struct arena *arena, struct feed_host_info **r
  * feed_wait() fails; hosts that connect later do not count. One that loses its feed before it
  * applied the version is late, unless its agent comes back, names the feed that it had, and has the
  * version then. A change that was undone before it was sent counts as applied. */
+/* Whoever waits hears this many names: thousands would cost the thread that sends revocations. */
+enum { FEED_LATE_MAX = 100 };
 struct feed_late {
     const char *host;
     struct uuid instance; /* nil: not told */
@@ -171,7 +173,8 @@ struct feed_late {
 struct feed_wait_result {
     size_t total;
     size_t applied;
-    const struct feed_late *late; /* total - applied, borrowed during the call */
+    const struct feed_late *late; /* some of the total - applied; borrowed during the call */
+    size_t n_late;                /* so many: FEED_LATE_MAX at most */
     size_t late_others;           /* hosts that are late, and that the viewer may not know of */
 };
 struct feed_wait_request {

@@ -442,7 +442,7 @@ struct feed_waiter {
     size_t next; /* hosts before it have applied the version */
     size_t count;
     struct feed_host **hosts; /* owned; pinned */
-    struct feed_late *late;   /* owned; room for as many */
+    struct feed_late *late;   /* owned; room for as many, FEED_LATE_MAX at most */
 };
 
 /* Feed thread, lock held (and released in between): ends the waits that are over; all at stop. */

@@ -45,12 +45,10 @@ static bool may_know(const struct feed_waiter *waiter, const struct feed_host *h
     return !waiter->has_viewer || uuid_equal(&host->channel->control_plane_id, &waiter->viewer);
 }
 
-/* The viewer's hosts are counted, and named when they are late; of the others it hears how many are
- * late. */
+/* The viewer's hosts are counted, and some are named when they are late; of the others it hears how
+ * many are late. */
 static void tell(struct feed_waiter *waiter, struct feed_wait_result *ret)
 {
-    size_t n_late = 0;
-
     *ret = (struct feed_wait_result){.late = waiter->late};
     for (size_t i = 0; i < waiter->count; i++) {
         const struct feed_host *host = waiter->hosts[i];
@@ -62,8 +60,8 @@ static void tell(struct feed_waiter *waiter, struct feed_wait_result *ret)
         }
         ret->total++;
         ret->applied += done;
-        if (!done)
-            name_late(host, &waiter->late[n_late++]);
+        if (!done && ret->n_late < FEED_LATE_MAX)
+            name_late(host, &waiter->late[ret->n_late++]);
     }
 }
 
@@ -210,7 +208,7 @@ static struct feed_waiter *waiter_new(struct feed *feed, const struct feed_waite
         return NULL;
     *waiter = *request;
     waiter->hosts = calloc(room, sizeof(struct feed_host *));
-    waiter->late = calloc(room, sizeof(*waiter->late));
+    waiter->late = calloc(room < FEED_LATE_MAX ? room : FEED_LATE_MAX, sizeof(*waiter->late));
     if (waiter->hosts == NULL || waiter->late == NULL) {
         waiter_free(feed, waiter);
         return NULL;

@@ -148,7 +148,7 @@ static bool add_late(struct rest_call *call, const struct feed_wait_result *resu
 {
     json_t *names = json_array();
 
-    for (size_t i = 0; i < result->total - result->applied; i++)
+    for (size_t i = 0; i < result->n_late; i++)
         rest_append(&names, late_json(&result->late[i]));
     if (call->answer == NULL)
         call->answer = json_object();

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -100,6 +101,7 @@ struct wait {
     size_t total;
     size_t applied;
     size_t late_others;
+    size_t n_late;
     char late[256]; /* names, each with a space behind it */
 };
 
@@ -119,7 +121,8 @@ static void note_end(void *context, const struct feed_wait_result *result)
     wait->total = result->total;
     wait->applied = result->applied;
     wait->late_others = result->late_others;
-    for (size_t i = 0; i < result->total - result->applied; i++) {
+    wait->n_late = result->n_late;
+    for (size_t i = 0; i < result->n_late; i++) {
         size_t used = strlen(wait->late);
 
         (void)snprintf(wait->late + used, sizeof(wait->late) - used, "%s ", result->late[i].host);
@@ -222,6 +225,33 @@ static void wait_that_times_out_names_the_late_hosts(void **state)
     apply(&one, &cp, "edge-1");
     start_wait(&wait, repo_fixture_version(f), SHORT_MS);
     assert_ends(&wait, 2, 1, "edge-2 ");
+}
+
+/* Where thousands are late, a name for each would be made by the thread that sends revocations. */
+static void many_late_hosts_are_counted_and_some_are_named(void **state)
+{
+    enum { MANY = FEED_LATE_MAX + 20 };
+    static struct feed_client crowd[MANY];
+    struct wait wait;
+
+    (void)state;
+    for (unsigned i = 0; i < MANY; i++) {
+        crowd[i] =
+            (struct feed_client){.instance = repo_fixture_uuid(100 + i), .credential = other_cp};
+        connect_host(&crowd[i], &other_cp, "x");
+    }
+    scope = repo_fixture_cp(2);
+    repo_fixture_consumer(f, &scope, "alice");
+    apply(&three, &other_cp, "edge-1");
+    start_wait(&wait, repo_fixture_version(f), SHORT_MS);
+    while (calls(&wait) == 0)
+        (void)sched_yield();
+    assert_int_equal(wait.total, MANY + 1);
+    assert_int_equal(wait.applied, 1);
+    assert_int_equal(wait.n_late, FEED_LATE_MAX);
+    feed_stop(feed);
+    for (size_t i = 0; i < MANY; i++)
+        feed_client_disconnect(&crowd[i]);
 }
 
 static void host_that_disconnects_is_late_and_one_that_comes_is_not_counted(void **state)
@@ -537,6 +567,7 @@ int main(void)
         TEST(wait_for_what_is_applied_already_ends_at_once),
         TEST(wait_that_concerns_nobody_ends_at_once),
         TEST(wait_that_times_out_names_the_late_hosts),
+        TEST(many_late_hosts_are_counted_and_some_are_named),
         TEST(host_that_disconnects_is_late_and_one_that_comes_is_not_counted),
         TEST(host_that_comes_back_with_the_version_has_applied_it),
         TEST(host_that_comes_back_without_naming_its_feed_is_late),
