@@ -83,6 +83,7 @@ static long call(struct worker *w, const char *method, const char *path, json_t 
 {
     const struct timespec pause = {0, RETRY_MS * 1000000L};
     long status = REST_NO_ANSWER;
+    bool resent = false;
     int tries = 0;
 
     while (status == REST_NO_ANSWER || status == 503) {
@@ -97,10 +98,11 @@ static long call(struct worker *w, const char *method, const char *path, json_t 
         }
         tries++;
         status = rest_call(w->client, method, path, json_incref(body), ret);
+        resent |= rest_may_be_resent(w->client);
     }
     json_decref(body);
     if (ret_repeated != NULL)
-        *ret_repeated = tries > 1;
+        *ret_repeated = tries > 1 || resent;
     return status;
 }
 

@@ -14,6 +14,8 @@ struct rest_client {
     struct curl_slist *headers;
     char *url;
     struct buffer answer;
+    bool used;   /* has had a connection */
+    bool resent; /* the last call may have been */
 };
 
 static void *must(void *pointer)
@@ -61,6 +63,7 @@ long rest_call(struct rest_client *client, const char *method, const char *path,
     char *text = body != NULL ? must(json_dumps(body, JSON_COMPACT)) : NULL;
     char url[URL_MAX_BYTES];
     long status = REST_NO_ANSWER;
+    long connects = 0;
 
     json_decref(body);
     buffer_clear(&client->answer);
@@ -77,10 +80,18 @@ long rest_call(struct rest_client *client, const char *method, const char *path,
         curl_easy_setopt(client->curl, CURLOPT_POSTFIELDS, text);
     if (curl_easy_perform(client->curl) == CURLE_OK)
         curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(client->curl, CURLINFO_NUM_CONNECTS, &connects);
+    client->resent = client->used && connects > 0;
+    client->used = true;
     free(text);
     if (ret != NULL)
         *ret = status != REST_NO_ANSWER
                    ? json_loadb((const char *)client->answer.data, client->answer.size, 0, NULL)
                    : NULL;
     return status;
+}
+
+bool rest_may_be_resent(const struct rest_client *client)
+{
+    return client->resent;
 }

@@ -6,6 +6,7 @@
 #ifndef RS_TESTS_LIB_REST_H
 #define RS_TESTS_LIB_REST_H
 
+#include <stdbool.h>
 #include <jansson.h>
 
 struct rest_client;
@@ -21,5 +22,9 @@ void rest_destroy(struct rest_client *client);
  * NULL) is a new reference to the answer's JSON or NULL. */
 long rest_call(struct rest_client *client, const char *method, const char *path, json_t *body,
                json_t **ret);
+/* Whether the last call may have been sent twice: libcurl sends a request again, without a word,
+ * when the connection that it had kept ends before the first byte of an answer. A server that was
+ * killed may have carried the first one out. */
+bool rest_may_be_resent(const struct rest_client *client);
 
 #endif
