@@ -3,9 +3,34 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buffer.h"
+
+static int refuse_kind(const char *path, struct error *err)
+{
+    return error_set(err, E_CONFIG,
+                     "%s is a pipe, a socket or a device: name a regular file, which can be read "
+                     "again",
+                     path);
+}
+
+int text_file_open(const char *path, int *ret_fd, struct error *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct stat facts;
+
+    if (fd < 0)
+        return errno == ENXIO ? refuse_kind(path, err)
+                              : error_set_errno(err, errno, "cannot open %s", path);
+    if (fstat(fd, &facts) == 0 && !S_ISREG(facts.st_mode) && !S_ISDIR(facts.st_mode)) {
+        (void)close(fd); /* nothing was read */
+        return refuse_kind(path, err);
+    }
+    *ret_fd = fd; /* reading says what is wrong with a directory */
+    return 0;
+}
 
 static int read_all(int fd, const char *path, struct buffer *text, struct error *err)
 {
@@ -29,11 +54,11 @@ int text_file_read(const char *path, size_t max_bytes, char **ret, size_t *ret_s
                    struct error *err)
 {
     struct buffer text;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    int rc;
+    int fd = -1;
+    int rc = text_file_open(path, &fd, err);
 
-    if (fd < 0)
-        return error_set_errno(err, errno, "cannot open %s", path);
+    if (rc != 0)
+        return rc;
     buffer_init_secret(&text, max_bytes + 1); /* the NUL's */
     rc = read_all(fd, path, &text, err);
     (void)close(fd); /* it was only read */

@@ -1,7 +1,6 @@
 #include "base/token_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/grammar.h"
+#include "base/text_file.h"
 
 /* The longest token, and room to see that something follows it. */
 enum { TOKEN_FILE_MAX = 8192 };
@@ -57,7 +57,7 @@ static int check(const char *path, const char *text, size_t size, struct error *
     default:
         return error_set(
             err, E_CONFIG,
-            "%s holds more than one token: %s at byte %zu (one line of printable ASCII "
+            "%s holds something else than one token: %s at byte %zu (one line of printable ASCII "
             "characters without blanks is expected)",
             path, describe((unsigned char)text[fault.at]), fault.at + 1);
     }
@@ -106,12 +106,12 @@ static int read_open(int fd, const char *path, char *text, mode_t *ret_mode, str
 int token_file_read(const char *path, char **ret, mode_t *ret_mode, struct error *err)
 {
     char text[TOKEN_FILE_MAX + 1] = "";
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
     char *token = NULL;
-    int rc;
+    int fd = -1;
+    int rc = text_file_open(path, &fd, err);
 
-    if (fd < 0)
-        return error_set_errno(err, errno, "cannot open %s", path);
+    if (rc != 0)
+        return rc;
     rc = read_open(fd, path, text, ret_mode, err);
     (void)close(fd); /* it was only read */
     if (rc == 0) {

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 void yaml_complaint_add(struct yaml_complaint *complaint, const char *format, va_list args)
 {
     static const char prefix[] = "Load: ";
@@ -65,13 +67,26 @@ static unsigned find_key(const char *text, unsigned line, const char *key)
     return line;
 }
 
+static unsigned line_of(const char *text, size_t at)
+{
+    unsigned line = 1;
+
+    for (size_t i = 0; i < at; i++)
+        line += text[i] == '\n';
+    return line;
+}
+
 int yaml_complaint_explain(const struct yaml_complaint *complaint, const char *path,
                            const char *text, const char *otherwise, struct error *err)
 {
     static const char unknown[] = "Unexpected key: ";
     static const char repeated[] = "Mapping field already seen: ";
     const char *said = complaint->text[0] != 0 ? complaint->text : otherwise;
+    size_t at;
 
+    if (complaint->line == 0 && !utf8_valid(text, strlen(text), &at))
+        return error_set(err, E_CONFIG, "%s: line %u: byte %zu of the file is no UTF-8", path,
+                         line_of(text, at), at + 1);
     if (strncmp(said, unknown, sizeof(unknown) - 1) == 0) {
         said += sizeof(unknown) - 1;
         return error_set(err, E_CONFIG, "%s: line %u: unknown key \"%s\"", path,

@@ -201,3 +201,21 @@ YAML
   [ "$status" = 1 ]
   [[ $output == *REALM_AGENT_PROT* ]]
 }
+
+@test "a pipe, a socket or a device in place of a file of the configuration is refused, and nobody waits for it" {
+  start_control
+  write_agent_config edge "$CP_A"
+  mkfifo -m 600 "$DIR/pipe"
+  perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Local => $ARGV[0], Listen => 1) or die' "$DIR/socket"
+  for file in "$DIR/pipe" "$DIR/socket" /dev/zero; do
+    sed "s#^\( *token_file:\).*#\1 $file#" "$DIR/edge.yaml" >"$DIR/odd.yaml"
+    for config in "$DIR/odd.yaml" "$file"; do
+      run timeout 60 "$BUILD/bin/realm-agent" --config "$config" --check-config
+      [ "$status" = 1 ]
+      [[ $output == *"$file is a pipe, a socket or a device: name a regular file"* ]]
+    done
+    run timeout 60 "$BUILD/bin/realm-control" --listen 127.0.0.1:0 --data-dir "$DIR/other" --admin-token-file "$file"
+    [ "$status" = 1 ]
+    [[ $output == *"$file is a pipe, a socket or a device: name a regular file"* ]]
+  done
+}

@@ -203,6 +203,7 @@ static void wrong_values_are_named_with_their_key(void **state)
         {PLANE SOURCE "    ca_file: none\n", "sources[0]: ca_file: cannot open none"},
         {PLANE SOURCE "  - region: us\n    urls: [http://127.0.0.1]\n    token_file: token\n",
          "sources[1]: region \"us\" is that of sources[0]"},
+        {PLANE SOURCE "# \xc3(\n", "line 6: byte "},
         {PLANE SOURCE "listen: nowhere\n", "listen: \"nowhere\""},
         {PLANE SOURCE "listen: \"127.0.0.1:65536\"\n", "listen:"},
         {PLANE SOURCE "listen: \"localhost:80\"\n", "listen:"},
