@@ -242,6 +242,7 @@ int apply_repair(struct apply_job *job, const struct feed_transaction *transacti
         first++;
     if (first == transaction->count || transaction->changes[first].kind != CHANGE_BUCKET)
         return 0;
+    job->result.compared.answered = FEED_WISH_CONTENT; /* a failure counts as a repair's */
     content.scope = transaction->changes[first].scope;
     for (size_t i = first; i < transaction->count && transaction->changes[i].kind == CHANGE_BUCKET;
          i++) {
@@ -251,7 +252,6 @@ int apply_repair(struct apply_job *job, const struct feed_transaction *transacti
     }
     lists.consumers = calloc(transaction->count, sizeof(void *));
     lists.keys = calloc(transaction->count, sizeof(void *));
-    job->result.compared.answered = FEED_WISH_CONTENT;
     if (lists.consumers == NULL || lists.keys == NULL) {
         rc = error_set(&job->err, E_NO_MEMORY, "no memory for a repair");
     } else {

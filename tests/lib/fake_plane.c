@@ -188,6 +188,8 @@ static void put_changes(const struct fake_plane *plane, struct buffer *out, uint
     line.change.kind = CHANGE_KEY;
     for (uint64_t version = from + 1; version <= to; version++) {
         line.change.key = make_key(version);
+        if (plane->shared_secret)
+            memcpy(line.change.key.digest, make_key(1).digest, sizeof(line.change.key.digest));
         if (plane->impossible)
             line.change.key.consumer_id = uuid_of(IMPOSSIBLE);
         put_line(out, &line);
@@ -250,7 +252,22 @@ static uint64_t put_compared(const struct fake_plane *plane, struct buffer *out,
     return to;
 }
 
-static void answer_feed(const struct fake_plane *plane, uint64_t asked, bool wishes,
+/* Buckets of two scopes in one transaction: no repair can be made of it. */
+static void put_spoilt_repair(const struct fake_plane *plane, struct buffer *out, uint64_t version)
+{
+    struct feed_line line = {.kind = FEED_LINE_CHANGE, .change = {.kind = CHANGE_BUCKET}};
+    struct feed_line commit = {.kind = FEED_LINE_COMMIT,
+                               .commit = {version, 2, .all_scopes = true}};
+
+    put_begin(plane, out, version, version);
+    for (uint32_t scope = SCOPE; scope <= SCOPE + 1; scope++) {
+        line.change.scope = scope;
+        put_line(out, &line);
+    }
+    put_line(out, &commit);
+}
+
+static void answer_feed(struct fake_plane *plane, uint64_t asked, bool wishes,
                         struct fake_reply *reply)
 {
     const bool one = wishes && plane->wishless && asked < plane->version;
@@ -274,7 +291,10 @@ static void answer_feed(const struct fake_plane *plane, uint64_t asked, bool wis
         put_line(&reply->bytes, &resync);
         return;
     }
-    if (wishes && !plane->wishless)
+    if (wishes && plane->spoilt_repairs > 0) {
+        plane->spoilt_repairs--;
+        put_spoilt_repair(plane, &reply->bytes, asked);
+    } else if (wishes && !plane->wishless)
         asked = put_compared(plane, &reply->bytes, asked);
     for (uint64_t version = asked + 1; version <= newest; version++)
         put_transaction(plane, &reply->bytes, version);

@@ -22,9 +22,11 @@ struct fake_plane {
     _Atomic uint64_t version;          /* newest */
     _Atomic uint64_t snapshot_version; /* 0: the newest */
     _Atomic int64_t time_ms;           /* of its commits */
-    _Atomic bool impossible; /* transactions give keys to a consumer that does not exist */
-    _Atomic bool damaged;    /* snapshots hold a record that is none */
-    _Atomic bool down;       /* every request is a 503 */
+    _Atomic bool impossible;         /* transactions give keys to a consumer that does not exist */
+    _Atomic bool shared_secret;      /* transactions give keys the first key's secret */
+    _Atomic unsigned spoilt_repairs; /* so many wishes are answered by a repair that cannot be */
+    _Atomic bool damaged;            /* snapshots hold a record that is none */
+    _Atomic bool down;               /* every request is a 503 */
     _Atomic bool wishless; /* a former version: a feed that wishes gets one change and no answer */
     _Atomic bool
         beating; /* short heartbeats, one after the other, while a wish is to be answered */

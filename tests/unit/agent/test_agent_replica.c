@@ -109,6 +109,24 @@ static bool has_readers(struct world *world)
     return world_seen(world)->readers > 0;
 }
 
+static bool has_loaded(struct world *world)
+{
+    return world_seen(world)->snapshots > 0;
+}
+
+static bool page_has(const struct world *world, const char *text)
+{
+    struct buffer page;
+    bool found;
+
+    buffer_init(&page, 1024 * 1024);
+    assert_int_equal(status_json(&world->seen, clock_boot_ms(), &page), 0);
+    assert_int_equal(status_metrics(&world->seen, clock_boot_ms(), &page), 0);
+    found = memmem(page.data, page.size, text, strlen(text)) != NULL;
+    buffer_finish(&page);
+    return found;
+}
+
 /* ---- tests ---- */
 
 static void empty_store_copies_a_snapshot_and_goes_live(void **state)
@@ -231,7 +249,42 @@ static void commits_from_a_clock_that_is_an_hour_off_are_applied_like_others(voi
     }
 }
 
+/* A transaction that no copy takes; a snapshot of the same version has nothing of the kind. */
+static void assert_one_snapshot_mends(bool impossible, bool shared_secret)
+{
+    struct world world;
+
+    world_open(&world, 5);
+    world_start(&world);
+    world_run_until(&world, world_is_live);
+    world_stop(&world);
+    world.plane->impossible = impossible;
+    world.plane->shared_secret = shared_secret;
+    world.plane->version = 6;
+    world_start(&world);
+    world_run_until(&world, world_is_live);
+    assert_int_equal(world_seen(&world)->apply_failures, 1);
+    assert_int_equal(world_seen(&world)->resyncs[SESSION_RESYNC_STORE], 1);
+    assert_int_equal(world.plane->snapshots, 2);
+    assert_serves(&world, 6);
+    world_stop(&world);
+    world_close(&world);
+}
+
 static void impossible_transaction_is_dropped_and_answered_by_a_snapshot(void **state)
+{
+    (void)state;
+    assert_one_snapshot_mends(true, false);
+}
+
+/* E_PROTOCOL: the source's own fault, which the same transaction would bring again, for ever. */
+static void transaction_that_breaks_the_protocol_is_answered_by_one_snapshot(void **state)
+{
+    (void)state;
+    assert_one_snapshot_mends(false, true);
+}
+
+static void repair_that_fails_is_counted_and_answered_by_one_snapshot(void **state)
 {
     struct world world;
 
@@ -240,14 +293,16 @@ static void impossible_transaction_is_dropped_and_answered_by_a_snapshot(void **
     world_start(&world);
     world_run_until(&world, world_is_live);
     world_stop(&world);
-    world.plane->impossible = true;
-    world.plane->version = 6;
+    world.plane->spoilt_repairs = 1;
     world_start(&world);
+    world_run_until(&world, has_loaded);
     world_run_until(&world, world_is_live);
-    assert_int_equal(world_seen(&world)->apply_failures, 1);
+    assert_int_equal(world_seen(&world)->repairs_failed, 1);
+    assert_int_equal(world_seen(&world)->repairs, 0);
     assert_int_equal(world_seen(&world)->resyncs[SESSION_RESYNC_STORE], 1);
     assert_int_equal(world.plane->snapshots, 2);
-    assert_serves(&world, 6);
+    assert_true(page_has(&world, "realm_agent_repairs_failed_total{region=\"us\"} 1"));
+    assert_serves(&world, 5);
     world_stop(&world);
     world_close(&world);
 }
@@ -350,19 +405,6 @@ static bool knows_free_room(struct world *world)
     return world_seen(world)->disk_free_bytes > 0;
 }
 
-static bool page_has(const struct world *world, const char *text)
-{
-    struct buffer page;
-    bool found;
-
-    buffer_init(&page, 1024 * 1024);
-    assert_int_equal(status_json(&world->seen, clock_boot_ms(), &page), 0);
-    assert_int_equal(status_metrics(&world->seen, clock_boot_ms(), &page), 0);
-    found = memmem(page.data, page.size, text, strlen(text)) != NULL;
-    buffer_finish(&page);
-    return found;
-}
-
 static bool log_has(int fd, const char *text)
 {
     char log[16 * 1024] = "";
@@ -463,6 +505,8 @@ int main(void)
         cmocka_unit_test(transactions_that_arrive_during_a_commit_become_one),
         cmocka_unit_test(commits_from_a_clock_that_is_an_hour_off_are_applied_like_others),
         cmocka_unit_test(impossible_transaction_is_dropped_and_answered_by_a_snapshot),
+        cmocka_unit_test(transaction_that_breaks_the_protocol_is_answered_by_one_snapshot),
+        cmocka_unit_test(repair_that_fails_is_counted_and_answered_by_one_snapshot),
         cmocka_unit_test(damaged_snapshot_is_refused_and_the_old_copy_serves),
         cmocka_unit_test(stop_in_the_middle_of_a_load_leaves_an_empty_store_that_can_start_again),
         cmocka_unit_test(
