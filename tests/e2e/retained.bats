@@ -79,3 +79,50 @@ container_finds() {
   grep -q '^realm_agent_retained_transactions{region="us"} ' "$DIR/metrics"
   grep -q '^realm_agent_retained_age_seconds{region="us"} ' "$DIR/metrics"
 }
+
+# attack HOW: a second user, of the reader group, does that to lock.mdb (tests/helpers/lock_attack.c) and stays until
+# ATTACK_FD is closed.
+attack() {
+  local said="$DIR/attack.$1"
+  mkfifo "$said.in"
+  setpriv --reuid=nobody --regid=users --clear-groups "$BUILD/tests/lock_attack" "$1" "$DIR"/edge/us/g-*/lock.mdb \
+    <"$said.in" >"$said" 2>"$said.err" 3>&- &
+  PIDS+=("$!")
+  exec {ATTACK_FD}>"$said.in"
+  until_true grep -q '^done' "$said"
+}
+
+revoke_is_applied() {
+  [ "$(api_status DELETE "/v1/realms/$ONE/consumers/$ALICE/keys/$(jq -r .id <<<"$1")?wait=applied&timeout_ms=20000")" = 204 ]
+}
+
+host_applies() { [ "$(api_status PATCH "/v1/realms/$ONE?wait=applied&timeout_ms=2000" "{\"ttl\":$((RANDOM + 5))}")" = 200 ]; }
+
+@test "a member of the reader group who locks lock.mdb or writes over it delays no revocation and no end" {
+  [ "$(id -u)" = 0 ] || skip 'needs root to become other users'
+  need_namespaces
+  start_control
+  write_agent_config edge "$CP_A"
+  sed -i '1a reader_group: users' "$DIR/edge.yaml"
+  ONE=$(make_realm one "$CP_A")
+  ALICE=$(make_consumer "$ONE" alice)
+  for how in lock scribble; do
+    run_agent edge
+    until_true host_applies
+    attack "$how"
+    key=$(api POST "/v1/realms/$ONE/consumers/$ALICE/keys?wait=applied&timeout_ms=20000" '{"type":"new"}')
+    container_finds "$(jq -er .secret <<<"$key")"
+    revoke_is_applied "$key"
+    run container_finds "$(jq -r .secret <<<"$key")"
+    [ "$status" -ne 0 ]
+    stop_program "$AGENT_PID"
+
+    # The next one, while the first user is still at it.
+    run_agent edge
+    until_true host_applies
+    key=$(api POST "/v1/realms/$ONE/consumers/$ALICE/keys?wait=applied&timeout_ms=20000" '{"type":"new"}')
+    revoke_is_applied "$key"
+    stop_program "$AGENT_PID"
+    exec {ATTACK_FD}>&-
+  done
+}
