@@ -228,14 +228,12 @@ int sync_http_snapshot(struct rest_call *call)
 
 /* ---- acknowledgement ---- */
 
-enum { ACK_SET_INSTANCE = 1, ACK_SET_FEED = 2 };
-
 #define ACK(member) offsetof(struct feed_ack, member)
 static const struct form_field ack_fields[] = {
     {"control_plane_id", FORM_UUID, FORM_REQUIRED, 0, ACK(control_plane_id), 0, 0, NULL},
     {"host", FORM_HOST, FORM_REQUIRED, 0, ACK(host), 0, 0, NULL},
-    {"instance", FORM_UUID, 0, ACK_SET_INSTANCE, ACK(instance), 0, 0, NULL},
-    {"feed", FORM_UUID, 0, ACK_SET_FEED, ACK(feed), 0, 0, NULL},
+    {"instance", FORM_UUID, 0, 0, ACK(instance), 0, 0, NULL},
+    {"feed", FORM_UUID, 0, 0, ACK(feed), 0, 0, NULL},
     {"epoch", FORM_UUID, FORM_REQUIRED, 0, ACK(applied.epoch), 0, 0, NULL},
     {"version", FORM_UINT64, FORM_REQUIRED, 0, ACK(applied.version), 0, 0, NULL},
     {"verified", FORM_UINT64, 0, 0, ACK(verified), 0, 0, NULL},
@@ -246,10 +244,10 @@ static const struct form ack_form = {ack_fields, sizeof(ack_fields) / sizeof(ack
 int sync_http_ack(struct rest_call *call)
 {
     struct feed_ack ack = {.credential = call->identity.credential};
-    unsigned set = form_read(call, &ack_form, false, &ack);
     int rc;
 
-    if ((set & (ACK_SET_INSTANCE | ACK_SET_FEED)) == ACK_SET_INSTANCE)
+    (void)form_read(call, &ack_form, false, &ack);
+    if (!uuid_is_nil(&ack.instance) && uuid_is_nil(&ack.feed)) /* left out, or zeros */
         (void)rest_invalid(call, "body", "feed", "dependent_fields",
                            "is required of a host with an instance");
     rc = rest_verdict(call);

@@ -375,6 +375,30 @@ static void *wait_applied(void *context)
     return NULL;
 }
 
+/* Zeros are as good as nothing: with them a host would be taken for one that names no feed. */
+static void acknowledgement_of_an_instance_names_a_feed(void **state)
+{
+    static const char *const feeds[] = {"", ",\"feed\":\"00000000-0000-0000-0000-000000000000\""};
+    struct fixture *f = fixture_start(NULL);
+    const char *token = fixture_make_token(f, "data-plane", CP);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(feeds) / sizeof(feeds[0]); i++) {
+        char body[512];
+        struct reply *reply;
+
+        (void)snprintf(body, sizeof(body),
+                       "{\"control_plane_id\":\"" CP "\",\"host\":\"edge\",\"instance\":\"" CP
+                       "\",\"epoch\":\"" CP "\",\"version\":1%s}",
+                       feeds[i]);
+        reply = fixture_request(f, token, "POST", "/v1/sync/ack", NULL, body, strlen(body));
+        assert_int_equal(reply->status, 400);
+        assert_non_null(strstr(reply->body, "dependent_fields"));
+        reply_free(reply);
+    }
+    fixture_stop(f);
+}
+
 static void wait_ends_when_the_host_has_acknowledged(void **state)
 {
     struct fixture *f;
@@ -616,6 +640,7 @@ int main(void)
         cmocka_unit_test(snapshot_is_given_in_parts),
         cmocka_unit_test(feed_parameters_are_checked),
         cmocka_unit_test(deleting_a_token_ends_the_feeds_that_it_opened_and_no_others),
+        cmocka_unit_test(acknowledgement_of_an_instance_names_a_feed),
         cmocka_unit_test(wait_ends_when_the_host_has_acknowledged),
         cmocka_unit_test(wait_names_the_late_hosts_when_time_is_over),
         cmocka_unit_test(wait_needs_nobody_without_hosts_and_for_what_hosts_do_not_see),
