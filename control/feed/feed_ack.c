@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOG_INTERVAL_MS = 60 * 1000 };
+enum { LOG_INTERVAL_MS = 60 * 1000, BUCKETS_AT_ONCE = 8 };
+_Static_assert(FEED_BUCKETS % BUCKETS_AT_ONCE == 0, "all are looked at");
 
 /* ---- acknowledgement ---- */
 
@@ -173,36 +174,66 @@ static int compare_hosts(const void *a, const void *b)
     return order != 0 ? order : uuid_compare(&x->instance, &y->instance);
 }
 
-/* Lock held. */
-static int export_hosts(struct feed *feed, struct arena *arena, struct feed_host_info **ret,
-                        size_t *ret_count)
-{
-    struct feed_host_info *hosts = arena_array(arena, feed->n_hosts, sizeof(*hosts));
-    struct feed_host *host;
-    size_t count = 0;
+struct host_list {
+    struct arena *arena;
+    struct feed_host_info *hosts;
+    size_t count;
+    size_t room;
+};
 
+/* Room for one more. */
+static bool make_room(struct host_list *list)
+{
+    const size_t room = list->room > 0 ? 2 * list->room : 16;
+    struct feed_host_info *hosts;
+
+    if (list->count < list->room)
+        return true;
+    hosts = arena_array(list->arena, room, sizeof(*hosts));
     if (hosts == NULL)
-        return E_NO_MEMORY;
-    for (host = TAILQ_FIRST(&feed->hosts); host != NULL; host = TAILQ_NEXT(host, in_feed)) {
-        if (export_host(feed, host, arena, &hosts[count++]) != 0)
-            return E_NO_MEMORY;
+        return false;
+    if (list->count > 0)
+        memcpy(hosts, list->hosts, list->count * sizeof(*hosts));
+    list->hosts = hosts;
+    list->room = room;
+    return true;
+}
+
+/* Lock held. A host stays in its bucket as long as it is known. */
+static int export_buckets(const struct feed *feed, size_t first, size_t end, struct host_list *list)
+{
+    const struct feed_host *host;
+
+    for (size_t i = first; i < end; i++) {
+        LIST_FOREACH(host, &feed->host_buckets[i], in_bucket)
+        {
+            if (!make_room(list) ||
+                export_host(feed, host, list->arena, &list->hosts[list->count++]) != 0)
+                return E_NO_MEMORY;
+        }
     }
-    *ret = hosts;
-    *ret_count = count;
     return 0;
 }
 
+/* In parts: whoever lists tens of thousands of hosts, again and again, must not hold up the thread
+ * that sends revocations. */
 int feed_hosts(struct feed *feed, struct arena *arena, struct feed_host_info **ret,
                size_t *ret_count, struct error *err)
 {
-    int rc;
+    struct host_list list = {.arena = arena};
+    int rc = 0;
 
-    pthread_mutex_lock(&feed->lock);
-    rc = export_hosts(feed, arena, ret, ret_count);
-    pthread_mutex_unlock(&feed->lock);
+    for (size_t at = 0; at < FEED_BUCKETS && rc == 0; at += BUCKETS_AT_ONCE) {
+        pthread_mutex_lock(&feed->lock);
+        rc = export_buckets(feed, at, at + BUCKETS_AT_ONCE, &list);
+        pthread_mutex_unlock(&feed->lock);
+    }
     if (rc != 0)
         return error_set(err, rc, NULL);
-    qsort(*ret, *ret_count, sizeof(**ret), compare_hosts);
+    if (list.count > 0)
+        qsort(list.hosts, list.count, sizeof(*list.hosts), compare_hosts);
+    *ret = list.hosts;
+    *ret_count = list.count;
     return 0;
 }
 
