@@ -191,6 +191,11 @@ LUA
   upstream_saw 'GET /a/x\?c=%20'
   upstream_saw 'Referer: http://gw/\?b=1'
   without -H "apikey: $SECRET" -H "x_Key: $SECRET" /a/x
+  without -H "apikey: $SECRET" -H "Referer: http://gw/#apikey=$SECRET" "/a/x?b=1;%61pikey=$SECRET;c&X-KEY=$SECRET&d;e"
+  upstream_saw 'GET /a/x\?b=1&d;e'
+  without -H "apikey: $SECRET" -H "Referer: http://gw/?apikey=$SECRET" -H "Referer: http://gw/?b=1&apikey=$SECRET" /a/x
+  without -H "apikey: $SECRET" -H 'Content-Type: application/json' -d "{\"ApiKey\":\"$SECRET\"}" /a/x
+  without -H "apikey: $SECRET" -d "a=1;APIKEY=$SECRET" /a/x
   without -d "x-key=$SECRET&apikey=$SECRET&apikey=$SECRET&b=%2B" /a/x
   [ "$(tail -n 1 "$DIR/answer")" = 'b=%2B' ]
   without -H 'Content-Type: application/json' -d "{\"apikey\":[\"$SECRET\"],\"x-key\":\"$SECRET\"}" /a/x

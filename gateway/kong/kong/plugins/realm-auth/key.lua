@@ -53,14 +53,27 @@ end
 
 -- ---- hiding ----
 
--- The parameters that are called none of the names, and whether others were there.
+-- What of a parameter stands before what may be taken for a key: usually all. An upstream may take letters of both
+-- cases for equal, and split at a ; too; a key may have a ; in it.
+local function harmless(pair, names)
+  local at = 1
+  for piece in (pair .. ";"):gmatch("([^;]*);") do
+    if names[ngx.unescape_uri(piece:match("^[^=]*")):lower()] then
+      return pair:sub(1, math.max(at - 2, 0))
+    end
+    at = at + #piece + 1
+  end
+  return pair
+end
+
+-- The parameters without those of the names, and whether there were some.
 local function cut(args, names)
   local kept, found = {}, false
   for pair in (args .. "&"):gmatch("([^&]*)&") do
-    if names[ngx.unescape_uri(pair:match("^[^=]*"))] then
-      found = true
-    else
-      kept[#kept + 1] = pair
+    local left = harmless(pair, names)
+    found = found or left ~= pair
+    if left ~= "" or pair == "" then
+      kept[#kept + 1] = left
     end
   end
   return table.concat(kept, "&"), found
@@ -78,6 +91,20 @@ local function fold(name)
   return (name:lower():gsub("[^a-z0-9]", "-"))
 end
 
+-- A page here may be where the caller comes from. Of several headers nobody can say which one counts, and a fragment
+-- does not belong there.
+local function hide_in_referer(names, referer)
+  if type(referer) == "table" then
+    kong.service.request.clear_header("Referer")
+    return
+  end
+  local before, query, fragment = (referer or ""):match("^([^?#]*)%??([^#]*)(.*)$")
+  local args, found = cut(query, names)
+  if found or fragment ~= "" then
+    kong.service.request.set_header("Referer", before .. (args ~= "" and "?" .. args or ""))
+  end
+end
+
 local function hide_in_headers(names, headers)
   local folded = {}
   for name in pairs(names) do
@@ -90,12 +117,7 @@ local function hide_in_headers(names, headers)
       kong.service.request.clear_header(name)
     end
   end
-  local referer = headers["referer"]
-  local before, query = (type(referer) == "string" and referer or ""):match("^([^?]*)%?(.*)$")
-  local args, found = cut(query or "", names)
-  if found then
-    kong.service.request.set_header("Referer", before .. (args ~= "" and "?" .. args or ""))
-  end
+  hide_in_referer(names, headers["referer"])
 end
 
 local function media_type(headers)
@@ -135,9 +157,11 @@ local function hide_in_members(names, body, is_json)
       return 400, NO_JSON
     end
   end
-  for name in pairs(names) do
-    found = found or body[name] ~= nil
-    body[name] = nil
+  for name in pairs(body) do
+    if type(name) == "string" and names[name:lower()] then
+      found = true
+      body[name] = nil
+    end
   end
   if found then
     kong.service.request.set_body(body)
@@ -157,7 +181,7 @@ end
 local function hide(conf, headers, read_body)
   local names = {}
   for _, name in ipairs(conf.key_names) do
-    names[name] = true
+    names[name:lower()] = true
   end
   hide_in_query(names)
   hide_in_headers(names, headers)
