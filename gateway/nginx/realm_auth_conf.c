@@ -126,16 +126,37 @@ static ngx_uint_t is_header_name(struct gate_text name)
     return name.size > 0;
 }
 
+/* NGINX keeps places of these headers, and has variables of their own for them, from which nothing
+ * can be taken; and it needs them. */
+static ngx_uint_t is_nginx_own(struct gate_text name)
+{
+    if (gate_text_is_nocase(name, GATE_TEXT("authorization")))
+        return 0; /* which is hidden, too */
+    for (const ngx_http_header_t *h = ngx_http_headers_in; h->name.len > 0; h++) {
+        if (gate_header_is_key(realm_auth_text(&h->name), name))
+            return 1;
+    }
+    return 0;
+}
+
+static const char *wrong_key_name(struct gate_text name)
+{
+    if (!is_header_name(name))
+        return "is no header name: letters, digits, - and _";
+    return is_nginx_own(name) ? "is a header that NGINX itself needs: name another" : NULL;
+}
+
 static char *set_key_names(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     realm_auth_loc_conf_t *loc = conf;
     ngx_str_t *words = cf->args->elts;
 
     for (ngx_uint_t i = 1; i < cf->args->nelts; i++) {
-        if (!is_header_name(realm_auth_text(&words[i]))) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "\"%V\": \"%V\" is no header name: letters, digits, - and _",
-                               &cmd->name, &words[i]);
+        const char *wrong = wrong_key_name(realm_auth_text(&words[i]));
+
+        if (wrong != NULL) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "\"%V\": \"%V\" %s", &cmd->name, &words[i],
+                               wrong);
             return NGX_CONF_ERROR;
         }
     }

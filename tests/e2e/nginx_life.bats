@@ -183,6 +183,9 @@ check_nginx() {
   refused 'is none of realm:REGION:UUID' 'realm_auth_identity realm:us:not-a-uuid;'
   refused 'names 65 sources; 64 are the most' "realm_auth_identity $(printf 'cp %.0s' {1..65});"
   refused 'is no header name' 'realm_auth_key_names "a b";'
+  for name in Cookie user_agent host referer x-forwarded-for content-length; do
+    refused 'is a header that NGINX itself needs' "realm_auth_key_names apikey $name;"
+  done
   refused 'is duplicate' 'realm_auth_key_names a; realm_auth_key_names b;'
   refused 'is duplicate' 'realm_auth_identity cp; realm_auth_identity cp;'
   refused 'is duplicate' '' 'realm_store /elsewhere;'
