@@ -10,16 +10,16 @@
 #include <string.h>
 
 #include "agent/apply_job.h"
+#include "agent/apply_states.h"
 #include "agent/writer.h"
 #include "base/clock.h"
 
 struct apply {
     struct apply_events events;
     struct writer *writer; /* owned */
-    struct apply_job job;  /* the writer thread's while `running` */
-    bool running;
+    struct apply_job job;  /* the writer thread's from writer_run() to on_done() */
+    enum apply_state state;
     int64_t started_ms; /* boot time of the job that runs */
-    bool closing;
     void (*closed)(void *context);
     void *closed_context;
 
@@ -100,20 +100,34 @@ static struct apply_item *take_batch(struct apply *apply)
     return items;
 }
 
-static void dispatch(struct apply *apply)
+static void advance(struct apply *apply, enum apply_event event)
+{
+    apply->state = apply_next_state(apply->state, event);
+}
+
+static void run_next(struct apply *apply)
 {
     struct apply_job *job = &apply->job;
 
-    if (apply->running || apply->closing || apply->first == NULL)
-        return;
     job->items = take_batch(apply);
     job->kind = job->items->kind;
     job->err = (struct error)ERROR_INIT;
     job->result = (struct apply_result){.time_ms = 0};
     job->guard = apply->guard;
-    apply->running = true;
     apply->started_ms = clock_boot_ms();
     writer_run(apply->writer);
+}
+
+static void enqueue(struct apply *apply, struct apply_item *item)
+{
+    const bool was_idle = apply->state == APPLY_IDLE;
+
+    push(apply, item);
+    advance(apply, APPLY_EVENT_QUEUED);
+    if (was_idle)
+        run_next(apply);
+    else if (apply->state == APPLY_CLOSING)
+        drop_queue(apply);
 }
 
 /* ---- the end of a job ---- */
@@ -129,9 +143,14 @@ static bool is_load(enum apply_kind kind)
     return kind >= APPLY_LOAD_BEGIN && kind <= APPLY_LOAD_ABORT;
 }
 
+static bool has_failed(const struct apply_job *job)
+{
+    return job->err.code != 0 && !is_question(job);
+}
+
 static void report(struct apply *apply, const struct apply_job *job)
 {
-    if (job->err.code != 0 && !is_question(job)) {
+    if (has_failed(job)) {
         drop_queue(apply);
         apply->events.failed(apply->events.context, &job->err, is_load(job->kind));
         return;
@@ -148,14 +167,10 @@ static void report(struct apply *apply, const struct apply_job *job)
     }
 }
 
-static void on_done(void *context)
+static void take_answer(struct apply *apply, struct apply_job *job)
 {
-    struct apply *apply = context;
-    struct apply_job *job = &apply->job;
-
     destroy_items(job->items);
     job->items = NULL;
-    apply->running = false;
     apply->visible = job->result.visible;
     apply->durable = job->result.durable;
     apply->counts = job->result.counts;
@@ -164,10 +179,22 @@ static void on_done(void *context)
         apply->readers_asked = false;
     if (job->kind == APPLY_WALK)
         apply->walk_asked = false;
-    if (apply->closing)
+}
+
+/* What report() tells may queue more, and may close: it is looked at afterwards. */
+static void on_done(void *context)
+{
+    struct apply *apply = context;
+
+    take_answer(apply, &apply->job);
+    advance(apply, has_failed(&apply->job) ? APPLY_EVENT_FAILED : APPLY_EVENT_DONE);
+    if (apply->state == APPLY_TELLING)
+        report(apply, &apply->job);
+    if (apply->state == APPLY_CLOSING)
         return;
-    report(apply, job);
-    dispatch(apply);
+    advance(apply, apply->first != NULL ? APPLY_EVENT_NEXT : APPLY_EVENT_REST);
+    if (apply->state == APPLY_RUNNING)
+        run_next(apply);
     apply->events.moved(apply->events.context);
 }
 
@@ -220,7 +247,7 @@ void apply_close(struct apply *apply, void (*closed)(void *context), void *conte
 {
     apply->closed = closed;
     apply->closed_context = context;
-    apply->closing = true;
+    advance(apply, APPLY_EVENT_CLOSE);
     drop_queue(apply);
     writer_close(apply->writer, on_writer_closed, apply);
 }
@@ -236,8 +263,7 @@ int apply_transaction(struct apply *apply, struct feed_transaction *transaction,
     item->transaction = transaction;
     item->received_ms = clock_boot_ms();
     item->bytes = feed_transaction_bytes(transaction);
-    push(apply, item);
-    dispatch(apply);
+    enqueue(apply, item);
     return 0;
 }
 
@@ -257,8 +283,7 @@ static int push_new(struct apply *apply, enum apply_kind kind, struct error *err
 
     if (item == NULL)
         return error_set(err, E_NO_MEMORY, "no memory for a snapshot");
-    push(apply, item);
-    dispatch(apply);
+    enqueue(apply, item);
     return 0;
 }
 
@@ -271,8 +296,7 @@ int apply_load_begin(struct apply *apply, const struct snapshot_header *header,
         return error_set(err, E_NO_MEMORY, "no memory for a snapshot");
     item->load.header = *header;
     memcpy(item->load.digest_key, digest_key, DIGEST_KEY_BYTES);
-    push(apply, item);
-    dispatch(apply);
+    enqueue(apply, item);
     return 0;
 }
 
@@ -284,8 +308,7 @@ static void push_chunk(struct apply *apply)
         return;
     apply->filling = NULL;
     item->bytes = item->chunk.size;
-    push(apply, item);
-    dispatch(apply);
+    enqueue(apply, item);
 }
 
 int apply_load_record(struct apply *apply, const struct snapshot_record *record, struct error *err)
@@ -367,12 +390,12 @@ bool apply_full(const struct apply *apply)
 
 bool apply_idle(const struct apply *apply)
 {
-    return !apply->running && apply->first == NULL && apply->filling == NULL;
+    return apply->state != APPLY_RUNNING && apply->first == NULL && apply->filling == NULL;
 }
 
 int64_t apply_running_ms(const struct apply *apply)
 {
-    return apply->running ? clock_boot_ms() - apply->started_ms : 0;
+    return apply->state == APPLY_RUNNING ? clock_boot_ms() - apply->started_ms : 0;
 }
 
 bool apply_was_repair(const struct apply *apply)

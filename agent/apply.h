@@ -4,10 +4,16 @@
  * job runs more may queue up; the transactions that have arrived by its end become one LMDB
  * transaction: batches grow with the load, and nothing ever waits for a timer.
  *
- *     apply_transaction ... --> applied()            one call for each batch
- *     apply_load_begin, _record ..., _end --> loaded()
- *                                         --> failed()  the queue was dropped, the store is as it
- * was each finished job --> moved()       the session may go on
+ *     apply_transaction ...                 --> applied()  one call for each batch
+ *
+ *     apply_load_begin, _record ..., _end   --> loaded()
+ *
+ *     any job that fails                    --> failed()   the queue is dropped
+ *
+ *     each finished job                     --> moved()    the session may go on
+ *
+ * Its states: apply_states.c. A job's result stays until it has been told of: what is queued
+ * meanwhile waits for that.
  *
  * Memory: APPLY_QUEUE_MAX_BYTES of transactions, or APPLY_CHUNKS_MAX chunks of a load, are "full";
  * what runs comes on top once.

@@ -3,12 +3,14 @@
 
 #include <stddef.h>
 
+#include "agent/apply_states.h"
 #include "base/states.h"
 #include "control/feed/feed_internal.h"
 #include "sync/session_core.h"
 
 static const struct states_machine *const machines[] = {
     &session_machine,
+    &apply_machine,
     &feed_follower_machine,
 };
 

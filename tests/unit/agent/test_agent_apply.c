@@ -38,6 +38,7 @@ struct world {
     uint64_t version; /* of the last result */
     int code;
     bool failed_loading;
+    bool asks_when_applied;
 };
 
 /* ---- events ---- */
@@ -46,6 +47,8 @@ static void on_applied(void *context, const struct apply_result *result)
 {
     struct world *world = context;
 
+    if (world->asks_when_applied)
+        apply_check_readers(world->apply);
     world->applied++;
     world->transactions += result->transactions;
     assert_true(result->visible.version > world->version);
@@ -264,6 +267,19 @@ static void what_waits_behind_a_commit_becomes_one(void **state)
     assert_int_equal(world->applied, 2); /* the first alone, the nine behind it together */
     assert_int_equal(world->transactions, 10);
     assert_int_equal(apply_visible(world->apply).version, 11);
+}
+
+static void result_stays_while_it_is_told_and_what_is_asked_meanwhile_comes_after(void **state)
+{
+    struct world *world = *state;
+
+    load_empty(world, 1);
+    world->asks_when_applied = true;
+    push(world, 2, 16);
+    run_until_idle(world);
+    assert_int_equal(world->transactions, 1);
+    assert_int_equal(world->version, 2);
+    assert_int_equal(world->readers, 1);
 }
 
 static void queue_is_full_by_bytes_and_empties(void **state)
@@ -509,6 +525,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(batch_that_does_not_fit_the_map_makes_it_larger,
                                         open_narrow_world, close_world),
         TEST(what_waits_behind_a_commit_becomes_one),
+        TEST(result_stays_while_it_is_told_and_what_is_asked_meanwhile_comes_after),
         TEST(queue_is_full_by_bytes_and_empties),
         TEST(transaction_without_a_copy_fails_once_and_drops_the_rest),
         TEST(load_is_full_by_chunks_and_goes_on_in_order),
