@@ -61,12 +61,13 @@ secrets_are_kept() {
   return 1
 }
 
-# Tries a condition until it holds; fails, saying which, after 30 s.
+# Tries a condition until it holds; fails, saying which, after two minutes: a machine that is ten times slower makes it,
+# and so does an agent that has backed off as far as it does.
 until_true() {
-  local deadline=$((SECONDS + 30))
+  local deadline=$((SECONDS + 120))
   until "$@"; do
     if ((SECONDS > deadline)); then
-      echo "not within 30 s: $*" >&2
+      echo "not within two minutes: $*" >&2
       return 1
     fi
     sleep 0.02

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { RAW_PATIENCE_MS = 30000, RAW_ANSWER_MAX = 1 << 20 };
+enum { RAW_PATIENCE_MS = 120000, RAW_ANSWER_MAX = 1 << 20 };
 
 int raw_dial(uint16_t port); /* on 127.0.0.1 */
 int raw_dial_unix(const char *path);

@@ -29,7 +29,7 @@
 #define CP "497f6eca-6276-4993-bfeb-53cbbbba6f08"
 
 enum {
-    GUARD_MS = 30 * 1000,
+    GUARD_MS = 120 * 1000,
     CONSUMERS = 2000,
     REPAIR_MAX_BYTES = 128 * 1024, /* a snapshot of these consumers has some 300 KiB */
     STORE_MAP_BYTES = 256 * 1024 * 1024

@@ -15,7 +15,7 @@
 #include "tests/lib/fake_source.h"
 #include "tests/lib/store_fixture.h"
 
-enum { GUARD_MS = 30 * 1000, PLANES = 2, RESULTS_MAX = 8 };
+enum { GUARD_MS = 120 * 1000, PLANES = 2, RESULTS_MAX = 8 };
 
 #define REALM    "01900000-0000-7000-8000-0000000002bc" /* fixture_uuid(700) */
 #define EPOCH    "01900000-0000-7000-8000-000000000385" /* fixture_epoch() */
