@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include <openssl/crypto.h>
 
 #include "store/files.h"
@@ -44,11 +45,6 @@ static int read_current(const struct source *source, uint32_t *ret_serving, uint
     return 0;
 }
 
-int keep_read(struct source *source, uint32_t *ret_serving, struct error *err)
-{
-    return read_current(source, ret_serving, &source->previous, err);
-}
-
 /* Replaces `current`; `previous` may be 0. */
 static int write_current(const struct source *source, uint32_t serving, uint32_t previous,
                          struct error *err)
@@ -61,6 +57,33 @@ static int write_current(const struct source *source, uint32_t serving, uint32_t
         length += snprintf(lines + length, sizeof(lines) - (size_t)length, "%s\n",
                            generation_name(previous, names[1]));
     return files_write(source->dir, "current", lines, (size_t)length, source->store->gid, err);
+}
+
+static bool is_there(const struct source *source, uint32_t number)
+{
+    char name[GENERATION_NAME_SIZE];
+    char path[PATH_MAX];
+
+    return number != 0 && files_join(path, source->dir, generation_name(number, name), NULL) == 0 &&
+           access(path, F_OK) == 0;
+}
+
+/* A byte of `current` may have rotted. The status page repeats for readers what serves, so a
+ * generation that is there goes on serving when the page names it and `current` does not know it,
+ * or has nothing else. Its own checks tell whether it is good. */
+int keep_read(struct source *source, uint32_t *ret_serving, struct error *err)
+{
+    uint32_t published = store_published(source->store, source->slot);
+    int rc = read_current(source, ret_serving, &source->previous, err);
+
+    if (rc != 0 || published == *ret_serving || !is_there(source, published) ||
+        (published == source->previous && is_there(source, *ret_serving)))
+        return rc;
+    *ret_serving = published;
+    if (source->previous == published)
+        source->previous = 0;
+    (void)write_current(source, published, source->previous, NULL); /* found again next time */
+    return 0;
 }
 
 int keep_remove(const struct source *source, uint32_t number, struct error *err)

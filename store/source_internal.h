@@ -90,7 +90,8 @@ int source_recount(struct source *source, struct error *err);
 
 /* ---- generation_keep.c ---- */
 
-/* Reads `current`: the generation that serves (0: none), and source->previous. */
+/* Reads `current`: the generation that serves (0: none), and source->previous. Where it has rotted,
+ * the status page tells. */
 int keep_read(struct source *source, uint32_t *ret_serving, struct error *err);
 /* Makes the finished generation *next the serving one and `previous` (0: none) the kept one, for
  * the agent and for readers; every other goes. Takes *next over. On failure it is closed, nothing
@@ -116,6 +117,8 @@ void keep_spare_disk(struct source *source);
 /* Takes the region's slot, or a free one. E_BUSY: the source is open. E_TOO_LARGE: no slot is free.
  */
 int store_take_slot(struct store *store, const char *region, unsigned *ret, struct error *err);
+/* Which generation of the slot's region serves, as the page says; 0: none. */
+uint32_t store_published(struct store *store, unsigned slot);
 void store_give_slot(struct store *store, unsigned slot);
 /* Publishes the meta of what serves now (generation 0: nothing). */
 void store_publish(struct store *store, unsigned slot, const char *region,

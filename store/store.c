@@ -190,6 +190,16 @@ void store_give_slot(struct store *store, unsigned slot)
     (void)pthread_mutex_unlock(&store->mutex);
 }
 
+uint32_t store_published(struct store *store, unsigned slot)
+{
+    uint32_t number;
+
+    (void)pthread_mutex_lock(&store->mutex);
+    number = store->info.slots[slot].generation;
+    (void)pthread_mutex_unlock(&store->mutex);
+    return number;
+}
+
 /* Of another epoch a version says nothing, and after a rollback a newer one does not. */
 static void forget_verified(struct status_source *source)
 {
