@@ -99,8 +99,7 @@ int index_find_key(const struct tables *tables, uint64_t hash, uint32_t scope,
             return damaged(err);
         if (entry_hash(entry.name) == hash && entry.kind != ENTRY_CONSUMER &&
             entry.scope == scope && uuid_equal(&entry.key_id, key_id)) {
-            *ret = entry;
-            return 0;
+            return entry_view_intact(at, room, ret) ? 0 : damaged(err);
         }
     }
     return E_NOT_FOUND;
