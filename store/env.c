@@ -100,10 +100,10 @@ static int open_fitting(const char *path, unsigned flags, size_t map_bytes, MDB_
 }
 
 /* Handles of all tables; made with MDB_CREATE in `flags`. */
-static int open_tables(struct env *env, unsigned txn_flags, unsigned flags)
+static int open_tables(struct env *env, unsigned flags)
 {
     MDB_txn *txn;
-    int rc = mdb_txn_begin(env->mdb, NULL, txn_flags, &txn);
+    int rc = mdb_txn_begin(env->mdb, NULL, 0, &txn);
 
     if (rc != 0)
         return rc;
@@ -115,7 +115,7 @@ static int open_tables(struct env *env, unsigned txn_flags, unsigned flags)
         mdb_txn_abort(txn);
         return rc == MDB_NOTFOUND ? MDB_INVALID : rc; /* LMDB's, but not a store */
     }
-    return mdb_txn_commit(txn); /* keeps the handles, in a read transaction too */
+    return mdb_txn_commit(txn); /* keeps the handles */
 }
 
 static int own_file(const char *dir, const char *name, mode_t mode, gid_t gid, struct error *err)
@@ -160,7 +160,7 @@ static int open_for_writing(const char *dir, size_t map_bytes, gid_t gid, unsign
         (void)env_error(err, rc, "open it for writing");
         return error_context(err, "%s", dir);
     }
-    rc = open_tables(&env, 0, table_flags);
+    rc = open_tables(&env, table_flags);
     if (rc != 0) {
         (void)env_error(err, rc, "open its tables");
         rc = error_context(err, "%s", dir);
@@ -246,13 +246,6 @@ static int open_for_reading(const char *dir, unsigned flags, struct env *ret, ui
     *ret_txn_id = info.me_last_txnid;
     *ret = env;
     return 0;
-}
-
-int env_open_handles(struct env *env, struct error *err)
-{
-    int rc = open_tables(env, MDB_RDONLY, 0);
-
-    return rc == 0 ? 0 : env_error(err, rc, "open its tables");
 }
 
 int env_open_reader(const char *dir, struct env *ret, struct error *err)

@@ -27,7 +27,7 @@ enum { ENV_MAX_READERS = 4096, ENV_OWN_READERS = 64 };
 
 struct env {
     MDB_env *mdb;             /* NULL: closed */
-    MDB_dbi tables[TABLES];   /* not of readers, unless env_open_handles() was called */
+    MDB_dbi tables[TABLES];   /* not of readers */
     const unsigned char *map; /* our own mapping of the file, from page 0 on: of readers always, of
                                  the writer after env_view(); LMDB keeps its own to itself */
     size_t page_bytes;
@@ -158,8 +158,6 @@ int env_read_meta_row(const struct tree *unnamed, struct layout_meta *ret);
 /* The same, and looks whether all tables are there with as many rows as it says.
  * E_FORMAT, E_CORRUPT. */
 int env_read_head(const struct tree *unnamed, struct layout_meta *ret);
-/* For who reads by LMDB's own means all the same (realmctl): makes .tables usable. */
-int env_open_handles(struct env *env, struct error *err);
 
 /* Reads the value of `meta` through a handle. E_FORMAT, E_CORRUPT. */
 int env_read_meta(const struct env *env, MDB_txn *txn, struct layout_meta *ret);

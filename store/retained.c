@@ -1,8 +1,6 @@
 /* retained.c - see retained.h. */
 #include "store/retained.h"
 
-#include <stdatomic.h>
-
 enum { ATTEMPTS = 4 };
 
 int retained_open(const struct status *page, unsigned slot, const char *source_dir, uint32_t number,
@@ -35,24 +33,4 @@ int retained_open_auto(const struct status *page, unsigned slot, const char *sou
     *ret_retained = status_retention_ms(page) > 0;
     return *ret_retained ? retained_open(page, slot, source_dir, number, ret, err)
                          : generation_open_reader(source_dir, number, ret, err);
-}
-
-int retained_begin(MDB_env *mdb, MDB_txn **txn)
-{
-    for (int i = 0; i < ATTEMPTS; i++) {
-        MDB_envinfo info;
-        bool is_new = *txn == NULL;
-        int rc = is_new ? mdb_txn_begin(mdb, NULL, MDB_RDONLY, txn) : mdb_txn_renew(*txn);
-
-        if (rc != 0) {
-            *txn = is_new ? NULL : *txn;
-            return lmdb_code(rc);
-        }
-        atomic_thread_fence(memory_order_acquire); /* the roots were copied before what follows */
-        (void)mdb_env_info(mdb, &info);            /* fails for NULL only */
-        if (info.me_last_txnid == mdb_txn_id(*txn))
-            return 0; /* no commit has ended since: the next one writes the other meta page */
-        mdb_txn_reset(*txn);
-    }
-    return E_OVERTAKEN;
 }

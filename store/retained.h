@@ -22,9 +22,4 @@ int retained_open_auto(const struct status *page, unsigned slot, const char *sou
                        uint32_t number, struct generation *ret, bool *ret_retained,
                        struct error *err);
 
-/* Begins or, if *txn is not NULL, renews a read transaction. Without slots LMDB takes the
- * transaction's id and its roots from a meta page in two steps, between which two commits may
- * rewrite the page; that is seen and repeated. E_MAP_RESIZED, E_OVERTAKEN, E_NO_MEMORY. */
-int retained_begin(MDB_env *mdb, MDB_txn **txn);
-
 #endif

@@ -74,6 +74,7 @@ enum { TREE_MAX_DEPTH = 32, TREE_KEY_MAX_BYTES = 511 };
 struct tree_walk {
     MDB_val key;
     MDB_val value;
+    uint64_t page; /* the last one that was entered; after E_CORRUPT the one that is to blame */
 
     struct tree tree; /* from here on the walk's own */
     const unsigned char *pages[TREE_MAX_DEPTH];

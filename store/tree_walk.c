@@ -138,6 +138,7 @@ static int walk_enter(struct tree_walk *walk, unsigned level, uint64_t number)
     struct page_check check = {.tree = &walk->tree, .leaf = level + 1 == walk->tree.depth};
     unsigned kind = check.leaf ? PAGE_LEAF : PAGE_BRANCH;
 
+    walk->page = number;
     check.page = tree_page_at(&walk->tree, number, kind);
     if (check.page == NULL || tree_get_u16(check.page + PAGE_AT_FLAGS) != kind)
         return E_CORRUPT; /* none of LMDB's marks for pages in memory is ever on disk */
@@ -205,6 +206,21 @@ static int walk_over(struct tree_walk *walk)
     return walk_down(walk, level, NULL);
 }
 
+/* The value has as many pages as it needs: LMDB's copy takes that many along. It may have more:
+ * LMDB leaves them to a value that became smaller in the transaction that wrote it. */
+static int check_own_pages(const struct tree_walk *walk)
+{
+    const struct tree *tree = &walk->tree;
+    const unsigned char *page = (const unsigned char *)walk->value.mv_data - PAGE_HEAD_BYTES;
+    uint64_t pages = tree_get_u32(page + PAGE_AT_PAGES);
+    uint64_t number = (uint64_t)(page - tree->map) / tree->page_bytes;
+
+    return pages * tree->page_bytes >= walk->value.mv_size + PAGE_HEAD_BYTES &&
+                   pages <= tree->pages - number
+               ? 0
+               : E_CORRUPT;
+}
+
 static int walk_show(struct tree_walk *walk, const MDB_val *not_before, bool equal_too)
 {
     unsigned leaf = walk->tree.depth - 1;
@@ -225,6 +241,8 @@ static int walk_show(struct tree_walk *walk, const MDB_val *not_before, bool equ
     if (kind > NODE_TABLE) /* only one of the two flags makes sense */
         return E_CORRUPT;
     rc = tree_node_value(&walk->tree, &node, kind, &walk->value);
+    if (rc == 0 && kind == NODE_OVERFLOW)
+        rc = check_own_pages(walk);
     if (rc != 0)
         return rc;
     walk->key = node.key;

@@ -65,6 +65,17 @@ int trees_open(struct trees *trees, struct env *env, uint64_t txn_id, bool write
     return 0;
 }
 
+int trees_open_snapshot(struct trees *trees, const struct tree *unnamed, uint64_t txn_id,
+                        struct error *err)
+{
+    struct tree checked = *unnamed;
+
+    memset(&trees->seen, 0, sizeof(trees->seen));
+    trees->writes = false;
+    checked.seen = &trees->seen;
+    return open_tables(trees, &checked, txn_id) == 0 ? 0 : damaged(err, "a page of the store");
+}
+
 /* ---- free pages ---- */
 
 /* One record of LMDB's: how many, and their numbers, falling. */

@@ -25,6 +25,9 @@ struct trees {
 /* The tables as of transaction `txn_id`, the newest; `env` was opened for writing. */
 int trees_open(struct trees *trees, struct env *env, uint64_t txn_id, bool writes,
                struct error *err);
+/* Those of a reader's snapshot: of the unnamed table that env_begin_pages() found. */
+int trees_open_snapshot(struct trees *trees, const struct tree *unnamed, uint64_t txn_id,
+                        struct error *err);
 /* All that LMDB itself reads and frees when it takes pages: no number may be out of the file or
  * twice in the list. */
 int trees_check_free(const struct trees *trees, struct error *err);

@@ -1,9 +1,10 @@
 /* backup.c - realmctl backup: a compacted copy of every source, without the digest key.
  *
  * LMDB copies from a snapshot of its own while the agent goes on; the pages that the snapshot needs
- * stay in use until the copy ends. The directory is made by mkdir(), so that nothing is ever
- * overwritten, and the marker is written last, so that a copy that was cut off is not taken for a
- * backup.
+ * stay in use until the copy ends. It would follow a damaged page anywhere, so all pages are
+ * checked before; a store with a damaged one is not copied. The directory is made by mkdir(), so
+ * that nothing is ever overwritten, and the marker is written last, so that a copy that was cut off
+ * is not taken for a backup.
  */
 #include "tools/backup.h"
 
@@ -14,6 +15,7 @@
 #include <time.h>
 
 #include "store/files.h"
+#include "store/trees.h"
 #include "tools/tool.h"
 
 enum { MODE_DIR = 0750, WATCH_EVERY_NS = 250 * 1000 * 1000 };
@@ -109,13 +111,19 @@ static int copy_source(struct progress *progress, const char *backup_dir,
     struct watch watch = {.progress = progress, .total_bytes = file_bytes(env->mdb)};
     const struct env_copy_watch calls = {watch_begin, watch_end, &watch};
     char dir[PATH_MAX];
-    int rc = files_join(dir, backup_dir, source->region, err);
+    int rc = trees_check_all(source->trees, err);
 
+    if (rc == 0)
+        rc = files_join(dir, backup_dir, source->region, err);
     if (rc == 0)
         rc = make_dir(dir, err);
     if (rc == 0)
         rc = env_copy(env, dir, FILES_NO_GROUP, progress_is_wanted(progress) ? &calls : NULL, err);
-    return rc == 0 ? 0 : error_context(err, "source %s", source->region);
+    if (rc == 0)
+        return 0;
+    (void)error_context(err, "source %s", source->region);
+    source_damage(err);
+    return rc;
 }
 
 static int copy_sources(const char *dir, const struct tool_sources *sources, struct error *err)

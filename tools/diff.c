@@ -150,16 +150,14 @@ static int merge_step(struct diff *diff, const struct diff_table *table, struct 
 
 static int diff_table(struct diff *diff, const struct diff_table *table, struct error *err)
 {
-    struct table_walk a = {.cursor = NULL};
-    struct table_walk b = {.cursor = NULL};
+    struct table_walk a;
+    struct table_walk b;
     int rc = walk_begin(&a, diff->sides[0], table->table, NULL, err);
 
     if (rc == 0)
         rc = walk_begin(&b, diff->sides[1], table->table, NULL, err);
     while (rc == 0 && !(a.at_end && b.at_end))
         rc = merge_step(diff, table, &a, &b, err);
-    walk_end(&a);
-    walk_end(&b);
     return rc;
 }
 
@@ -176,7 +174,11 @@ static int diff_source(struct diff *diff, struct error *err)
         rc = report(diff, &subject, CHANGED, 1U << DIFF_FIELD_DIGEST_KEY);
     for (int i = 0; i < DIFF_TABLES && rc == 0; i++)
         rc = diff_table(diff, &diff_tables[i], err);
-    return rc == 0 || err->code == 0 ? rc : error_context(err, "source %s", diff->sides[0]->region);
+    if (rc == 0 || err->code == 0)
+        return rc;
+    (void)error_context(err, "source %s", diff->sides[0]->region);
+    source_damage(err);
+    return rc;
 }
 
 /* Sources are sorted by region on both sides. */

@@ -90,10 +90,11 @@ static int read_realm(const struct table_walk *walk, struct diff_record *record,
 {
     record->kind = RECORD_REALM;
     subject->entity = "realm";
-    if (!record_check(RECORD_REALM, walk->value.mv_data, walk->value.mv_size) ||
+    if (walk->key.mv_size != sizeof(subject->scope) ||
+        !record_check(RECORD_REALM, walk->value.mv_data, walk->value.mv_size) ||
         !record_view_realm(walk->value.mv_data, walk->value.mv_size, &record->realm))
         return E_CORRUPT;
-    memcpy(&subject->scope, walk->key.mv_data, sizeof(subject->scope)); /* LMDB's integer keys */
+    memcpy(&subject->scope, walk->key.mv_data, sizeof(subject->scope));
     subject->id = record->realm.id;
     return 0;
 }
@@ -154,22 +155,25 @@ int diff_read(const struct table_walk *walk, struct diff_record *record,
 
 /* ---- orders ---- */
 
-static int order_numbers(const MDB_val *a, const MDB_val *b)
-{
-    uint32_t x;
-    uint32_t y;
-
-    memcpy(&x, a->mv_data, sizeof(x)); /* LMDB holds integer keys to their size */
-    memcpy(&y, b->mv_data, sizeof(y));
-    return (x > y) - (x < y);
-}
-
 static int order_bytes(const MDB_val *a, const MDB_val *b)
 {
     size_t size = a->mv_size < b->mv_size ? a->mv_size : b->mv_size;
     int order = memcmp(a->mv_data, b->mv_data, size);
 
     return order != 0 ? order : (a->mv_size > b->mv_size) - (a->mv_size < b->mv_size);
+}
+
+/* Keys of another size are damaged, and told when they are read. */
+static int order_numbers(const MDB_val *a, const MDB_val *b)
+{
+    uint32_t x;
+    uint32_t y;
+
+    if (a->mv_size != sizeof(x) || b->mv_size != sizeof(y))
+        return order_bytes(a, b);
+    memcpy(&x, a->mv_data, sizeof(x));
+    memcpy(&y, b->mv_data, sizeof(y));
+    return (x > y) - (x < y);
 }
 
 const struct diff_table diff_tables[DIFF_TABLES] = {

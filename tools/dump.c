@@ -63,8 +63,7 @@ static int dump_realms(struct dump *dump, const struct tool_source *source, uint
         if (!record_check(RECORD_REALM, walk.value.mv_data, walk.value.mv_size) ||
             !record_view_realm(walk.value.mv_data, walk.value.mv_size, &realm))
             rc = error_set(err, E_CORRUPT,
-                           "source %s: a realm's record is damaged; `realmctl verify` tells which",
-                           source->region);
+                           "a realm's record is damaged; `realmctl verify` tells which");
         else if (is_wanted(dump, &realm)) {
             dump->found = true;
             *ret_scope = realm.number;
@@ -73,7 +72,6 @@ static int dump_realms(struct dump *dump, const struct tool_source *source, uint
         if (rc == 0)
             rc = walk_next(&walk, err);
     }
-    walk_end(&walk);
     return rc;
 }
 
@@ -121,7 +119,6 @@ static int dump_consumers(struct dump *dump, const struct tool_source *source, u
         if (rc == 0)
             rc = consumer_walk_next(&walk, err);
     }
-    consumer_walk_end(&walk);
     return rc;
 }
 

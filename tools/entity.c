@@ -46,11 +46,10 @@ json_t *entity_realm_json(const struct tool_source *source, const struct record_
 
 /* ---- the walk ---- */
 
-static int damaged(const struct tool_source *source, const char *what, struct error *err)
+static int damaged(const char *what, struct error *err)
 {
-    return error_set(err, E_CORRUPT,
-                     "source %s: a %s's record is damaged; `realmctl verify` tells which",
-                     source->region, what);
+    return error_set(err, E_CORRUPT, "a %s's record is damaged; `realmctl verify` tells which",
+                     what);
 }
 
 static bool at_consumer(const struct table_walk *rows)
@@ -79,7 +78,7 @@ static int read_consumer(struct consumer_walk *walk, struct error *err)
         (rc == 0 &&
          (!record_check(RECORD_CONSUMER, place.record.mv_data, place.record.mv_size) ||
           !record_view_consumer(place.record.mv_data, place.record.mv_size, &walk->consumer))))
-        return damaged(walk->rows.source, "consumer", err);
+        return damaged("consumer", err);
     return rc != 0 ? rc : walk_next(&walk->rows, err);
 }
 
@@ -90,25 +89,15 @@ int consumer_walk_begin(struct consumer_walk *walk, const struct tool_source *so
     MDB_val from;
     int rc;
 
-    memset(walk, 0, sizeof(*walk));
     bytes_put_u32_be(prefix, from_scope);
     from = env_val(prefix, sizeof(prefix));
     rc = walk_begin(&walk->rows, source, TABLE_CONSUMERS, &from, err);
-    if (rc == 0)
-        rc = read_consumer(walk, err);
-    if (rc != 0)
-        consumer_walk_end(walk);
-    return rc;
+    return rc == 0 ? read_consumer(walk, err) : rc;
 }
 
 int consumer_walk_next(struct consumer_walk *walk, struct error *err)
 {
     return read_consumer(walk, err);
-}
-
-void consumer_walk_end(struct consumer_walk *walk)
-{
-    walk_end(&walk->rows);
 }
 
 static int read_key(const struct table_walk *keys, struct record_key *ret, struct error *err)
@@ -122,7 +111,7 @@ static int read_key(const struct table_walk *keys, struct record_key *ret, struc
         (rc == 0 && ret->tags.count > 0 &&
          !record_check(RECORD_KEY, bytes + LAYOUT_HASH_BYTES,
                        keys->value.mv_size - LAYOUT_HASH_BYTES)))
-        return damaged(keys->source, "key", err);
+        return damaged("key", err);
     return rc;
 }
 
@@ -138,7 +127,7 @@ static int next_key(struct consumer_walk *walk, struct record_key *ret, bool *re
         return 0;
     if (rows->key.mv_size != LAYOUT_KEY_KEY_BYTES ||
         memcmp(rows->key.mv_data, walk->name, sizeof(walk->name)) != 0)
-        return damaged(rows->source, "key", err);
+        return damaged("key", err);
     rc = read_key(rows, ret, err);
     return rc != 0 ? rc : walk_next(rows, err);
 }

@@ -23,7 +23,6 @@ struct consumer_walk {
 int consumer_walk_begin(struct consumer_walk *walk, const struct tool_source *source,
                         uint32_t from_scope, struct error *err);
 int consumer_walk_next(struct consumer_walk *walk, struct error *err);
-void consumer_walk_end(struct consumer_walk *walk);
 
 /* {"kind":"consumer","region","scope",...,"keys":[...]} of the consumer at hand, in *ret. Moves the
  * walk over its keys. */

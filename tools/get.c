@@ -109,7 +109,6 @@ static int search(void *context, const struct tool_source *source, struct error 
         if (rc == 0)
             rc = consumer_walk_next(&walk, err);
     }
-    consumer_walk_end(&walk);
     return rc;
 }
 

@@ -105,7 +105,6 @@ static int add_realms(void *context, const struct tool_source *source, struct er
         if (rc == 0)
             rc = walk_next(&walk, err);
     }
-    walk_end(&walk);
     return rc;
 }
 

@@ -1,6 +1,7 @@
 /* sources.c - see sources.h. */
 #include "tools/sources.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "base/clock.h"
 #include "store/files.h"
 #include "store/retained.h"
+#include "store/trees.h"
 #include "tools/backup.h"
 #include "tools/capture.h"
 #include "tools/patience.h"
@@ -57,21 +59,23 @@ int sources_list(const char *store_dir, struct tool_sources *ret, struct error *
 
 static int begin_snapshot(struct tool_source *source, struct error *err)
 {
-    int rc;
+    struct env *env = &source->generation.env;
+    struct tree unnamed;
+    int rc = env_begin_pages(env, &source->txn, &unnamed);
 
-    if (source->retained) {
-        rc = retained_begin(source->generation.env.mdb, &source->txn);
-        if (rc != 0)
-            return error_set(err, rc, "cannot begin a snapshot: %s", error_text(rc));
-    } else {
-        rc = mdb_txn_begin(source->generation.env.mdb, NULL, MDB_RDONLY, &source->txn);
-        if (rc != 0) {
-            source->txn = NULL;
-            return env_error(err, rc, "begin a snapshot");
-        }
+    if (rc != 0) {
+        source->txn = NULL;
+        return error_set(err, rc, "cannot begin a snapshot: %s", error_text(rc));
     }
-    rc = env_read_meta(&source->generation.env, source->txn, &source->meta);
-    return rc == 0 ? 0 : error_set(err, rc, "cannot read the source's head");
+    rc = env_check_open_file(env); /* no page of the snapshot is behind the file's end */
+    if (rc == 0)
+        rc = env_read_meta_row(&unnamed, &source->meta);
+    if (rc != 0)
+        return error_set(err, rc, "cannot read the source's head: %s", error_text(rc));
+    source->trees = malloc(sizeof(*source->trees));
+    if (source->trees == NULL)
+        return error_set(err, E_NO_MEMORY, NULL);
+    return trees_open_snapshot(source->trees, &unnamed, mdb_txn_id(source->txn), err);
 }
 
 /* The agent may switch to another generation between listing and opening; then the page says so. */
@@ -134,8 +138,6 @@ int source_view_open(const char *store_dir, struct tool_source *source, struct e
         rc = open_once(store_dir, source, err);
     }
     if (rc == 0 && source->generation.number != 0)
-        rc = env_open_handles(&source->generation.env, err);
-    if (rc == 0 && source->generation.number != 0)
         rc = begin_snapshot(source, err);
     patience_end();
     if (rc != 0) {
@@ -150,6 +152,8 @@ void source_view_close(struct tool_source *source)
     if (source->txn != NULL)
         mdb_txn_abort(source->txn);
     source->txn = NULL;
+    free(source->trees);
+    source->trees = NULL;
     generation_close(&source->generation);
     status_close(&source->status);
 }
@@ -182,10 +186,21 @@ int sources_open(const char *store_dir, struct tool_sources *ret, struct error *
         rc = source_view_open(store_dir, &sources.items[i], err);
     if (rc != 0) {
         sources_close(&sources);
+        source_damage(err);
         return rc;
     }
     *ret = sources;
     return 0;
+}
+
+void source_damage(struct error *err)
+{
+    static const char hint[] = "; `realmctl verify` tells more";
+    size_t size = strlen(err->message);
+
+    if (err->code == E_CORRUPT && strstr(err->message, "realmctl verify") == NULL &&
+        size + sizeof(hint) <= sizeof(err->message))
+        memcpy(err->message + size, hint, sizeof(hint));
 }
 
 void sources_close(struct tool_sources *sources)
@@ -196,6 +211,18 @@ void sources_close(struct tool_sources *sources)
 }
 
 /* ---- passes ---- */
+
+static int visit(const struct source_pass *pass, const struct tool_source *source,
+                 struct error *err)
+{
+    int rc = pass->visit(pass->context, source, err);
+
+    if (rc == 0 || err->code == 0) /* without a message it was told already */
+        return rc;
+    (void)error_context(err, "source %s", source->region);
+    source_damage(err);
+    return rc;
+}
 
 /* One attempt; E_OVERTAKEN when what it saw is void, its output with it. */
 static int walk_once(const char *store_dir, const struct source_pass *pass, struct error *err)
@@ -214,7 +241,7 @@ static int walk_once(const char *store_dir, const struct source_pass *pass, stru
         rc = capture_begin(&capture, err);
     for (size_t i = 0; i < sources.n && rc == 0; i++) {
         if (sources.items[i].generation.number != 0)
-            rc = pass->visit(pass->context, &sources.items[i], err);
+            rc = visit(pass, &sources.items[i], err);
     }
     for (size_t i = 0; i < sources.n; i++)
         overtaken = overtaken || source_view_overtaken(&sources.items[i]);
@@ -248,54 +275,55 @@ int sources_walk(const char *store_dir, const struct source_pass *pass, struct e
 
 /* ---- walking ---- */
 
-static int step(struct table_walk *walk, MDB_cursor_op op, struct error *err)
+/* Takes the pair that a step of the pages gave, or the end. */
+static int show(struct table_walk *walk, int rc, struct error *err)
 {
-    int rc = mdb_cursor_get(walk->cursor, &walk->key, &walk->value, op);
-
     walk->at_end = rc != 0;
+    walk->key = walk->pages.key;
+    walk->value = walk->pages.value;
     if (source_view_overtaken(walk->source))
         return error_set(err, E_OVERTAKEN,
                          "the agent used pages again that were still being read: use --slots");
-    if (rc == 0 || rc == MDB_NOTFOUND)
+    if (rc == 0 || rc == E_NOT_FOUND)
         return 0;
-    return env_error(err, rc, "read the next record");
+    return error_set(err, rc, "page %" PRIu64 " of table %s is damaged", walk->pages.page,
+                     source_table_name(walk->table));
 }
 
 int walk_begin(struct table_walk *walk, const struct tool_source *source, enum table table,
                const MDB_val *from, struct error *err)
 {
-    int rc;
-
-    *walk = (struct table_walk){.source = source, .table = table, .at_end = true};
-    rc = mdb_cursor_open(source->txn, source->generation.env.tables[table], &walk->cursor);
-    if (rc != 0)
-        return env_error(err, rc, "open a cursor");
-    if (from == NULL)
-        return step(walk, MDB_FIRST, err);
-    walk->key = *from;
-    return step(walk, MDB_SET_RANGE, err);
+    walk->source = source;
+    walk->table = table;
+    return show(walk,
+                tree_walk_begin(&walk->pages, &source->trees->tables[table],
+                                from != NULL ? *from : env_val("", 0)),
+                err);
 }
 
 int walk_next(struct table_walk *walk, struct error *err)
 {
-    return step(walk, MDB_NEXT, err);
+    return show(walk, tree_walk_next(&walk->pages), err);
 }
 
-void walk_end(struct table_walk *walk)
+const char *source_table_name(enum table table)
 {
-    if (walk->cursor != NULL)
-        mdb_cursor_close(walk->cursor);
-    walk->cursor = NULL;
+    const char *name = env_table_name(table);
+
+    return name != NULL ? name : "lookup";
 }
 
 struct tables source_view_tables(const struct tool_source *source)
 {
-    return (struct tables){.env = &source->generation.env, .txn = source->txn};
+    return (struct tables){
+        .env = &source->generation.env, .txn = source->txn, .trees = source->trees};
 }
 
 int source_view_get(const struct tool_source *source, enum table table, MDB_val key, MDB_val *ret)
 {
-    return lmdb_code(mdb_get(source->txn, source->generation.env.tables[table], &key, ret));
+    const struct tables tables = source_view_tables(source);
+
+    return tables_get(&tables, table, key, ret, NULL);
 }
 
 const char *source_view_scope(const struct tool_source *source, uint32_t scope,

@@ -4,6 +4,9 @@
  * questions (dump, get, verify). The public library must not have the same store open in this
  * process meanwhile.
  *
+ * Pages are read by store/tree.h alone, which checks each before it follows it: a damaged one is
+ * E_CORRUPT, never the end of the process.
+ *
  * Where the agent retains, a source is read without a reader slot, unless sources_use_slots() was
  * called: the agent then keeps its pages for the retention time only. Each step of a walk checks
  * that, and gives E_OVERTAKEN; sources_walk() starts over.
@@ -24,6 +27,7 @@ struct tool_source {
     struct generation generation; /* number 0: the source has no copy yet */
     struct layout_meta meta;      /* of the snapshot */
     MDB_txn *txn;
+    struct trees *trees;  /* owned; the tables in that transaction */
     bool retained;        /* read without a slot */
     int64_t begun_ms;     /* of a retained one: boot clock before it was opened, */
     int64_t promised_ms;  /* and the retention time then */
@@ -49,6 +53,8 @@ int sources_list(const char *store_dir, struct tool_sources *ret, struct error *
 /* Opens one that sources_list() gave. */
 int source_view_open(const char *store_dir, struct tool_source *source, struct error *err);
 void source_view_close(struct tool_source *source);
+/* Says in the message of E_CORRUPT which command tells more. */
+void source_damage(struct error *err);
 
 /* Without a slot: what was read until now may be wrong, errors included. */
 bool source_view_overtaken(const struct tool_source *source);
@@ -60,7 +66,8 @@ struct source_pass {
     int (*visit)(void *context, const struct tool_source *source, struct error *err);
     void *context;
 };
-/* E_OVERTAKEN: each of several attempts was. Else what opening or visit() gave. */
+/* E_OVERTAKEN: each of several attempts was. Else what opening or visit() gave; its message names
+ * the source. */
 int sources_walk(const char *store_dir, const struct source_pass *pass, struct error *err);
 
 /* ---- walking tables ---- */
@@ -68,18 +75,19 @@ int sources_walk(const char *store_dir, const struct source_pass *pass, struct e
 struct table_walk {
     const struct tool_source *source; /* borrowed */
     enum table table;
-    MDB_cursor *cursor;
-    MDB_val key;
+    struct tree_walk pages;
+    MDB_val key; /* both borrowed from the snapshot */
     MDB_val value;
     bool at_end;
 };
 
 /* Positions on the first pair at or after `from` (NULL: the first of all). walk_next() goes on;
- * both set at_end. An LMDB failure is E_CORRUPT or E_IO with a message. */
+ * both set at_end. E_CORRUPT: "page N of table T is damaged"; the walk has ended. */
 int walk_begin(struct table_walk *walk, const struct tool_source *source, enum table table,
                const MDB_val *from, struct error *err);
 int walk_next(struct table_walk *walk, struct error *err);
-void walk_end(struct table_walk *walk);
+/* As messages call it. */
+const char *source_table_name(enum table table);
 
 /* For what store/consumers.h and store/index.h find. */
 struct tables source_view_tables(const struct tool_source *source);

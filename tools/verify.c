@@ -1,7 +1,8 @@
 /* verify.c - realmctl verify: checks every source and lists what is wrong.
  *
- * LMDB trusts its own pages: a data file whose tree is damaged can kill the process that reads it.
- * So a child does the work, and its death by a signal is a fault like the others.
+ * Damaged pages are found before they are followed. But a disk that cannot read a page, or a file
+ * that somebody cuts, is a signal to who reads the map. So a child does the work, and its death is
+ * a fault like the others.
  */
 #include "tools/verify.h"
 
@@ -149,8 +150,8 @@ static int killed(const struct tool *tool, int signal_number)
     int rc;
 
     (void)snprintf(text, sizeof(text),
-                   "the pages of a data file are damaged, or were used again while they were read "
-                   "without a reader slot: reading them was ended by %s",
+                   "the disk cannot read a page of a data file, or the file was cut meanwhile: "
+                   "reading it was ended by %s",
                    strsignal(signal_number));
     add_fault(&verify, "store", NULL, text);
     rc = report(&verify) == 0 ? TOOL_NO : TOOL_UNKNOWN;

@@ -6,6 +6,9 @@
  *     realms <-> realm_ids       consumers -> realms       consumers <-> lookup
  *
  * and the digests with what the records add up to.
+ *
+ * Each page on the way is checked before it is followed. A damaged one is a fault and ends its
+ * table; what depends on the whole of it, counts and digests, is then not compared.
  */
 #include "tools/verify.h"
 
@@ -17,6 +20,7 @@
 #include "store/bytes.h"
 #include "store/digests.h"
 #include "store/holding.h"
+#include "store/trees.h"
 
 struct check {
     const struct tool_source *source;
@@ -27,6 +31,7 @@ struct check {
     uint64_t keys;
     bool has_bucket; /* a bucket was seen, up to this hash */
     uint64_t former_last;
+    bool cut_off; /* by a damaged page: not all records were seen */
 };
 
 static void fault(struct check *check, const char *format, ...)
@@ -58,7 +63,11 @@ static void check_realm(struct check *check, const MDB_val *key, const MDB_val *
     MDB_val back;
     char id[UUID_TEXT_SIZE];
 
-    memcpy(&number, key->mv_data, sizeof(number)); /* LMDB holds integer keys to their size */
+    if (key->mv_size != sizeof(number)) {
+        fault(check, "a realm's number has %zu bytes", key->mv_size);
+        return;
+    }
+    memcpy(&number, key->mv_data, sizeof(number));
     if (!record_check(RECORD_REALM, value->mv_data, value->mv_size) ||
         !record_view_realm(value->mv_data, value->mv_size, &realm)) {
         fault(check, "the record of realm number %" PRIu32 " is damaged", number);
@@ -323,15 +332,20 @@ static int check_digests(struct check *check, struct error *err)
 
 /* ---- all ---- */
 
+static void check_page_only(struct check *check, const MDB_val *key, const MDB_val *value)
+{
+    (void)check;
+    (void)key;
+    (void)value; /* is compared where it is used */
+}
+
 static const struct {
-    const char *name;
     enum table table;
     void (*check)(struct check *check, const MDB_val *key, const MDB_val *value);
 } table_checks[] = {
-    {"realms", TABLE_REALMS, check_realm},
-    {"realm_ids", TABLE_REALM_IDS, check_realm_id},
-    {"consumers", TABLE_CONSUMERS, check_row},
-    {"lookup", TABLE_LOOKUP, check_bucket},
+    {TABLE_REALMS, check_realm},   {TABLE_REALM_IDS, check_realm_id},
+    {TABLE_CONSUMERS, check_row},  {TABLE_LOOKUP, check_bucket},
+    {TABLE_META, check_page_only}, {TABLE_DIGESTS, check_page_only},
 };
 enum { N_CHECKS = sizeof(table_checks) / sizeof(table_checks[0]) };
 
@@ -343,7 +357,7 @@ static int check_table(struct check *check, size_t i, uint64_t *ret_count, struc
     struct table_walk walk;
     int rc;
 
-    check->table = table_checks[i].name;
+    check->table = source_table_name(table_checks[i].table);
     *ret_count = 0;
     rc = walk_begin(&walk, check->source, table_checks[i].table,
                     table_checks[i].table == TABLE_LOOKUP ? &buckets : NULL, err);
@@ -355,14 +369,33 @@ static int check_table(struct check *check, size_t i, uint64_t *ret_count, struc
             progress_at(check->sink->progress, check->records);
         rc = walk_next(&walk, err);
     }
-    walk_end(&walk);
-    return rc;
+    if (rc != E_CORRUPT)
+        return rc;
+    check->cut_off = true;
+    fault(check, "%s: what stands behind it was not read", err->message);
+    *err = (struct error)ERROR_INIT;
+    return 0;
+}
+
+/* Of LMDB's own list: the agent would write over what it wrongly names. */
+static int check_free_pages(struct check *check, struct error *err)
+{
+    int rc = trees_check_free(check->source->trees, err);
+
+    if (rc != E_CORRUPT)
+        return rc;
+    if (source_view_overtaken(check->source))
+        return error_set(err, E_OVERTAKEN, NULL);
+    check->table = NULL;
+    fault(check, "%s", err->message);
+    *err = (struct error)ERROR_INIT;
+    return 0;
 }
 
 static void check_count(struct check *check, size_t i, const char *what, uint64_t count,
                         uint64_t expected)
 {
-    check->table = table_checks[i].name;
+    check->table = source_table_name(table_checks[i].table);
     if (count != expected)
         fault(check, "%" PRIu64 " %s instead of the %" PRIu64 " that meta counts", count, what,
               expected);
@@ -375,13 +408,17 @@ int verify_source(const struct tool_source *source, const struct verify_sink *si
     const struct layout_meta *meta = &source->meta;
     struct check check = {.source = source, .sink = sink};
     uint64_t counts[N_CHECKS];
+    int rc = check_free_pages(&check, err);
 
+    if (rc != 0)
+        return error_context(err, "source %s", source->region);
     for (size_t i = 0; i < N_CHECKS; i++) {
-        int rc = check_table(&check, i, &counts[i], err);
-
+        rc = check_table(&check, i, &counts[i], err);
         if (rc != 0)
             return error_context(err, "source %s: %s", source->region, check.table);
     }
+    if (check.cut_off)
+        return 0;
     /* That each key has its entry in `lookup` was checked from both sides. */
     check_count(&check, REALMS, "realms", counts[REALMS], meta->realms);
     check_count(&check, REALM_IDS, "realms", counts[REALM_IDS], meta->realms);

@@ -185,7 +185,6 @@ static void add_values(const struct tool_source *source, enum table table, struc
                 at - lmdb_map_of(at, source->generation.env.page_bytes), walk.value.mv_size};
         assert_int_equal(walk_next(&walk, &err), 0);
     }
-    walk_end(&walk);
 }
 
 static void find_values(const enum table *tables, size_t n, struct places *ret)

@@ -17,7 +17,7 @@
 #include "base/buffer.h"
 #include "store/bucket.h"
 #include "store/generation.h"
-#include "store/tables.h"
+#include "store/trees.h"
 #include "tests/lib/store_fixture.h"
 
 enum { TEXT_MAX = 1 << 20, LINE_BYTES = 16, COMMIT_MS = 1700000000 };
@@ -207,24 +207,26 @@ static void say_bytes(struct buffer *text, const MDB_val *value)
     }
 }
 
-static void say_table(struct buffer *text, const struct tables *tables, enum table table)
+static struct trees trees;
+
+static void say_table(struct buffer *text, enum table table)
 {
-    MDB_cursor *cursor_of_table;
-    MDB_val key;
-    MDB_val value;
+    struct tree_walk walk;
+    int rc;
 
     say(text, "table %s\n",
         env_table_name(table) != NULL ? env_table_name(table) : "without a name");
-    assert_int_equal(mdb_cursor_open(tables->txn, tables->env->tables[table], &cursor_of_table), 0);
-    while (mdb_cursor_get(cursor_of_table, &key, &value, MDB_NEXT) == 0) {
-        if (table == TABLE_LOOKUP && ((unsigned char *)key.mv_data)[0] != BUCKET_KEY_FIRST_BYTE)
+    for (rc = tree_walk_begin(&walk, &trees.tables[table], env_val("", 0)); rc == 0;
+         rc = tree_walk_next(&walk)) {
+        if (table == TABLE_LOOKUP &&
+            ((unsigned char *)walk.key.mv_data)[0] != BUCKET_KEY_FIRST_BYTE)
             continue; /* the other tables' names; what they say is LMDB's */
         say(text, " key\n");
-        say_bytes(text, &key);
+        say_bytes(text, &walk.key);
         say(text, " value\n");
-        say_bytes(text, &value);
+        say_bytes(text, &walk.value);
     }
-    mdb_cursor_close(cursor_of_table);
+    assert_int_equal(rc, E_NOT_FOUND);
 }
 
 /* Of generation `number`; the store is closed. */
@@ -232,16 +234,16 @@ static void say_store(struct buffer *text, uint32_t number)
 {
     struct generation generation;
     struct error err = ERROR_INIT;
-    struct tables tables = {.env = NULL};
+    struct tree unnamed;
+    MDB_txn *txn;
 
-    if (generation_open_reader(fixture_path(&f, "us"), number, &generation, &err) != 0 ||
-        env_open_handles(&generation.env, &err) != 0)
+    if (generation_open_reader(fixture_path(&f, "us"), number, &generation, &err) != 0)
         fail_msg("%s", err.message);
-    tables.env = &generation.env;
-    assert_int_equal(mdb_txn_begin(generation.env.mdb, NULL, MDB_RDONLY, &tables.txn), 0);
+    assert_int_equal(env_begin_pages(&generation.env, &txn, &unnamed), 0);
+    assert_int_equal(trees_open_snapshot(&trees, &unnamed, mdb_txn_id(txn), &err), 0);
     for (int table = 0; table < TABLES; table++)
-        say_table(text, &tables, (enum table)table);
-    mdb_txn_abort(tables.txn);
+        say_table(text, (enum table)table);
+    mdb_txn_abort(txn);
     generation_close(&generation);
     assert_int_equal(buffer_append(text, "", 1), 0);
 }

@@ -251,40 +251,31 @@ static void ignore_fault(void *context, const struct tool_source *source, const 
     ++*(unsigned *)context;
 }
 
-static unsigned count_faults(const struct surgery *surgery)
+static unsigned count_faults(const struct tool_source *source)
 {
     unsigned faults = 0;
     const struct verify_sink sink = {.fault = ignore_fault, .context = &faults};
-    const struct tool_source source = {.region = "us",
-                                       .generation = surgery->generation,
-                                       .meta = surgery->generation.meta,
-                                       .txn = surgery->tables.txn};
     struct error err = ERROR_INIT;
 
-    return verify_source(&source, &sink, &err) == 0 ? faults : faults + 1;
+    return verify_source(source, &sink, &err) == 0 ? faults : faults + 1;
 }
 
-/* Flips each bit of one value, within the transaction, and puts it back. */
-static void flip_bits_of(struct surgery *surgery, enum table table, MDB_val key, MDB_val value)
+/* Flips each bit of one value in the file, and puts it back. */
+static void flip_bits_of(const struct tool_source *source, int fd, const struct table_walk *walk)
 {
-    unsigned char name[64];
-    unsigned char copy[8192];
-    MDB_val at = env_val(name, key.mv_size);
-    MDB_val changed = env_val(copy, value.mv_size);
+    const unsigned char *bytes = walk->value.mv_data;
+    off_t at = bytes - source->generation.env.map;
 
-    assert_in_range(key.mv_size, 1, sizeof(name));
-    assert_in_range(value.mv_size, 0, sizeof(copy));
-    memcpy(name, key.mv_data, key.mv_size);
-    memcpy(copy, value.mv_data, value.mv_size);
-    for (size_t bit = 0; bit < value.mv_size * 8; bit++) {
-        copy[bit / 8] ^= (unsigned char)(1u << bit % 8);
-        assert_int_equal(tables_put(&surgery->tables, table, at, changed, 0, NULL), 0);
-        if (count_faults(surgery) == 0)
-            fail_msg("nobody misses bit %zu of a value of table %d", bit, (int)table);
-        copy[bit / 8] ^= (unsigned char)(1u << bit % 8);
+    for (size_t bit = 0; bit < walk->value.mv_size * 8; bit++) {
+        unsigned char byte = bytes[bit / 8];
+        unsigned char changed = byte ^ (unsigned char)(1u << bit % 8);
+
+        assert_int_equal(pwrite(fd, &changed, 1, at + (off_t)(bit / 8)), 1);
+        if (count_faults(source) == 0)
+            fail_msg("nobody misses bit %zu of a value of table %d", bit, (int)walk->table);
+        assert_int_equal(pwrite(fd, &byte, 1, at + (off_t)(bit / 8)), 1);
     }
-    assert_int_equal(tables_put(&surgery->tables, table, at, changed, 0, NULL), 0);
-    assert_int_equal(count_faults(surgery), 0);
+    assert_int_equal(count_faults(source), 0);
 }
 
 /* alice has one key and so her record with it; carol has three, which refer to hers; dave none; a
@@ -314,31 +305,29 @@ static void every_flipped_bit_is_found(void **state)
 {
     static const enum table flipped[] = {TABLE_REALMS, TABLE_REALM_IDS, TABLE_CONSUMERS,
                                          TABLE_LOOKUP};
-    struct surgery surgery;
+    static const unsigned char behind_names[] = {0xff};
+    const MDB_val buckets = env_val(behind_names, sizeof(behind_names));
+    struct error err = ERROR_INIT;
+    struct tool_sources sources;
+    struct table_walk walk;
+    int fd;
 
     (void)state;
     add_every_kind_of_record();
-    surgery_begin(&surgery);
-    assert_int_equal(count_faults(&surgery), 0);
+    assert_int_equal(sources_open(f.dir, &sources, &err), 0);
+    fd = open(fixture_path(&f, "us/g-000001/data.mdb"), O_WRONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(count_faults(&sources.items[0]), 0);
     for (size_t i = 0; i < sizeof(flipped) / sizeof(flipped[0]); i++) {
-        unsigned char from[64] = {flipped[i] == TABLE_LOOKUP ? 0xff : 0};
-        size_t size = flipped[i] == TABLE_REALMS ? sizeof(uint32_t) : 1;
-        MDB_val key;
-        MDB_val value;
+        int rc = walk_begin(&walk, &sources.items[0], flipped[i],
+                            flipped[i] == TABLE_LOOKUP ? &buckets : NULL, &err);
 
-        while (tables_at_or_after(&surgery.tables, flipped[i], env_val(from, size), &key, &value,
-                                  NULL) == 0) {
-            size_t key_size = key.mv_size;
-
-            memcpy(from, key.mv_data, key_size);
-            flip_bits_of(&surgery, flipped[i], key, value);
-            if (flipped[i] == TABLE_REALMS)
-                break;          /* the one there is */
-            from[key_size] = 0; /* the next name there can be */
-            size = key_size + 1;
-        }
+        for (; rc == 0 && !walk.at_end; rc = walk_next(&walk, &err))
+            flip_bits_of(&sources.items[0], fd, &walk);
+        assert_int_equal(rc, 0);
     }
-    surgery_end(&surgery);
+    assert_int_equal(close(fd), 0);
+    sources_close(&sources);
 }
 
 static void damaged_consumer_record_is_found(void **state)
@@ -506,7 +495,6 @@ static int visit_slowly(void *context, const struct tool_source *source, struct 
         rc = error_set(err, E_IO, "the writer is gone");
     while (rc == 0 && !walk.at_end)
         rc = walk_next(&walk, err);
-    walk_end(&walk);
     return rc;
 }
 
