@@ -182,7 +182,7 @@ struct host_list {
 };
 
 /* Room for one more. */
-static bool make_room(struct host_list *list)
+static bool list_grow(struct host_list *list)
 {
     const size_t room = list->room > 0 ? 2 * list->room : 16;
     struct feed_host_info *hosts;
@@ -207,7 +207,7 @@ static int export_buckets(const struct feed *feed, size_t first, size_t end, str
     for (size_t i = first; i < end; i++) {
         LIST_FOREACH(host, &feed->host_buckets[i], in_bucket)
         {
-            if (!make_room(list) ||
+            if (!list_grow(list) ||
                 export_host(feed, host, list->arena, &list->hosts[list->count++]) != 0)
                 return E_NO_MEMORY;
         }

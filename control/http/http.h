@@ -16,10 +16,11 @@
  * and of each budget no other class can take any. docs/operations.md, "Limits", has them all.
  *
  * Everything a client can make us hold is bounded: headers and URI by the connection's memory
- * (431, 414), one body (413), a caller's bodies together (429), a class's bodies, queue and
- * connections (503), the time that a request may take to arrive. A request whose head says two
- * things is refused (400, base/request_head.h). A connection that is closed while the client still
- * sends is drained for a while, so that the client gets to see the answer (http_linger.c).
+ * (431, 414), one body (413), a caller's bodies together and the large answers that it has not
+ * taken (429), a class's bodies, answers, queue and connections (503), the time that a request may
+ * take to arrive. A request whose head says two things is refused (400, base/request_head.h). A
+ * connection that is closed while the client still sends is drained for a while, so that the client
+ * gets to see the answer (http_linger.c).
  *
  * THREADS: the calls on one request must not overlap; calls on different ones may.
  */
@@ -65,7 +66,8 @@ struct http_admission {
     uint64_t caller;
 };
 
-/* What a handler sees. Lives until the answer was sent. */
+/* What a handler sees. Lives until the answer was sent; what is in the arena (path and query too)
+ * until it begins to be. */
 struct http_request {
     enum http_method method;
     const char *path;  /* as sent: still percent-encoded, without the query; begins with '/' */
