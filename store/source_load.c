@@ -51,6 +51,9 @@ static int begin_txn(struct load *load, struct error *err)
     int rc;
 
     env_widen(&load->next.env, load->dir);
+    rc = env_slots_keep(&load->next.env, err); /* nobody reads it: all that is free may be used */
+    if (rc != 0)
+        return rc;
     rc = mdb_txn_begin(load->next.env.mdb, NULL, 0, &load->tables.txn);
     if (rc == 0)
         return 0;
