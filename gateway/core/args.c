@@ -106,7 +106,7 @@ enum gate_value gate_args_find(struct gate_text args, struct gate_text name, str
     return kind;
 }
 
-static bool is_one_of(struct gate_text name, struct gate_names names, bool any_case)
+static bool means_one_of(struct gate_text name, struct gate_names names, bool any_case)
 {
     for (size_t i = 0; i < names.n; i++) {
         if (gate_args_means(name, names.list[i], any_case))
@@ -135,7 +135,7 @@ static size_t harmless_size(struct gate_text whole, struct gate_names names)
         struct gate_text piece = up_to(rest, ';');
         size_t before = whole.size - rest.size;
 
-        if (is_one_of(up_to(piece, '='), names, true))
+        if (means_one_of(up_to(piece, '='), names, true))
             return before > 0 ? before - 1 : 0;
         piece.size += piece.size < rest.size;
         rest.data += piece.size;
@@ -168,7 +168,7 @@ size_t gate_args_named(struct gate_text args, struct gate_names names, char *out
     char *to = out;
 
     while (next_pair(&args, &pair)) {
-        if (is_one_of(pair.name, names, false))
+        if (means_one_of(pair.name, names, false))
             to = put_pair(to, out, pair.whole);
     }
     return (size_t)(to - out);

@@ -87,7 +87,7 @@ static const u_char *skip_value(const u_char *p)
 }
 
 /* In any case, since an upstream may take it so. */
-static ngx_uint_t is_one_of(struct gate_text name, struct gate_names names)
+static ngx_uint_t may_be_key(struct gate_text name, struct gate_names names)
 {
     for (size_t i = 0; i < names.n; i++) {
         if (gate_text_is_nocase(name, names.list[i]))
@@ -101,7 +101,7 @@ static ngx_uint_t means(const u_char *token, const u_char *end, struct gate_name
 {
     json_t *string = parse(token, (size_t)(end - token), JSON_DECODE_ANY);
     struct gate_text text = {json_string_value(string), json_string_length(string)};
-    ngx_uint_t same = is_one_of(text, names);
+    ngx_uint_t same = may_be_key(text, names);
 
     json_decref(string);
     return same;
@@ -137,7 +137,7 @@ static ngx_uint_t has_member(json_t *root, struct gate_names names)
     for (void *at = json_object_iter(root); at != NULL; at = json_object_iter_next(root, at)) {
         struct gate_text name = {json_object_iter_key(at), json_object_iter_key_len(at)};
 
-        if (is_one_of(name, names))
+        if (may_be_key(name, names))
             return 1;
     }
     return 0;
