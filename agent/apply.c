@@ -77,6 +77,7 @@ static void destroy_items(struct apply_item *items)
 
 static void drop_queue(struct apply *apply)
 {
+    writer_assert_loop(apply->writer);
     while (apply->first != NULL)
         apply_item_destroy(pop(apply));
     if (apply->filling != NULL)
@@ -102,6 +103,7 @@ static struct apply_item *take_batch(struct apply *apply)
 
 static void advance(struct apply *apply, enum apply_event event)
 {
+    writer_assert_loop(apply->writer);
     apply->state = apply_next_state(apply->state, event);
 }
 
@@ -202,6 +204,7 @@ static void on_run(void *context)
 {
     struct apply *apply = context;
 
+    writer_assert_thread(apply->writer);
     apply_job_run(&apply->job);
 }
 
@@ -269,11 +272,13 @@ int apply_transaction(struct apply *apply, struct feed_transaction *transaction,
 
 void apply_set_guard(struct apply *apply, unsigned percent)
 {
+    writer_assert_loop(apply->writer);
     apply->guard.percent = percent;
 }
 
 void apply_accept(struct apply *apply, const struct uuid *epoch)
 {
+    writer_assert_loop(apply->writer);
     apply->guard.accepted = *epoch;
 }
 
@@ -315,6 +320,7 @@ int apply_load_record(struct apply *apply, const struct snapshot_record *record,
 {
     int rc = 0;
 
+    writer_assert_loop(apply->writer);
     if (apply->filling == NULL)
         apply->filling = apply_item_create(APPLY_LOAD_CHUNK);
     if (apply->filling == NULL)
@@ -340,6 +346,7 @@ void apply_load_abort(struct apply *apply)
     struct apply_item *kept = NULL;
     struct apply_item **end = &kept;
 
+    writer_assert_loop(apply->writer);
     /* Chunks that wait need no work any more; transactions from before the load do. */
     while (apply->first != NULL) {
         struct apply_item *item = pop(apply);
@@ -369,6 +376,7 @@ static void ask(struct apply *apply, enum apply_kind kind, bool *asked)
 {
     struct error err = ERROR_INIT;
 
+    writer_assert_loop(apply->writer);
     if (!*asked)
         *asked = push_new(apply, kind, &err) == 0;
 }
@@ -385,45 +393,54 @@ void apply_walk(struct apply *apply)
 
 bool apply_full(const struct apply *apply)
 {
+    writer_assert_loop(apply->writer);
     return apply->queued_bytes >= APPLY_QUEUE_MAX_BYTES || apply->queued_chunks >= APPLY_CHUNKS_MAX;
 }
 
 bool apply_idle(const struct apply *apply)
 {
+    writer_assert_loop(apply->writer);
     return apply->state != APPLY_RUNNING && apply->first == NULL && apply->filling == NULL;
 }
 
 int64_t apply_running_ms(const struct apply *apply)
 {
+    writer_assert_loop(apply->writer);
     return apply->state == APPLY_RUNNING ? clock_boot_ms() - apply->started_ms : 0;
 }
 
 bool apply_was_repair(const struct apply *apply)
 {
+    writer_assert_loop(apply->writer);
     return apply->job.result.compared.answered == FEED_WISH_CONTENT;
 }
 
 size_t apply_queued_bytes(const struct apply *apply)
 {
+    writer_assert_loop(apply->writer);
     return apply->queued_bytes;
 }
 
 struct model_cursor apply_visible(const struct apply *apply)
 {
+    writer_assert_loop(apply->writer);
     return apply->visible;
 }
 
 struct model_cursor apply_durable(const struct apply *apply)
 {
+    writer_assert_loop(apply->writer);
     return apply->durable;
 }
 
 struct source_counts apply_counts(const struct apply *apply)
 {
+    writer_assert_loop(apply->writer);
     return apply->counts;
 }
 
 bool apply_has_digest_key(const struct apply *apply, const uint8_t digest_key[DIGEST_KEY_BYTES])
 {
+    writer_assert_loop(apply->writer);
     return source_key_matches(&apply->key_check, digest_key);
 }

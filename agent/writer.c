@@ -8,6 +8,7 @@ enum job { JOB_NONE, JOB_GIVEN, JOB_FINISHED };
 
 struct writer {
     struct writer_calls calls;
+    uv_thread_t loop; /* the loop's thread */
     uv_thread_t thread;
     uv_async_t async; /* the thread's way to the loop */
     void (*closed)(void *context);
@@ -19,6 +20,27 @@ struct writer {
     bool quit;   /* the loop's wish */
     bool exited; /* the thread's last word */
 };
+
+/* ---- who may ---- */
+
+static bool is_self(uv_thread_t owner)
+{
+    const uv_thread_t self = uv_thread_self();
+
+    return uv_thread_equal(&self, &owner) != 0;
+}
+
+void writer_assert_loop(const struct writer *writer)
+{
+    assert(is_self(writer->loop));
+    (void)writer;
+}
+
+void writer_assert_thread(const struct writer *writer)
+{
+    assert(is_self(writer->thread));
+    (void)writer;
+}
 
 /* ---- in the thread ---- */
 
@@ -78,6 +100,7 @@ static void on_async(uv_async_t *async)
     bool finished;
     bool exited;
 
+    writer_assert_loop(writer);
     uv_mutex_lock(&writer->mutex);
     finished = writer->job == JOB_FINISHED;
     exited = writer->exited;
@@ -129,6 +152,7 @@ int writer_create(uv_loop_t *loop, const struct writer_calls *calls, struct writ
     if (writer == NULL)
         return error_set(err, E_NO_MEMORY, NULL);
     writer->calls = *calls;
+    writer->loop = uv_thread_self();
     rc = start(writer, loop);
     if (rc == E_NO_MEMORY)
         free(writer); /* no handle was left in the loop */
@@ -140,6 +164,7 @@ int writer_create(uv_loop_t *loop, const struct writer_calls *calls, struct writ
 
 void writer_run(struct writer *writer)
 {
+    writer_assert_loop(writer);
     uv_mutex_lock(&writer->mutex);
     assert(writer->job == JOB_NONE && !writer->quit);
     writer->job = JOB_GIVEN;
@@ -149,6 +174,7 @@ void writer_run(struct writer *writer)
 
 void writer_close(struct writer *writer, void (*closed)(void *context), void *context)
 {
+    writer_assert_loop(writer);
     writer->closed = closed;
     writer->closed_context = context;
     uv_mutex_lock(&writer->mutex);

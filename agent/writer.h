@@ -27,6 +27,9 @@ struct writer_calls {
 
 int writer_create(uv_loop_t *loop, const struct writer_calls *calls, struct writer **ret,
                   struct error *err);
+/* Asserts that the caller is the loop's thread, which created the writer, or the writer's own. */
+void writer_assert_loop(const struct writer *writer);
+void writer_assert_thread(const struct writer *writer);
 /* No job may be running. */
 void writer_run(struct writer *writer);
 /* A job that runs is finished first, its done() comes too; then closed(context), with the thread

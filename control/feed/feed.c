@@ -10,6 +10,8 @@
  */
 #include "control/feed/feed_internal.h"
 
+#include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -161,6 +163,7 @@ static void init_lists(struct feed *feed)
 static void init_locks(struct feed *feed)
 {
     pthread_condattr_t monotonic;
+    pthread_mutexattr_t checked;
 
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -168,9 +171,18 @@ static void init_locks(struct feed *feed)
     pthread_condattr_destroy(&monotonic);
     pthread_cond_init(&feed->unpinned, NULL);
     pthread_cond_init(&feed->queue.work, NULL);
-    pthread_mutex_init(&feed->lock, NULL);
+    pthread_mutexattr_init(&checked);
+    pthread_mutexattr_settype(&checked, PTHREAD_MUTEX_ERRORCHECK); /* feed_assert_locked() */
+    pthread_mutex_init(&feed->lock, &checked);
+    pthread_mutexattr_destroy(&checked);
     pthread_mutex_init(&feed->shelf.lock, NULL);
     pthread_cond_init(&feed->shelf.ordered, NULL);
+}
+
+void feed_assert_locked(struct feed *feed)
+{
+    assert(pthread_mutex_lock(&feed->lock) == EDEADLK);
+    (void)feed;
 }
 
 static void feed_free(struct feed *feed)

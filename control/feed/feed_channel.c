@@ -229,6 +229,7 @@ void feed_channels_advance(struct feed *feed)
     const uint64_t target = feed->newest;
     struct feed_channel *channel;
 
+    feed_assert_locked(feed);
     refresh_oldest(feed);
     for (channel = TAILQ_FIRST(&feed->channels); channel != NULL;
          channel = TAILQ_NEXT(channel, in_feed)) {

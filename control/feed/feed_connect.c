@@ -46,6 +46,7 @@ static int connect_follower(struct follower *follower, const struct follower_opt
     struct feed_host *host;
     int rc;
 
+    feed_assert_locked(follower->feed);
     if (feed->stopping)
         return error_set(err, E_CANCELED, NULL);
     channel = feed_channel_open(feed, &options->control_plane_id);

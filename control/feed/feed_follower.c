@@ -21,6 +21,7 @@
 
 void feed_follower_end(struct follower *follower)
 {
+    feed_assert_locked(follower->feed);
     feed_follower_advance(follower, FOLLOWER_EVENT_END);
     feed_follower_drop(follower);
     feed_wake(follower);
@@ -38,6 +39,7 @@ void feed_follower_drop(struct follower *follower)
 
 void feed_follower_refuse(struct follower *follower, enum feed_resync_reason reason)
 {
+    feed_assert_locked(follower->feed);
     feed_follower_advance(follower, FOLLOWER_EVENT_REFUSE);
     follower->reason = reason;
 }
@@ -58,6 +60,7 @@ bool feed_follower_is_refused(const struct follower *follower)
 
 void feed_follower_tell(struct follower *follower, const struct snapshot_name *name)
 {
+    feed_assert_locked(follower->feed);
     if (name == NULL) {
         feed_follower_end(follower);
         return;
@@ -442,6 +445,7 @@ void feed_follower_take(struct follower *follower, const struct feed_delta *delt
 {
     struct feed_segment *segment = delta->segment;
 
+    feed_assert_locked(follower->feed);
     assert(follower->pending == NULL && follower->segment == NULL);
     if (delta->repo.outcome == REPO_DELTA_TOO_OLD) {
         feed_follower_refuse(follower, FEED_RESYNC_TOO_OLD);

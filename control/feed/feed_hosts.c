@@ -432,6 +432,7 @@ void feed_host_leave(struct follower *follower)
 
 void feed_host_unpin(struct feed *feed, struct feed_host *host)
 {
+    feed_assert_locked(feed);
     if (--host->pins == 0 && host->follower == NULL)
         settle(feed, host);
 }
@@ -451,6 +452,7 @@ void feed_hosts_prune(struct feed *feed)
     struct feed_host *host = TAILQ_FIRST(&feed->hosts);
     struct feed_channel *channel = TAILQ_FIRST(&feed->channels);
 
+    feed_assert_locked(feed);
     while (host != NULL) {
         struct feed_host *next = TAILQ_NEXT(host, in_feed);
 

@@ -170,6 +170,11 @@ int64_t feed_channel_since(const struct feed_channel *channel, uint64_t version)
 /* Feed thread, lock held (and released in between): brings every channel up to date. */
 void feed_channels_advance(struct feed *feed);
 
+/* ---- the lock ---- */
+
+/* Asserts that the caller holds it. */
+void feed_assert_locked(struct feed *feed);
+
 /* ---- followers ---- */
 
 /* feed_states.c has the table, docs/states.md its picture. */

@@ -67,6 +67,7 @@ void feed_queue_hold(struct follower *follower, struct feed_segment *segment)
 {
     struct feed_queue *queue = &follower->feed->queue;
 
+    feed_assert_locked(follower->feed);
     assert(!follower->holding);
     segment->refs++;
     if (segment->holders++ == 0) {
@@ -82,6 +83,7 @@ void feed_queue_release(struct follower *follower, struct feed_segment *segment)
 {
     struct feed_queue *queue = &follower->feed->queue;
 
+    feed_assert_locked(follower->feed);
     assert(follower->holding);
     follower->holding = false;
     TAILQ_REMOVE(&queue->held, follower, in_held);
@@ -204,6 +206,7 @@ bool feed_queue_ask(struct follower *follower)
 {
     struct feed_job *job;
 
+    feed_assert_locked(follower->feed);
     assert(follower->job == NULL && follower->pending == NULL && follower->segment == NULL);
     job = job_find(follower);
     if (job == NULL)
@@ -229,6 +232,7 @@ void feed_queue_leave(struct follower *follower)
 {
     struct feed_job *job = follower->job;
 
+    feed_assert_locked(follower->feed);
     if (job == NULL)
         return;
     follower->job = NULL;
@@ -272,6 +276,7 @@ struct feed_job *feed_queue_take(struct feed *feed)
     struct feed_queue *queue = &feed->queue;
     struct feed_channel *channel = NULL;
 
+    feed_assert_locked(feed);
     queue->starved = false;
     TAILQ_FOREACH(channel, &queue->line, in_line)
     {
@@ -304,6 +309,7 @@ void feed_queue_done(struct feed *feed, struct feed_job *job, const struct feed_
     struct feed_queue *queue = &feed->queue;
     struct follower *follower;
 
+    feed_assert_locked(feed);
     if (delta != NULL)
         share_delta(feed, job, delta);
     queue->running--;
@@ -351,6 +357,7 @@ void feed_queue_owe(struct follower *follower, bool again)
 {
     struct feed_queue *queue = &follower->feed->queue;
 
+    feed_assert_locked(follower->feed);
     if (follower->owing)
         TAILQ_REMOVE(&queue->owed, follower, in_owed);
     follower->owing = again;
@@ -396,6 +403,7 @@ void feed_queue_cut(struct feed *feed)
     struct follower *follower;
     struct follower *next;
 
+    feed_assert_locked(feed);
     while ((follower = TAILQ_FIRST(&feed->queue.owed)) != NULL && follower->owed_ms <= due_ms)
         cut(follower, "takes no bytes");
     for (follower = TAILQ_FIRST(&feed->queue.held); follower != NULL && follower->held_ms <= due_ms;

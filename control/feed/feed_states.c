@@ -66,6 +66,7 @@ void feed_follower_advance(struct follower *follower, enum follower_event event)
 {
     const int next = states_next(&feed_follower_machine, (int)follower->state, (int)event);
 
+    feed_assert_locked(follower->feed);
     assert(next >= 0);
     follower->state = (enum follower_state)next;
 }

@@ -71,6 +71,7 @@ static void finish(struct feed *feed, struct feed_waiter *waiter)
 {
     struct feed_wait_result result;
 
+    feed_assert_locked(feed);
     tell(waiter, &result);
     pthread_mutex_unlock(&feed->lock);
     waiter->done(waiter->context, &result);
@@ -204,6 +205,7 @@ static struct feed_waiter *waiter_new(struct feed *feed, const struct feed_waite
     const size_t room = count_hosts(feed, ids, n_ids) + 1;
     struct feed_waiter *waiter = calloc(1, sizeof(*waiter));
 
+    feed_assert_locked(feed);
     if (waiter == NULL)
         return NULL;
     *waiter = *request;

@@ -21,6 +21,7 @@ void feed_wake(struct follower *follower)
 {
     struct feed *feed = follower->feed;
 
+    feed_assert_locked(follower->feed);
     if (!follower->waiting || follower->waking)
         return;
     follower->waiting = false;
@@ -30,6 +31,7 @@ void feed_wake(struct follower *follower)
 
 void feed_cut(struct follower *follower)
 {
+    feed_assert_locked(follower->feed);
     follower->cutting = true;
     if (!follower->waking)
         enqueue(follower->feed, follower);
@@ -64,6 +66,7 @@ void feed_wakes_run(struct feed *feed)
     struct follower *batch[WAKE_BATCH];
     size_t count;
 
+    feed_assert_locked(feed);
     while ((count = take_batch(feed, batch)) > 0) {
         pthread_mutex_unlock(&feed->lock);
         for (size_t i = 0; i < count; i++)
@@ -79,6 +82,7 @@ void feed_timer_restart(struct follower *follower)
 {
     struct feed *feed = follower->feed;
 
+    feed_assert_locked(follower->feed);
     follower->line_ms = clock_boot_ms();
     TAILQ_REMOVE(&feed->timers, follower, in_timers);
     TAILQ_INSERT_TAIL(&feed->timers, follower, in_timers);
@@ -89,6 +93,7 @@ void feed_timers_run(struct feed *feed)
     const int64_t due = clock_boot_ms() - feed->heartbeat_ms;
     struct follower *follower;
 
+    feed_assert_locked(feed);
     while ((follower = TAILQ_FIRST(&feed->timers)) != NULL && follower->line_ms <= due) {
         follower->beat = true;
         feed_timer_restart(follower);
