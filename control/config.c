@@ -16,7 +16,7 @@ enum {
     HEARTBEAT_DEFAULT_MS = 5000,
     KEEP_VERSIONS_DEFAULT = 1000000,
     CONNECTIONS_DEFAULT = 20000,
-    FEEDS_DEFAULT = 20000, /* and hosts */
+    HOSTS_DEFAULT = 20000,
     CONNECTIONS_MAX = 1000000,
     FAILURES_DEFAULT = 60,
     FAILURES_MAX = 60000,
@@ -224,6 +224,17 @@ static int read_number(const struct number *number, struct error *err)
     return 0;
 }
 
+/* Unless it is told otherwise, one tenant leaves a quarter of the hosts' connections to others. */
+static void share_connections(struct control_config *config)
+{
+    const uint64_t share = config->max_connections - config->max_connections / 4;
+
+    if (config->max_feeds_per_token == 0)
+        config->max_feeds_per_token = share;
+    if (config->max_feeds_per_control_plane == 0)
+        config->max_feeds_per_control_plane = share;
+}
+
 static int read_numbers(const struct control_config_text *text, struct control_config *config,
                         struct error *err)
 {
@@ -244,14 +255,14 @@ static int read_numbers(const struct control_config_text *text, struct control_c
          &per_address},
         {"auth-failures-per-minute", text->auth_failures_per_minute, 1, FAILURES_MAX,
          FAILURES_DEFAULT, &failures},
-        {"max-feeds-per-token", text->max_feeds_per_token, 1, CONNECTIONS_MAX, FEEDS_DEFAULT,
+        {"max-feeds-per-token", text->max_feeds_per_token, 1, CONNECTIONS_MAX, 0,
          &config->max_feeds_per_token},
-        {"max-feeds-per-control-plane", text->max_feeds_per_control_plane, 1, CONNECTIONS_MAX,
-         FEEDS_DEFAULT, &config->max_feeds_per_control_plane},
-        {"max-hosts-per-token", text->max_hosts_per_token, 1, CONNECTIONS_MAX, FEEDS_DEFAULT,
+        {"max-feeds-per-control-plane", text->max_feeds_per_control_plane, 1, CONNECTIONS_MAX, 0,
+         &config->max_feeds_per_control_plane},
+        {"max-hosts-per-token", text->max_hosts_per_token, 1, CONNECTIONS_MAX, HOSTS_DEFAULT,
          &config->max_hosts_per_token},
         {"max-hosts-per-control-plane", text->max_hosts_per_control_plane, 1, CONNECTIONS_MAX,
-         FEEDS_DEFAULT, &config->max_hosts_per_control_plane},
+         HOSTS_DEFAULT, &config->max_hosts_per_control_plane},
         {"feed-max-mib", text->feed_max_mib, FEED_MIB_MIN, FEED_MIB_MAX, FEED_MIB_DEFAULT,
          &feed_mib},
     };
@@ -265,6 +276,7 @@ static int read_numbers(const struct control_config_text *text, struct control_c
     config->max_strangers = (unsigned)strangers;
     config->max_strangers_per_address = (unsigned)per_address;
     config->auth_failures_per_minute = (unsigned)failures;
+    share_connections(config);
     return rc;
 }
 

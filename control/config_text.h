@@ -25,9 +25,9 @@
     X(auth_failures_per_minute, "auth-failures-per-minute", "N",                                   \
       "of one address, before more are answered 429 (60)")                                         \
     X(max_feeds_per_token, "max-feeds-per-token", "N",                                             \
-      "hosts connected with one token or certificate (20000)")                                     \
+      "hosts connected with one token or certificate (three quarters of them)")                    \
     X(max_feeds_per_control_plane, "max-feeds-per-control-plane", "N",                             \
-      "hosts connected of one control plane (20000)")                                              \
+      "hosts connected of one control plane (the same)")                                           \
     X(max_hosts_per_token, "max-hosts-per-token", "N",                                             \
       "the same with those remembered for a day (20000)")                                          \
     X(max_hosts_per_control_plane, "max-hosts-per-control-plane", "N",                             \

@@ -4,7 +4,7 @@
 #include "gateway/core/args.h"
 #include "gateway/core/identity.h"
 
-static bool is_one_of(char c, const char *set)
+static bool redact_is_one_of(char c, const char *set)
 {
     return c != '\0' && strchr(set, c) != NULL;
 }
@@ -13,7 +13,7 @@ static bool is_one_of(char c, const char *set)
 static bool is_name_char(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           is_one_of(c, "-_.%");
+           redact_is_one_of(c, "-_.%");
 }
 
 /* The name that ends before `end`. */
@@ -58,10 +58,10 @@ static bool ends_value(struct gate_text text, size_t at, char separator)
     static const struct gate_text version = {" HTTP/", 6};
     struct gate_text rest = {text.data + at, text.size - at};
 
-    if (is_one_of(rest.data[0], "\r\n"))
+    if (redact_is_one_of(rest.data[0], "\r\n"))
         return true;
     if (rest.data[0] == '"')
-        return rest.size == 1 || is_one_of(rest.data[1], " ,:;)\r\n");
+        return rest.size == 1 || redact_is_one_of(rest.data[1], " ,:;)\r\n");
     if (separator != '=')
         return false;
     rest.size = rest.size < version.size ? rest.size : version.size;

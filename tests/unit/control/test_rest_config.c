@@ -105,7 +105,7 @@ static void defaults_work(void **state)
     assert_int_equal(config.max_connections, 20000);
     assert_int_equal(config.max_strangers, 0);
     assert_int_equal(config.auth_failures_per_minute, 60);
-    assert_int_equal(config.max_feeds_per_token, 20000);
+    assert_int_equal(config.max_feeds_per_token, 15000); /* a quarter is for others */
     assert_int_equal(config.max_hosts_per_control_plane, 20000);
     assert_int_equal(config.feed_max_mib, 256);
     assert_int_equal(config.log_level, LOG_LEVEL_INFO);
