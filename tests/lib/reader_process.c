@@ -1,3 +1,4 @@
+#include "tests/lib/child.h"
 #include "tests/lib/reader_process.h"
 
 #include <setjmp.h>
@@ -103,7 +104,7 @@ void reader_process_start(struct reader_process *reader, const char *store_dir,
     reader->seen = mmap(NULL, sizeof(*reader->seen), PROT_READ | PROT_WRITE,
                         MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_ptr_not_equal(reader->seen, MAP_FAILED);
-    reader->pid = fork();
+    reader->pid = child_fork();
     assert_true(reader->pid >= 0);
     if (reader->pid == 0)
         run(store_dir, kind, reader->seen);

@@ -13,11 +13,11 @@
 #include <string.h>
 #include <unistd.h>
 #include <arpa/inet.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "tests/lib/child.h"
 #include "tests/lib/fake_plane.h"
 
 enum { GUARD_S = 30 };
@@ -109,7 +109,6 @@ static void run_child(const struct world *world, int log_fd)
 
     (void)snprintf(program, sizeof(program), "%s/bin/realm-agent", build != NULL ? build : "build");
     memcpy(config, world->config, sizeof(config));
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)dup2(log_fd, STDERR_FILENO);
     (void)close_range(STDERR_FILENO + 1, ~0U, 0); /* the fake's sockets are not the agent's */
     (void)signal(SIGPIPE, SIG_IGN);
@@ -123,7 +122,7 @@ static struct daemon start(const struct world *world)
     int ends[2];
 
     assert_int_equal(pipe(ends), 0);
-    child.pid = fork();
+    child.pid = child_fork();
     if (child.pid == 0) {
         (void)close(ends[0]);
         run_child(world, ends[1]);

@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "store/bucket.h"
 #include "store/env.h"
+#include "tests/lib/child.h"
 #include "tests/lib/control_fixture.h"
 
 #define CP "497f6eca-6276-4993-bfeb-53cbbbba6f08"
@@ -571,7 +572,7 @@ static void damage(const struct world *world, damage_fn hit, unsigned times)
     int status;
 
     (void)snprintf(dir, sizeof(dir), "%s/us/g-000001", world->dir);
-    child = fork();
+    child = child_fork();
     if (child == 0) {
         struct error err = ERROR_INIT;
         struct env env;

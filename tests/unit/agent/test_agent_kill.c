@@ -23,6 +23,7 @@
 
 #include "store/files.h"
 #include "tests/interpose/write_log.h"
+#include "tests/lib/child.h"
 #include "tests/lib/replica_world.h"
 #include "tests/lib/store_check.h"
 #include "tests/lib/tool_run.h"
@@ -82,7 +83,7 @@ static void recover(struct world *world)
 static int run_agent(const char *dir, void (*run)(struct world *world), uint64_t kill_at)
 {
     int status;
-    pid_t pid = fork();
+    pid_t pid = child_fork();
 
     assert_true(pid >= 0);
     if (pid == 0) {

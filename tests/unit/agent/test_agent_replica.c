@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "agent/integrity.h"
 #include "agent/status_text.h"
+#include "tests/lib/child.h"
 #include "tests/lib/replica_world.h"
 #include "tests/lib/small_disk.h"
 
@@ -60,7 +61,7 @@ static struct answer look_up(const struct world *world, unsigned number)
     pid_t child;
 
     assert_int_equal(pipe(ends), 0);
-    child = fork();
+    child = child_fork();
     if (child == 0) {
         answer.rc = look_up_here(world->dir, number, answer.name, sizeof(answer.name));
         _exit(write(ends[1], &answer, sizeof(answer)) == sizeof(answer) ? 0 : 1);
@@ -380,7 +381,7 @@ static void open_reader_shows_in_the_figures(void **state)
     world_start(&world);
     world_run_until(&world, world_is_live);
     assert_int_equal(pipe(ends), 0);
-    child = fork();
+    child = child_fork();
     if (child == 0)
         _exit(hold_snapshot(world.dir, ends[0]));
     assert_true(child > 0);

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/own.h"
+#include "tests/lib/child.h"
 
 static int enter(void **state)
 {
@@ -157,7 +158,7 @@ static void folder_of_root_that_we_may_use_is_a_warning(void **state)
     assert_int_equal(mkdir("other", 0770), 0);
     assert_int_equal(chown("other", 0, 65534), 0);
     assert_int_equal(chmod(*state, 0755), 0);
-    child = fork();
+    child = child_fork();
     if (child == 0) {
         char warning[OWN_WARNING_SIZE] = "";
         struct error err = ERROR_INIT;

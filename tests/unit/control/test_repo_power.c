@@ -23,6 +23,7 @@
 #include <cmocka.h>
 
 #include "tests/interpose/write_log.h"
+#include "tests/lib/child.h"
 #include "tests/lib/crash_disk.h"
 #include "tests/lib/repo_fixture.h"
 
@@ -123,7 +124,7 @@ static uint64_t run_child(int log_fd, uint64_t fail_from, uint64_t fail_n)
 
     assert_ptr_not_equal(syncs, MAP_FAILED);
     assert_int_equal(mkdir(dir, 0700), 0);
-    pid = fork();
+    pid = child_fork();
     assert_true(pid >= 0);
     if (pid == 0) {
         write_log_start(dir, log_fd);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "tests/lib/child.h"
 #include "tests/lib/repo_fixture.h"
 
 enum { THREADS = 16, WRITES = 150, TOTAL = THREADS * WRITES };
@@ -288,7 +289,7 @@ static void killed_process_loses_nothing_that_was_promised(void **state)
     (void)state;
     repo_close(f->repo);
     assert_int_equal(pipe(fds), 0);
-    child = fork();
+    child = child_fork();
     assert_true(child >= 0);
     if (child == 0)
         write_until_killed(f->dir, fds[1]);

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include <curl/curl.h>
 
+#include "tests/lib/child.h"
 #include "tests/lib/control_fixture.h"
 #include "tests/lib/raw_client.h"
 
@@ -306,10 +307,10 @@ static int dial_tls(const void *context)
     pid_t child;
 
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-    child = fork();
+    child = child_fork();
     assert_true(child >= 0);
     if (child == 0) {
-        if (fork() == 0)
+        if (fork() == 0) /* outlives its parent */
             run_client(context, fds[1]);
         _exit(0);
     }

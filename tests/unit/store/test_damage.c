@@ -22,6 +22,7 @@
 #include <cmocka.h>
 
 #include "store/bucket.h"
+#include "tests/lib/child.h"
 #include "tests/lib/lmdb_map.h"
 #include "tests/lib/store_fixture.h"
 #include "tools/verify.h"
@@ -226,7 +227,7 @@ static void no_flip_under_a_reader_ends_it(void **state)
 
     (void)state;
     whole_file(&places);
-    pid = fork();
+    pid = child_fork();
     assert_true(pid >= 0);
     if (pid == 0) {
         rs_store *store;
@@ -249,7 +250,7 @@ static void no_flip_in_a_value_ends_who_opens(void **state)
 
     (void)state;
     find_values(tables, sizeof(tables) / sizeof(tables[0]), &places);
-    pid = fork();
+    pid = child_fork();
     assert_true(pid >= 0);
     if (pid == 0) {
         flip_each(&places, soak ? 1 : OPEN_STEP, look_up_anew, NULL);
@@ -298,7 +299,7 @@ static void verify_finds_each_flip_in_the_file(void **state)
 
     (void)state;
     find_values(tables, sizeof(tables) / sizeof(tables[0]), &places);
-    pid = fork();
+    pid = child_fork();
     assert_true(pid >= 0);
     if (pid == 0) {
         flip_each(&places, soak ? 1 : OPEN_STEP, must_be_found, &bits);
@@ -320,7 +321,7 @@ static void cut_file(const char *name, off_t step)
 
         assert_int_equal(truncate(fixture_path(&f, name), size), 0);
         (void)snprintf(what, sizeof(what), "%s cut to %lld bytes", name, (long long)size);
-        pid = fork();
+        pid = child_fork();
         assert_true(pid >= 0);
         if (pid == 0) {
             rs_store *store;

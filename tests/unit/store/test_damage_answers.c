@@ -26,6 +26,7 @@
 #include "store/bytes.h"
 #include "store/lmdb_format.h"
 #include "store/reader_internal.h"
+#include "tests/lib/child.h"
 #include "tests/lib/store_fixture.h"
 
 /* Sampled steps are primes, so that they meet every bit of a byte. */
@@ -345,7 +346,7 @@ static void flip_pages(void (*look)(uint64_t bit), uint64_t tree_step, uint64_t 
 static int in_child(void (*body)(void))
 {
     int status;
-    pid_t pid = fork();
+    pid_t pid = child_fork();
 
     assert_true(pid >= 0);
     if (pid == 0) {

@@ -16,6 +16,7 @@
 
 #include "store/bucket.h"
 #include "store/files.h"
+#include "tests/lib/child.h"
 #include "tests/lib/store_fixture.h"
 #include "tools/verify.h"
 
@@ -439,7 +440,7 @@ static void lookups_make_no_system_call(void **state)
     (void)state;
     fixture_open(&f);
     fixture_load_people(&f);
-    pid = fork();
+    pid = child_fork();
     assert_true(pid >= 0);
     if (pid == 0)
         _exit(read_without_system_calls());

@@ -36,6 +36,7 @@
 
 #include "store/files.h"
 #include "tests/interpose/write_log.h"
+#include "tests/lib/child.h"
 #include "tests/lib/crash_disk.h"
 #include "tests/lib/store_life.h"
 
@@ -101,7 +102,7 @@ static int run_writer(const struct fate *fate)
 
     assert_int_equal(mkdir(life.f.dir, 0750), 0);
     atomic_store(&life.told->versions, 0);
-    pid = fork();
+    pid = child_fork();
     assert_true(pid >= 0);
     if (pid == 0) {
         life.gives_up = fate->gives_up;

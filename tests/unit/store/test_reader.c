@@ -28,6 +28,7 @@
 #include "store/files.h"
 #include "store/index.h"
 #include "store/reader_internal.h"
+#include "tests/lib/child.h"
 #include "tests/lib/store_fixture.h"
 
 enum { MINUTE = 60 * 1000 };
@@ -759,7 +760,7 @@ static void flipped_bytes_of_a_record_never_crash_a_lookup(void **state)
 static int in_child(int (*body)(void))
 {
     int status;
-    pid_t pid = fork();
+    pid_t pid = child_fork();
 
     assert_true(pid >= 0);
     if (pid == 0)
@@ -977,7 +978,7 @@ static pid_t start_reader(void)
     pid_t pid;
 
     assert_int_equal(pipe(ends), 0);
-    pid = fork();
+    pid = child_fork();
     assert_true(pid >= 0);
     if (pid == 0) {
         ready = (char)(read_alice() == RS_FOUND);

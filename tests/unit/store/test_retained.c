@@ -24,6 +24,7 @@
 
 #include "base/clock.h"
 #include "store/reader_internal.h"
+#include "tests/lib/child.h"
 #include "tests/lib/store_fixture.h"
 
 enum { RETENTION_MS = 100, NOT_PERMITTED = 100, READER_GROUP = 60, NOBODY = 65534 };
@@ -136,7 +137,7 @@ static struct source_readers readers_now(void)
 static int in_child(int (*body)(void))
 {
     int status;
-    pid_t pid = fork();
+    pid_t pid = child_fork();
 
     assert_true(pid >= 0);
     if (pid == 0)
@@ -500,7 +501,7 @@ static void hold_as_process_one(int out, int in)
     int8_t rc = NOT_PERMITTED;
     pid_t pid;
 
-    if (unshare(CLONE_NEWPID) != 0 || (pid = fork()) < 0) {
+    if (unshare(CLONE_NEWPID) != 0 || (pid = child_fork()) < 0) {
         _exit(write(out, &rc, 1) == 1);
     }
     if (pid == 0) {
@@ -524,7 +525,7 @@ static void equal_pids_of_two_namespaces_collide_in_slots_alone(void **state)
     assert_int_equal(pipe(ready), 0);
     assert_int_equal(pipe(stay), 0);
     mode = RS_MODE_SLOTS;
-    holder = fork();
+    holder = child_fork();
     assert_true(holder >= 0);
     if (holder == 0) {
         (void)close(stay[1]);
@@ -595,7 +596,7 @@ static void full_slots_stop_neither_the_agent_nor_retained_readers(void **state)
     assert_int_equal(pipe(to_parent), 0);
     assert_int_equal(pipe(to_child), 0);
     mode = RS_MODE_SLOTS;
-    pid = fork();
+    pid = child_fork();
     assert_true(pid >= 0);
     if (pid == 0)
         _exit(fill_and_empty_slots(to_parent[1], to_child[0]));
@@ -648,7 +649,7 @@ static void slots_that_are_taken_keep_no_agent_from_retaining(void **state)
     assert_int_equal(pipe(to_parent), 0);
     assert_int_equal(pipe(to_child), 0);
     mode = RS_MODE_SLOTS;
-    pid = fork();
+    pid = child_fork();
     assert_true(pid >= 0);
     if (pid == 0) {
         (void)close(to_child[1]);
@@ -804,7 +805,7 @@ static void reader_stopped_inside_a_snapshot_is_never_wrong(void **state)
 
     (void)state;
     open_marked();
-    pid = fork();
+    pid = child_fork();
     assert_true(pid >= 0);
     if (pid == 0) {
         if (try_open() != 0)
@@ -829,9 +830,6 @@ static void reader_stopped_inside_a_snapshot_is_never_wrong(void **state)
 
 static void look_up_until_told(void)
 {
-    (void)signal(SIGSEGV, SIG_DFL); /* cmocka would make an exit code of a crash */
-    (void)signal(SIGBUS, SIG_DFL);
-    (void)signal(SIGABRT, SIG_DFL);
     if (try_open() != 0)
         _exit(1);
     for (unsigned i = 0; !atomic_load(&tally->stop); i++)
@@ -861,7 +859,7 @@ static void reader_stopped_anywhere_is_never_wrong(void **state)
 
     (void)state;
     open_marked();
-    pid = fork();
+    pid = child_fork();
     assert_true(pid >= 0);
     if (pid == 0)
         look_up_until_told();

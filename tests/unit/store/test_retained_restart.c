@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "store/reader_internal.h"
 #include "store/source_internal.h"
+#include "tests/lib/child.h"
 #include "tests/lib/store_fixture.h"
 #include "tools/sources.h"
 
@@ -174,7 +175,7 @@ static void view_of_realmctl_that_was_overtaken_stays_so_through_a_switch(void *
     make_people();
     assert_int_equal(pipe(to_parent), 0);
     assert_int_equal(pipe(to_child), 0);
-    pid = fork();
+    pid = child_fork();
     assert_true(pid >= 0);
     if (pid == 0)
         _exit(judge_view(to_parent[1], to_child[0]));
@@ -202,13 +203,13 @@ static void view_of_realmctl_that_was_overtaken_stays_so_through_a_switch(void *
 static int as_process_one(int (*body)(void))
 {
     int status = 0;
-    pid_t pid = fork();
+    pid_t pid = child_fork();
 
     assert_true(pid >= 0);
     if (pid == 0) {
         if (unshare(CLONE_NEWPID) != 0)
             _exit(NOT_PERMITTED);
-        pid = fork();
+        pid = child_fork();
         if (pid == 0)
             _exit(body());
         _exit(pid < 0 || waitpid(pid, &status, 0) != pid ? 99 : WEXITSTATUS(status));
@@ -309,7 +310,7 @@ static void agent_with_a_living_readers_pid_starts_and_clears_nothing(void **sta
     assert_int_equal(pipe(stay), 0);
     ready_out = ready[1];
     stay_in = stay[0];
-    pid = fork();
+    pid = child_fork();
     assert_true(pid >= 0);
     if (pid == 0) {
         (void)close(stay[1]);

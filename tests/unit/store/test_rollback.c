@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "store/files.h"
+#include "tests/lib/child.h"
 #include "tests/lib/store_fixture.h"
 #include "tests/lib/tool_run.h"
 
@@ -326,7 +327,7 @@ static void snapshot_that_lives_through_switch_and_rollback_keeps_its_slot(void 
     (void)state;
     switch_back_or_forward(); /* to generation 1 */
     assert_int_equal(pipe(to_child) | pipe(to_parent), 0);
-    pid = fork();
+    pid = child_fork();
     assert_true(pid >= 0);
     if (pid == 0) {
         (void)close(to_child[1]); /* so that it ends with the test */

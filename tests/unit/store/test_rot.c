@@ -31,6 +31,7 @@
 #include "store/files.h"
 #include "store/lmdb_format.h"
 #include "store/source_internal.h"
+#include "tests/lib/child.h"
 #include "tests/lib/random.h"
 #include "tests/lib/store_fixture.h"
 
@@ -396,7 +397,7 @@ static void try_kind(unsigned kind)
     for (size_t from = 0; from < bits.n; from += BATCH) {
         size_t to = from + BATCH < bits.n ? from + BATCH : bits.n;
         int status;
-        pid_t pid = fork();
+        pid_t pid = child_fork();
 
         assert_true(pid >= 0);
         if (pid == 0) {

@@ -25,6 +25,7 @@
 
 #include "base/clock.h"
 #include "tests/interpose/write_log.h"
+#include "tests/lib/child.h"
 #include "tests/lib/random.h"
 #include "tests/lib/reader_process.h"
 #include "tests/lib/store_life.h"
@@ -131,7 +132,7 @@ static void run_life(uint64_t number)
 
     (void)snprintf(label, sizeof(label), "SEED=%" PRIu64 ", life %" PRIu64, seed, number);
     atomic_store(&life.told->versions, life.f.version | life.f.version << 32);
-    pid = fork();
+    pid = child_fork();
     assert_true(pid >= 0);
     if (pid == 0)
         live(seed * 1000003 + number);

@@ -15,6 +15,7 @@
 
 #include "store/files.h"
 #include "store/status.h"
+#include "tests/lib/child.h"
 #include "tests/lib/store_fixture.h"
 
 static struct fixture f;
@@ -632,7 +633,7 @@ static pid_t attack_lock(void (*attack)(unsigned char *map, int fd), int *ret_st
 
     assert_int_equal(pipe(ready), 0);
     assert_int_equal(pipe(stay), 0);
-    pid = fork();
+    pid = child_fork();
     assert_true(pid >= 0);
     if (pid == 0) {
         int fd;

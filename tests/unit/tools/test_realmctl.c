@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "store/files.h"
+#include "tests/lib/child.h"
 #include "tests/lib/store_fixture.h"
 #include "tests/lib/tool_run.h"
 #include "tools/sources.h"
@@ -431,7 +432,7 @@ static void no_command_waits_for_ever_for_a_reader_slot(void **state)
 
     (void)state;
     assert_int_equal(pipe(ready), 0);
-    holder = fork();
+    holder = child_fork();
     assert_true(holder >= 0);
     if (holder == 0)
         hold_the_mutexes_of_readers(ready[1]);
@@ -440,7 +441,7 @@ static void no_command_waits_for_ever_for_a_reader_slot(void **state)
     (void)close(ready[0]);
     f.retention_ms = RETENTION_MS; /* whose readers need no slot */
     fixture_open(&f);
-    pid = fork();
+    pid = child_fork();
     assert_true(pid >= 0);
     if (pid == 0)
         _exit(run(&command_readers, false, "", NULL, NULL, NULL) == TOOL_YES &&
@@ -462,7 +463,7 @@ static void commands_work_on_a_read_only_mount(void **state)
     f.clock = clock_system; /* by which lookup tells how stale the answer is */
     fixture_open(&f);
     source_heard(f.source);
-    pid = fork();
+    pid = child_fork();
     assert_true(pid >= 0);
     if (pid == 0)
         _exit(mount_read_only() ? run_all() : NOT_PERMITTED);
@@ -530,7 +531,7 @@ static void walk_that_was_overtaken_starts_over_and_prints_once(void **state)
     fixture_open(&f);
     assert_int_equal(pipe(ask), 0);
     assert_int_equal(pipe(answer), 0);
-    pid = fork();
+    pid = child_fork();
     assert_true(pid >= 0);
     if (pid == 0)
         _exit(walk_while_rewritten(ask[1], answer[0]));

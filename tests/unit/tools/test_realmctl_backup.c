@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "store/files.h"
+#include "tests/lib/child.h"
 #include "tests/lib/store_fixture.h"
 #include "tests/lib/tool_run.h"
 
@@ -180,7 +181,7 @@ static void progress_is_told_at_a_terminal(void **state)
 
     (void)state;
     assert_int_equal(openpty(&master, &slave, NULL, NULL, NULL), 0);
-    pid = fork();
+    pid = child_fork();
     assert_true(pid >= 0);
     if (pid == 0)
         back_up_at_a_terminal(slave);

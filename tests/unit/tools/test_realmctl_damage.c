@@ -26,6 +26,7 @@
 #include "store/bytes.h"
 #include "store/files.h"
 #include "store/lmdb_format.h"
+#include "tests/lib/child.h"
 #include "tests/lib/random.h"
 #include "tests/lib/store_fixture.h"
 #include "tests/lib/tool_run.h"
@@ -234,7 +235,7 @@ static unsigned bad; /* what ended as it must not */
 static int in_child(int (*run)(void))
 {
     int status;
-    pid_t pid = fork();
+    pid_t pid = child_fork();
 
     assert_true(pid >= 0);
     if (pid == 0) {
@@ -379,7 +380,7 @@ static void copy_tree(const char *from, const char *to)
     pid_t pid;
 
     (void)files_remove_tree(to, NULL);
-    pid = fork();
+    pid = child_fork();
     assert_true(pid >= 0);
     if (pid == 0) {
         (void)execlp("cp", "cp", "-a", from, to, (char *)NULL);
