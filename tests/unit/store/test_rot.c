@@ -285,6 +285,7 @@ static void restore(void)
                     NULL) != 0)
         _exit(5);
     write_file(image, image_bytes, 0);
+    (void)unlink(fixture_path(&f, "status")); /* it names the generation that came meanwhile */
     if (files_write(fixture_path(&f, "us"), "current", current, sizeof(current) - 1, FILES_NO_GROUP,
                     NULL) != 0 ||
         truncate(data_path(), (off_t)image_bytes) != 0)
