@@ -1,7 +1,7 @@
 /* The daemon's life. agent.h has the order of things.
  *
- * Happy path: start() in order of need, uv_run() until the last handle is closed, finish() in
- * reverse.
+ * Happy path: agent_start() in order of need, uv_run() until the last handle is closed,
+ * agent_finish() in reverse.
  *
  * Failure: what cannot be started ends the start; the same stop() closes what had begun, so that
  * there is one way out. The control plane being away is no failure: the store serves from what it
@@ -104,7 +104,7 @@ static void on_accept_signal(uv_signal_t *handle, int signal_number)
     (void)signal_number;
     for (size_t i = 0; i < CONFIG_SOURCES_MAX; i++) {
         if (agent->slots[i].replica != NULL && !agent->slots[i].closing)
-            replica_accept(agent->slots[i].replica);
+            replica_accept_epoch(agent->slots[i].replica);
     }
 }
 
@@ -336,7 +336,7 @@ static int read_instance(struct agent *agent, struct error *err)
     return 0;
 }
 
-static int start(struct agent *agent, struct error *err)
+static int agent_start(struct agent *agent, struct error *err)
 {
     int rc = open_store(agent, err);
 
@@ -364,7 +364,7 @@ static int start(struct agent *agent, struct error *err)
     return rc;
 }
 
-static void finish(struct agent *agent)
+static void agent_finish(struct agent *agent)
 {
     status_server_stop(agent->status);
     board_destroy(agent->board);
@@ -404,7 +404,7 @@ int agent_run(const char *path, char *const *environment, struct config *config,
                   config->service_variables);
     atomic_store(&agent->pulse, clock_boot_ms());
     init_handles(agent);
-    rc = start(agent, err);
+    rc = agent_start(agent, err);
     if (rc == 0)
         announce(agent);
     else
@@ -412,6 +412,6 @@ int agent_run(const char *path, char *const *environment, struct config *config,
     (void)uv_run(&agent->loop, UV_RUN_DEFAULT); /* returns when every handle is closed */
     if (rc == 0)
         log_info(&agent->log, "stopped");
-    finish(agent);
+    agent_finish(agent);
     return rc;
 }

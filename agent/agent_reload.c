@@ -148,7 +148,7 @@ bool agent_sources_closed(const struct agent *agent)
 
 /* ---- SIGHUP ---- */
 
-static bool same_text(const char *a, const char *b)
+static bool agent_reload_same_text(const char *a, const char *b)
 {
     return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
@@ -159,9 +159,10 @@ static void keep_fixed_settings(struct agent *agent, struct config *next)
     struct config *now = agent->config;
     char *text;
 
-    if (!same_text(now->store_dir, next->store_dir) ||
-        !same_text(now->reader_group, next->reader_group) ||
-        !same_text(now->host_name, next->host_name) || now->retention_ms != next->retention_ms ||
+    if (!agent_reload_same_text(now->store_dir, next->store_dir) ||
+        !agent_reload_same_text(now->reader_group, next->reader_group) ||
+        !agent_reload_same_text(now->host_name, next->host_name) ||
+        now->retention_ms != next->retention_ms ||
         !uuid_equal(&now->control_plane_id, &next->control_plane_id))
         log_warning(&agent->log,
                     "store_dir, reader_group, control_plane_id, host_name and retention_ms change "

@@ -17,7 +17,7 @@
 struct apply {
     struct apply_events events;
     struct writer *writer; /* owned */
-    struct apply_job job;  /* the writer thread's from writer_run() to on_done() */
+    struct apply_job job;  /* the writer thread's from writer_run() to apply_on_done() */
     enum apply_state state;
     int64_t started_ms; /* boot time of the job that runs */
     void (*closed)(void *context);
@@ -88,7 +88,7 @@ static void drop_queue(struct apply *apply)
 }
 
 /* What the next job is: all transactions that stand together, or one item of another kind. */
-static struct apply_item *take_batch(struct apply *apply)
+static struct apply_item *apply_take_batch(struct apply *apply)
 {
     struct apply_item *items = pop(apply);
     struct apply_item *last = items;
@@ -111,7 +111,7 @@ static void run_next(struct apply *apply)
 {
     struct apply_job *job = &apply->job;
 
-    job->items = take_batch(apply);
+    job->items = apply_take_batch(apply);
     job->kind = job->items->kind;
     job->err = (struct error)ERROR_INIT;
     job->result = (struct apply_result){.time_ms = 0};
@@ -120,7 +120,7 @@ static void run_next(struct apply *apply)
     writer_run(apply->writer);
 }
 
-static void enqueue(struct apply *apply, struct apply_item *item)
+static void apply_enqueue(struct apply *apply, struct apply_item *item)
 {
     const bool was_idle = apply->state == APPLY_IDLE;
 
@@ -150,7 +150,7 @@ static bool has_failed(const struct apply_job *job)
     return job->err.code != 0 && !is_question(job);
 }
 
-static void report(struct apply *apply, const struct apply_job *job)
+static void apply_report(struct apply *apply, const struct apply_job *job)
 {
     if (has_failed(job)) {
         drop_queue(apply);
@@ -169,7 +169,7 @@ static void report(struct apply *apply, const struct apply_job *job)
     }
 }
 
-static void take_answer(struct apply *apply, struct apply_job *job)
+static void apply_take_answer(struct apply *apply, struct apply_job *job)
 {
     destroy_items(job->items);
     job->items = NULL;
@@ -183,15 +183,15 @@ static void take_answer(struct apply *apply, struct apply_job *job)
         apply->walk_asked = false;
 }
 
-/* What report() tells may queue more, and may close: it is looked at afterwards. */
-static void on_done(void *context)
+/* What apply_report() tells may queue more, and may close: it is looked at afterwards. */
+static void apply_on_done(void *context)
 {
     struct apply *apply = context;
 
-    take_answer(apply, &apply->job);
+    apply_take_answer(apply, &apply->job);
     advance(apply, has_failed(&apply->job) ? APPLY_EVENT_FAILED : APPLY_EVENT_DONE);
     if (apply->state == APPLY_TELLING)
-        report(apply, &apply->job);
+        apply_report(apply, &apply->job);
     if (apply->state == APPLY_CLOSING)
         return;
     advance(apply, apply->first != NULL ? APPLY_EVENT_NEXT : APPLY_EVENT_REST);
@@ -214,7 +214,7 @@ int apply_create(uv_loop_t *loop, struct source *source, const struct apply_even
                  struct apply **ret, struct error *err)
 {
     struct apply *apply = calloc(1, sizeof(*apply));
-    struct writer_calls calls = {on_run, on_done, apply};
+    struct writer_calls calls = {on_run, apply_on_done, apply};
     int rc;
 
     if (apply == NULL)
@@ -266,7 +266,7 @@ int apply_transaction(struct apply *apply, struct feed_transaction *transaction,
     item->transaction = transaction;
     item->received_ms = clock_boot_ms();
     item->bytes = feed_transaction_bytes(transaction);
-    enqueue(apply, item);
+    apply_enqueue(apply, item);
     return 0;
 }
 
@@ -276,7 +276,7 @@ void apply_set_guard(struct apply *apply, unsigned percent)
     apply->guard.percent = percent;
 }
 
-void apply_accept(struct apply *apply, const struct uuid *epoch)
+void apply_accept_epoch(struct apply *apply, const struct uuid *epoch)
 {
     writer_assert_loop(apply->writer);
     apply->guard.accepted = *epoch;
@@ -288,7 +288,7 @@ static int push_new(struct apply *apply, enum apply_kind kind, struct error *err
 
     if (item == NULL)
         return error_set(err, E_NO_MEMORY, "no memory for a snapshot");
-    enqueue(apply, item);
+    apply_enqueue(apply, item);
     return 0;
 }
 
@@ -301,7 +301,7 @@ int apply_load_begin(struct apply *apply, const struct snapshot_header *header,
         return error_set(err, E_NO_MEMORY, "no memory for a snapshot");
     item->load.header = *header;
     memcpy(item->load.digest_key, digest_key, DIGEST_KEY_BYTES);
-    enqueue(apply, item);
+    apply_enqueue(apply, item);
     return 0;
 }
 
@@ -313,7 +313,7 @@ static void push_chunk(struct apply *apply)
         return;
     apply->filling = NULL;
     item->bytes = item->chunk.size;
-    enqueue(apply, item);
+    apply_enqueue(apply, item);
 }
 
 int apply_load_record(struct apply *apply, const struct snapshot_record *record, struct error *err)
@@ -372,7 +372,7 @@ void apply_load_abort(struct apply *apply)
 }
 
 /* *asked until it is done; without memory, the next turn of the timer asks again. */
-static void ask(struct apply *apply, enum apply_kind kind, bool *asked)
+static void apply_ask(struct apply *apply, enum apply_kind kind, bool *asked)
 {
     struct error err = ERROR_INIT;
 
@@ -381,14 +381,14 @@ static void ask(struct apply *apply, enum apply_kind kind, bool *asked)
         *asked = push_new(apply, kind, &err) == 0;
 }
 
-void apply_check_readers(struct apply *apply)
+void apply_upkeep(struct apply *apply)
 {
-    ask(apply, APPLY_READERS, &apply->readers_asked);
+    apply_ask(apply, APPLY_READERS, &apply->readers_asked);
 }
 
 void apply_walk(struct apply *apply)
 {
-    ask(apply, APPLY_WALK, &apply->walk_asked);
+    apply_ask(apply, APPLY_WALK, &apply->walk_asked);
 }
 
 bool apply_full(const struct apply *apply)

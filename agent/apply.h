@@ -100,7 +100,7 @@ int apply_transaction(struct apply *apply, struct feed_transaction *transaction,
  * when it drops more than this share of a scope's consumers; 100: none does. */
 void apply_set_guard(struct apply *apply, unsigned percent);
 /* Loads of this epoch pass all the same. */
-void apply_accept(struct apply *apply, const struct uuid *epoch);
+void apply_accept_epoch(struct apply *apply, const struct uuid *epoch);
 
 /* A full load. After a failure of one of these, or to give it up, call apply_load_abort(). */
 int apply_load_begin(struct apply *apply, const struct snapshot_header *header,
@@ -110,7 +110,7 @@ int apply_load_end(struct apply *apply, struct error *err);
 void apply_load_abort(struct apply *apply);
 
 /* Asks for readers() and upkeep(), unless an earlier question waits still. */
-void apply_check_readers(struct apply *apply);
+void apply_upkeep(struct apply *apply);
 
 /* Asks for one slice of the walk over the store's own file: walked(), or failed() when the file
  * cannot be read. */

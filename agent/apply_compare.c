@@ -21,11 +21,11 @@ static void note_mismatch(struct apply_compared *compared, uint32_t scope)
 }
 
 /* The scope's buckets, one by one. Where all are equal and their sum was not, the sum was wrong. */
-static int compare_buckets(struct apply_job *job, const struct feed_digest *digest)
+static int compare_buckets(struct apply_job *job, const struct feed_scope_hash *digest)
 {
     struct apply_compared *compared = &job->result.compared;
     struct set_hash held[SET_HASH_BUCKETS];
-    int rc = source_digest_buckets(job->source, digest->scope, held, &job->err);
+    int rc = source_scope_hash_buckets(job->source, digest->scope, held, &job->err);
 
     if (rc != 0)
         return rc;
@@ -37,14 +37,14 @@ static int compare_buckets(struct apply_job *job, const struct feed_digest *dige
     compared->with_buckets = true;
     return set_hash_marks_count(&compared->differing) > 0
                ? 0
-               : source_digest_sum(job->source, digest->scope, &job->err);
+               : source_scope_hash_sum(job->source, digest->scope, &job->err);
 }
 
-static int compare(struct apply_job *job, const struct feed_digest *digest)
+static int compare_scope(struct apply_job *job, const struct feed_scope_hash *digest)
 {
     struct apply_compared *compared = &job->result.compared;
     struct set_hash held;
-    int rc = source_digest(job->source, digest->scope, &held, &job->err);
+    int rc = source_scope_hash(job->source, digest->scope, &held, &job->err);
 
     compared->scopes++;
     if (digest->buckets != NULL && compared->answered != FEED_WISH_CONTENT)
@@ -61,7 +61,7 @@ static int compare(struct apply_job *job, const struct feed_digest *digest)
 static int holds_nothing(struct apply_job *job, uint32_t scope, bool *ret)
 {
     struct set_hash held;
-    int rc = source_digest(job->source, scope, &held, &job->err);
+    int rc = source_scope_hash(job->source, scope, &held, &job->err);
 
     *ret = rc == 0 && set_hash_is_zero(&held);
     return rc;
@@ -151,7 +151,7 @@ int apply_compare(struct apply_job *job, const struct feed_transaction *transact
     int rc = 0;
 
     for (size_t i = 0; rc == 0 && i < transaction->n_digests; i++)
-        rc = compare(job, &transaction->digests[i]);
+        rc = compare_scope(job, &transaction->digests[i]);
     if (rc == 0)
         rc = compare_untold(job, transaction);
     return rc == 0 && transaction->all_scopes ? find_stranger(job, transaction) : rc;

@@ -83,7 +83,7 @@ static void on_deadline(uv_timer_t *timer);
 
 /* ---- figures ---- */
 
-static void publish(struct ask *ask)
+static void ask_publish(struct ask *ask)
 {
     struct ask_cache_stats stats = ask_cache_stats(ask->cache);
 
@@ -108,7 +108,8 @@ static void arm(struct ask *ask)
                              first->deadline_ms > now_ms ? first->deadline_ms - now_ms : 0, 0);
 }
 
-static void finish(struct ask *ask, struct asking *asking, enum ask_result result, const char *text)
+static void ask_finish(struct ask *ask, struct asking *asking, enum ask_result result,
+                       const char *text)
 {
     ask_answer_fn answered = asking->answered;
     void *context = asking->context;
@@ -119,7 +120,7 @@ static void finish(struct ask *ask, struct asking *asking, enum ask_result resul
     ask_question_destroy(asking->question);
     free(asking);
     ask->metrics.results[result]++;
-    publish(ask);
+    ask_publish(ask);
     answered(context, result, text);
 }
 
@@ -128,9 +129,9 @@ static void finish_not_found(struct ask *ask, struct asking *asking)
     char *text = ask_not_found_text();
 
     if (text != NULL)
-        finish(ask, asking, ASK_NOT_FOUND, text);
+        ask_finish(ask, asking, ASK_NOT_FOUND, text);
     else
-        finish(ask, asking, ASK_UNAVAILABLE, "out of memory");
+        ask_finish(ask, asking, ASK_UNAVAILABLE, "out of memory");
     free(text);
 }
 
@@ -141,7 +142,7 @@ static void on_deadline(uv_timer_t *timer)
     struct asking *asking;
 
     while ((asking = TAILQ_FIRST(&ask->askings)) != NULL && asking->deadline_ms <= now_ms)
-        finish(ask, asking, ASK_UNAVAILABLE, "no control plane has answered in time");
+        ask_finish(ask, asking, ASK_UNAVAILABLE, "no control plane has answered in time");
     arm(ask);
 }
 
@@ -190,8 +191,8 @@ static int expand_places(const struct ask *ask, struct ask_question *question)
 
 /* ---- the store ---- */
 
-static enum ask_store_result look(struct ask *ask, const struct asking *asking, size_t place,
-                                  char **ret_text)
+static enum ask_store_result ask_look(struct ask *ask, const struct asking *asking, size_t place,
+                                      char **ret_text)
 {
     const struct ask_question *question = asking->question;
 
@@ -227,13 +228,13 @@ static bool finish_from_store(struct ask *ask, struct asking *asking)
 {
     for (size_t i = 0; i < asking->question->n_places; i++) {
         char *text = NULL;
-        enum ask_store_result result = look(ask, asking, i, &text);
+        enum ask_store_result result = ask_look(ask, asking, i, &text);
 
         if (result == ASK_STORE_STALE_FOUND)
             drop_older_miss(ask, asking, i);
         if (result == ASK_STORE_FOUND) {
             ask->metrics.from_store++;
-            finish(ask, asking, ASK_FOUND, text);
+            ask_finish(ask, asking, ASK_FOUND, text);
         }
         free(text);
         if (result != ASK_STORE_MISS)
@@ -249,19 +250,19 @@ static enum ask_store_result settle_from_store(struct ask *ask, struct asking *a
                                                bool *ret_done)
 {
     char *text = NULL;
-    enum ask_store_result result = look(ask, asking, asking->at, &text);
+    enum ask_store_result result = ask_look(ask, asking, asking->at, &text);
 
     *ret_done = result == ASK_STORE_FOUND || result == ASK_STORE_STALE_FOUND;
     if (*ret_done) {
         ask->metrics.from_store++;
-        finish(ask, asking, ASK_FOUND, text);
+        ask_finish(ask, asking, ASK_FOUND, text);
     }
     free(text);
     return result;
 }
 
-static void take_answer(struct ask *ask, struct asking *asking, const struct ask_answer *answer,
-                        bool overtaken)
+static void ask_take_answer(struct ask *ask, struct asking *asking, const struct ask_answer *answer,
+                            bool overtaken)
 {
     bool done = false;
 
@@ -270,7 +271,7 @@ static void take_answer(struct ask *ask, struct asking *asking, const struct ask
             return;
     } else if (answer->found) {
         ask->metrics.from_control_plane++;
-        finish(ask, asking, ASK_FOUND, answer->text);
+        ask_finish(ask, asking, ASK_FOUND, answer->text);
         return;
     }
     asking->at++;
@@ -313,9 +314,9 @@ static void on_answered(void *context, const struct ask_answer *answer, unsigned
     land(flight, &waiting);
     while ((asking = TAILQ_FIRST(&waiting)) != NULL) {
         TAILQ_REMOVE(&waiting, asking, waiting);
-        take_answer(ask, asking, answer, overtaken);
+        ask_take_answer(ask, asking, answer, overtaken);
     }
-    publish(ask);
+    ask_publish(ask);
     arm(ask);
     free(flight);
 }
@@ -340,9 +341,9 @@ static void on_failed(void *context, const struct error *err, bool is_outage)
     land(flight, &waiting);
     while ((asking = TAILQ_FIRST(&waiting)) != NULL) {
         TAILQ_REMOVE(&waiting, asking, waiting);
-        finish(ask, asking, ASK_UNAVAILABLE,
-               is_outage ? "the control plane could not be asked"
-                         : "the control plane does not answer this question");
+        ask_finish(ask, asking, ASK_UNAVAILABLE,
+                   is_outage ? "the control plane could not be asked"
+                             : "the control plane does not answer this question");
     }
     arm(ask);
     free(flight);
@@ -405,22 +406,22 @@ static void board_flight(struct ask *ask, struct asking *asking, const uint8_t d
     struct error err = ERROR_INIT;
 
     if (region == NULL) {
-        finish(ask, asking, ASK_UNAVAILABLE, "no source of this host has the region");
+        ask_finish(ask, asking, ASK_UNAVAILABLE, "no source of this host has the region");
         return;
     }
     if (flight != NULL) {
         ask->metrics.joined++;
     } else if (uv_now(ask->options.loop) < region->rests_until_ms) {
-        finish(ask, asking, ASK_UNAVAILABLE, "the control plane has not answered just now");
+        ask_finish(ask, asking, ASK_UNAVAILABLE, "the control plane has not answered just now");
         return;
     } else if (ask->n_flights >= ask->options.limits.flights_max) {
-        finish(ask, asking, ASK_UNAVAILABLE, "too many questions are under way");
+        ask_finish(ask, asking, ASK_UNAVAILABLE, "too many questions are under way");
         return;
     } else {
         flight = start_flight(ask, asking, region, digest, &err);
     }
     if (flight == NULL) {
-        finish(ask, asking, ASK_UNAVAILABLE, err.message);
+        ask_finish(ask, asking, ASK_UNAVAILABLE, err.message);
         return;
     }
     asking->flight = flight;
@@ -445,7 +446,7 @@ static void go_on(struct ask *ask, struct asking *asking)
         }
         ask->metrics.from_cache++;
         if (kept->found) {
-            finish(ask, asking, ASK_FOUND, kept->text);
+            ask_finish(ask, asking, ASK_FOUND, kept->text);
             return;
         }
     }
@@ -490,7 +491,7 @@ void ask_reached(struct ask *ask, const char *region, const struct model_cursor 
         ask_cache_forget(ask->cache, region);
     place->reached = *cursor;
     ask_store_follow(ask->store);
-    publish(ask);
+    ask_publish(ask);
 }
 
 int ask_configure(struct ask *ask, const struct config_source *sources, unsigned count,
@@ -554,7 +555,7 @@ int ask_create(const struct ask_options *options, struct ask **ret, struct error
     return 0;
 }
 
-static void on_timer_closed(uv_handle_t *handle)
+static void ask_on_timer_closed(uv_handle_t *handle)
 {
     struct ask *ask = handle->data;
     void (*closed)(void *) = ask->closed;
@@ -574,7 +575,7 @@ void ask_close(struct ask *ask, void (*closed)(void *context), void *context)
     while (asking != NULL) {
         struct asking *next = TAILQ_NEXT(asking, all);
 
-        finish(ask, asking, ASK_UNAVAILABLE, "the agent is stopping");
+        ask_finish(ask, asking, ASK_UNAVAILABLE, "the agent is stopping");
         asking = next;
     }
     while (flight != NULL) { /* none of them has anybody waiting any more */
@@ -584,5 +585,5 @@ void ask_close(struct ask *ask, void (*closed)(void *context), void *context)
         free(flight);
         flight = next;
     }
-    uv_close((uv_handle_t *)&ask->timer, on_timer_closed);
+    uv_close((uv_handle_t *)&ask->timer, ask_on_timer_closed);
 }

@@ -34,7 +34,7 @@ enum { NODE_BYTES = 64 };
 
 /* ---- the tree ---- */
 
-static int compare(const void *a, const void *b)
+static int ask_cache_compare(const void *a, const void *b)
 {
     const struct kept *left = a;
     const struct kept *right = b;
@@ -42,19 +42,20 @@ static int compare(const void *a, const void *b)
     return memcmp(left->digest, right->digest, DIGEST_BYTES);
 }
 
-static struct kept *find(const struct ask_cache *cache, const uint8_t digest[DIGEST_BYTES])
+static struct kept *ask_cache_find(const struct ask_cache *cache,
+                                   const uint8_t digest[DIGEST_BYTES])
 {
     struct kept wanted;
     struct kept *const *node;
 
     memcpy(wanted.digest, digest, DIGEST_BYTES);
-    node = tfind(&wanted, &cache->tree, compare);
+    node = tfind(&wanted, &cache->tree, ask_cache_compare);
     return node != NULL ? *node : NULL;
 }
 
-static void drop(struct ask_cache *cache, struct kept *entry)
+static void ask_cache_drop_entry(struct ask_cache *cache, struct kept *entry)
 {
-    (void)tdelete(entry, &cache->tree, compare); /* it is in there */
+    (void)tdelete(entry, &cache->tree, ask_cache_compare); /* it is in there */
     TAILQ_REMOVE(&cache->lru, entry, lru);
     if (entry->answer.found)
         TAILQ_REMOVE(&cache->found, entry, found);
@@ -92,7 +93,7 @@ void ask_cache_destroy(struct ask_cache *cache)
     if (cache == NULL)
         return;
     while (!TAILQ_EMPTY(&cache->lru))
-        drop(cache, TAILQ_FIRST(&cache->lru));
+        ask_cache_drop_entry(cache, TAILQ_FIRST(&cache->lru));
     digest_key_wipe(&cache->key);
     free(cache);
 }
@@ -146,7 +147,8 @@ void ask_cache_put(struct ask_cache *cache, const uint8_t digest[DIGEST_BYTES], 
     ask_cache_drop(cache, digest);
     if (entry == NULL)
         return;
-    if (entry->bytes > cache->max_bytes || tsearch(entry, &cache->tree, compare) == NULL) {
+    if (entry->bytes > cache->max_bytes ||
+        tsearch(entry, &cache->tree, ask_cache_compare) == NULL) {
         free(entry);
         return;
     }
@@ -156,7 +158,7 @@ void ask_cache_put(struct ask_cache *cache, const uint8_t digest[DIGEST_BYTES], 
     cache->stats.entries++;
     cache->stats.bytes += entry->bytes;
     while (cache->stats.bytes > cache->max_bytes) {
-        drop(cache, TAILQ_LAST(&cache->lru, kept_list));
+        ask_cache_drop_entry(cache, TAILQ_LAST(&cache->lru, kept_list));
         cache->stats.evicted++;
     }
 }
@@ -172,12 +174,12 @@ static bool is_over(const struct ask_cache *cache, const struct kept *entry)
 
 const struct ask_answer *ask_cache_get(struct ask_cache *cache, const uint8_t digest[DIGEST_BYTES])
 {
-    struct kept *entry = find(cache, digest);
+    struct kept *entry = ask_cache_find(cache, digest);
 
     if (entry == NULL)
         return NULL;
     if (is_over(cache, entry)) {
-        drop(cache, entry);
+        ask_cache_drop_entry(cache, entry);
         return NULL;
     }
     TAILQ_REMOVE(&cache->lru, entry, lru);
@@ -187,10 +189,10 @@ const struct ask_answer *ask_cache_get(struct ask_cache *cache, const uint8_t di
 
 void ask_cache_drop(struct ask_cache *cache, const uint8_t digest[DIGEST_BYTES])
 {
-    struct kept *entry = find(cache, digest);
+    struct kept *entry = ask_cache_find(cache, digest);
 
     if (entry != NULL)
-        drop(cache, entry);
+        ask_cache_drop_entry(cache, entry);
 }
 
 /* ---- the feed ---- */
@@ -208,7 +210,7 @@ void ask_cache_reached(struct ask_cache *cache, const char *region,
         next = TAILQ_NEXT(entry, found);
         if (newer || strcmp(entry->region, region) != 0)
             continue;
-        drop(cache, entry);
+        ask_cache_drop_entry(cache, entry);
         cache->stats.superseded++;
     }
 }
@@ -221,7 +223,7 @@ void ask_cache_forget(struct ask_cache *cache, const char *region)
         next = TAILQ_NEXT(entry, lru);
         if (strcmp(entry->region, region) != 0)
             continue;
-        drop(cache, entry);
+        ask_cache_drop_entry(cache, entry);
         cache->stats.superseded++;
     }
 }

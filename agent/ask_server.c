@@ -110,7 +110,8 @@ static enum MHD_Result queue_answer(struct ask_exchange *exchange)
                         method ? MHD_HTTP_METHOD_POST : NULL, exchange->last, &exchange->answer);
 }
 
-static enum MHD_Result refuse(struct ask_exchange *exchange, unsigned status, const char *detail)
+static enum MHD_Result ask_server_refuse(struct ask_exchange *exchange, unsigned status,
+                                         const char *detail)
 {
     board_count_refused(exchange->server->board);
     exchange->state = EXCHANGE_ANSWERED;
@@ -171,8 +172,8 @@ static void *on_target(void *context, const char *text, struct MHD_Connection *c
 }
 
 /* The headers are complete. */
-static enum MHD_Result begin(struct ask_exchange *exchange, const char *path, const char *method,
-                             const char *version)
+static enum MHD_Result ask_server_begin(struct ask_exchange *exchange, const char *path,
+                                        const char *method, const char *version)
 {
     const char *length = MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND,
                                                      MHD_HTTP_HEADER_CONTENT_LENGTH);
@@ -184,18 +185,19 @@ static enum MHD_Result begin(struct ask_exchange *exchange, const char *path, co
     fault = request_head_fault(&head);
     exchange->last = fault != NULL || request_is_chunked(&head);
     if (fault != NULL)
-        return refuse(exchange, MHD_HTTP_BAD_REQUEST, fault);
+        return ask_server_refuse(exchange, MHD_HTTP_BAD_REQUEST, fault);
     if (strcmp(path, PATH) != 0)
-        return refuse(exchange, MHD_HTTP_NOT_FOUND, "there is nothing but " PATH);
+        return ask_server_refuse(exchange, MHD_HTTP_NOT_FOUND, "there is nothing but " PATH);
     if (strcmp(method, MHD_HTTP_METHOD_POST) != 0)
-        return refuse(exchange, MHD_HTTP_METHOD_NOT_ALLOWED, PATH " takes POST alone");
+        return ask_server_refuse(exchange, MHD_HTTP_METHOD_NOT_ALLOWED, PATH " takes POST alone");
     /* A client that is refused while it sends may see a broken pipe in place of the answer. */
     if (length != NULL && strtoull(length, NULL, 10) > ASK_BODY_MAX_BYTES + DISCARD_MAX_BYTES)
-        return refuse(exchange, MHD_HTTP_CONTENT_TOO_LARGE, "the body is too large");
+        return ask_server_refuse(exchange, MHD_HTTP_CONTENT_TOO_LARGE, "the body is too large");
     return MHD_YES;
 }
 
-static enum MHD_Result receive(struct ask_exchange *exchange, const char *bytes, size_t *size)
+static enum MHD_Result ask_server_receive(struct ask_exchange *exchange, const char *bytes,
+                                          size_t *size)
 {
     if (exchange->discarded > 0 || buffer_append(&exchange->body, bytes, *size) != 0)
         exchange->discarded += *size;
@@ -224,20 +226,20 @@ static bool push(struct ask_exchange *exchange)
 }
 
 /* The body is complete. */
-static enum MHD_Result dispatch(struct ask_exchange *exchange)
+static enum MHD_Result ask_server_dispatch(struct ask_exchange *exchange)
 {
     struct error err = ERROR_INIT;
     int rc;
 
     if (exchange->discarded > 0)
-        return refuse(exchange, MHD_HTTP_CONTENT_TOO_LARGE, "the body is too large");
+        return ask_server_refuse(exchange, MHD_HTTP_CONTENT_TOO_LARGE, "the body is too large");
     rc = ask_question_parse(exchange->body.data, exchange->body.size, &exchange->question, &err);
     if (rc != 0)
-        return refuse(exchange,
-                      rc == E_INVALID ? MHD_HTTP_BAD_REQUEST : MHD_HTTP_SERVICE_UNAVAILABLE,
-                      err.message);
+        return ask_server_refuse(
+            exchange, rc == E_INVALID ? MHD_HTTP_BAD_REQUEST : MHD_HTTP_SERVICE_UNAVAILABLE,
+            err.message);
     if (!push(exchange))
-        return refuse(exchange, MHD_HTTP_SERVICE_UNAVAILABLE, "the agent is stopping");
+        return ask_server_refuse(exchange, MHD_HTTP_SERVICE_UNAVAILABLE, "the agent is stopping");
     return MHD_YES;
 }
 
@@ -252,10 +254,11 @@ static enum MHD_Result on_access(void *context, struct MHD_Connection *connectio
     if (exchange == NULL)
         return MHD_NO;
     if (exchange->state == EXCHANGE_NEW)
-        return begin(exchange, path, method, version);
+        return ask_server_begin(exchange, path, method, version);
     if (exchange->state == EXCHANGE_ANSWERED)
         return queue_answer(exchange);
-    return *upload_size > 0 ? receive(exchange, upload, upload_size) : dispatch(exchange);
+    return *upload_size > 0 ? ask_server_receive(exchange, upload, upload_size)
+                            : ask_server_dispatch(exchange);
 }
 
 /* ---- the loop's thread ---- */
@@ -423,7 +426,7 @@ void ask_server_quiesce(struct ask_server *server)
         ask_server_answer(exchange, ASK_UNAVAILABLE, "the agent is stopping");
 }
 
-static void on_closed(uv_handle_t *handle)
+static void ask_server_on_closed(uv_handle_t *handle)
 {
     struct ask_server *server = handle->data;
     void (*closed)(void *) = server->closed;
@@ -443,5 +446,5 @@ void ask_server_stop(struct ask_server *server, void (*closed)(void *context), v
         MHD_stop_daemon(server->daemon); /* closes the socket */
         (void)unlink(server->path);      /* a new agent replaces it if this fails */
     }
-    uv_close((uv_handle_t *)&server->async, on_closed);
+    uv_close((uv_handle_t *)&server->async, ask_server_on_closed);
 }

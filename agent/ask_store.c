@@ -106,8 +106,8 @@ static char *answer_text(const struct ask_place *place, const rs_answer *answer)
     return ask_found_text(place, &found, groups);
 }
 
-static int look(struct ask_store *store, const struct ask_place *place, const char *secret,
-                size_t secret_size, char **ret_text)
+static int ask_store_look_in(struct ask_store *store, const struct ask_place *place,
+                             const char *secret, size_t secret_size, char **ret_text)
 {
     const rs_source source = source_of(place);
     rs_answer answer;
@@ -128,7 +128,7 @@ enum ask_store_result ask_store_look(struct ask_store *store, const struct ask_p
     *ret_text = NULL;
     if (!is_open(store))
         return ASK_STORE_UNKNOWN;
-    rc = look(store, place, secret, secret_size, ret_text);
+    rc = ask_store_look_in(store, place, secret, secret_size, ret_text);
     switch (rc) {
     case RS_FOUND:
         return ASK_STORE_FOUND;

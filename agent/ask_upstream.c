@@ -64,7 +64,7 @@ static void destroy(struct ask_upstream *upstream)
 
 /* ---- the request ---- */
 
-static enum http_take on_data(void *context, const void *bytes, size_t size)
+static enum http_take ask_upstream_on_data(void *context, const void *bytes, size_t size)
 {
     struct ask_upstream *upstream = context;
 
@@ -93,7 +93,7 @@ static void fail(struct ask_upstream *upstream, struct error *err)
     events.failed(events.context, err, !heard);
 }
 
-static void on_done(void *context, const struct http_result *result)
+static void ask_upstream_on_done(void *context, const struct http_result *result)
 {
     struct ask_upstream *upstream = context;
     struct ask_upstream_events events = upstream->events;
@@ -128,7 +128,7 @@ static int try_next(struct ask_upstream *upstream, struct error *err)
     struct http_request_options options = {.credentials = &credentials,
                                            .json_body = upstream->body,
                                            .connect_timeout_ms = upstream->options.connect_ms};
-    struct http_handler handler = {on_data, on_done, upstream};
+    struct http_handler handler = {ask_upstream_on_data, ask_upstream_on_done, upstream};
     uint64_t spent_ms = uv_now(upstream->options.loop) - upstream->started_ms;
     uint32_t left_ms;
     struct buffer url;

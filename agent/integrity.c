@@ -14,7 +14,8 @@ void integrity_connected_without(struct integrity *integrity)
 
 /* Whether what was applied answers the connection's wish. One that was replaced meanwhile stays:
  * the next connection asks for it. */
-static bool take_answer(struct integrity *integrity, const struct apply_compared *compared)
+static bool integrity_take_answer(struct integrity *integrity,
+                                  const struct apply_compared *compared)
 {
     if (compared->answered == FEED_WISH_NONE || integrity->asked.kind == FEED_WISH_NONE)
         return false;
@@ -103,7 +104,7 @@ static enum integrity_step repair(struct integrity *integrity,
 enum integrity_step integrity_applied(struct integrity *integrity,
                                       const struct apply_compared *compared, uint64_t consumers)
 {
-    bool answered = take_answer(integrity, compared);
+    bool answered = integrity_take_answer(integrity, compared);
 
     if (compared->mismatches > 0) {
         if (integrity->wish.kind != FEED_WISH_NONE || integrity->given_up)

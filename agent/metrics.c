@@ -58,7 +58,7 @@ void board_destroy(struct board *board)
     free(board);
 }
 
-static struct source_metrics *find(struct board *board, const char *region)
+static struct source_metrics *metrics_find(struct board *board, const char *region)
 {
     for (size_t i = 0; i < CONFIG_SOURCES_MAX; i++) {
         if (strcmp(board->now.sources[i].region, region) == 0)
@@ -72,9 +72,9 @@ void board_publish(struct board *board, const struct source_metrics *metrics)
     struct source_metrics *place;
 
     (void)pthread_mutex_lock(&board->mutex);
-    place = find(board, metrics->region);
+    place = metrics_find(board, metrics->region);
     if (place == NULL)
-        place = find(board, "");
+        place = metrics_find(board, "");
     if (place != NULL) /* always: a configuration has no more sources than the board */
         *place = *metrics;
     (void)pthread_mutex_unlock(&board->mutex);
@@ -85,7 +85,7 @@ void board_remove(struct board *board, const char *region)
     struct source_metrics *place;
 
     (void)pthread_mutex_lock(&board->mutex);
-    place = find(board, region);
+    place = metrics_find(board, region);
     if (place != NULL)
         *place = (struct source_metrics){.region = ""};
     (void)pthread_mutex_unlock(&board->mutex);

@@ -18,7 +18,7 @@
 
 /* ---- figures ---- */
 
-static void publish(struct replica *replica)
+static void replica_publish(struct replica *replica)
 {
     struct source_metrics *metrics = &replica->metrics;
 
@@ -55,7 +55,7 @@ static void note_room(struct replica *replica, bool fits)
     replica->metrics.no_room = !fits;
     if (fits)
         replica_log_room_again(replica);
-    apply_check_readers(replica->apply);
+    apply_upkeep(replica->apply);
 }
 
 static void tell_visible(const struct replica *replica, const struct model_cursor *cursor)
@@ -182,7 +182,7 @@ static void on_walked(void *context, const struct source_walked *walked)
     }
     if (walked->round_done && clock_boot_ms() - replica->compared_ms >= REPLICA_COMPARE_MS)
         take_step(replica, integrity_compare_all(&replica->integrity));
-    publish(replica);
+    replica_publish(replica);
 }
 
 /* ---- the session's sink ---- */
@@ -217,11 +217,11 @@ static bool on_full(void *context)
 /* The guard has nothing to say about this epoch any more. */
 static void accept_epoch(struct replica *replica, const struct uuid *epoch, const char *who)
 {
-    apply_accept(replica->apply, epoch);
+    apply_accept_epoch(replica->apply, epoch);
     if (replica->metrics.refusing == 0)
         return;
     replica_log_accepted(replica, who);
-    session_accept(replica->session);
+    session_accept_epoch(replica->session);
 }
 
 static bool on_hello(void *context, const struct session_hello *hello)
@@ -238,7 +238,7 @@ static bool on_hello(void *context, const struct session_hello *hello)
     if (hello->accepted)
         accept_epoch(replica, &hello->epoch, "the control plane's operator");
     set_state(replica, SOURCE_SYNCING);
-    publish(replica);
+    replica_publish(replica);
     return !uuid_equal(&durable.epoch, &hello->epoch) ||
            apply_has_digest_key(replica->apply, hello->digest_key);
 }
@@ -255,7 +255,7 @@ static int on_transaction(void *context, struct feed_transaction *transaction, s
 
     if (rc == 0 && version > replica->metrics.source_version)
         replica->metrics.source_version = version;
-    publish(replica);
+    replica_publish(replica);
     return rc;
 }
 
@@ -268,7 +268,7 @@ static void on_heartbeat(void *context, uint64_t version)
     replica->heartbeat_ms = clock_boot_ms();
     replica->unanswered |= replica->heartbeat_ms >= replica->answer_by_ms;
     note_current(replica);
-    publish(replica);
+    replica_publish(replica);
 }
 
 static int on_snapshot_begin(void *context, const struct snapshot_header *header,
@@ -311,7 +311,7 @@ static void on_state(void *context, enum session_state state)
     if (state == SESSION_BACKOFF)
         set_state(replica, SOURCE_DISCONNECTED);
     log_debug(replica->options.log, "%s: %s", replica->config.region, session_state_text(state));
-    publish(replica);
+    replica_publish(replica);
 }
 
 static void on_resync(void *context, enum session_resync reason)
@@ -350,7 +350,7 @@ static void on_name_shared(void *context, bool shared)
 
     replica->metrics.name_shared = shared;
     replica_log_name_shared(replica, shared);
-    publish(replica);
+    replica_publish(replica);
 }
 
 /* ---- the apply queue's events ---- */
@@ -379,7 +379,7 @@ static void on_applied(void *context, const struct apply_result *result)
     note_verified(replica, result);
     acknowledge(replica);
     note_current(replica);
-    publish(replica);
+    replica_publish(replica);
     note_compared(replica, &result->compared);
     check_answered(replica);
 }
@@ -391,7 +391,7 @@ static void on_loaded(void *context, const struct apply_result *result)
 
     metrics->snapshots++;
     if (metrics->refusing != 0)
-        session_accept(replica->session);
+        session_accept_epoch(replica->session);
     metrics->refusing = 0;
     doubt(replica);
     metrics->commits++;
@@ -401,9 +401,9 @@ static void on_loaded(void *context, const struct apply_result *result)
     set_state(replica, SOURCE_SYNCING);
     tell_visible(replica, &result->visible);
     integrity_loaded(&replica->integrity);
-    publish(replica);
+    replica_publish(replica);
     replica_log_loaded(replica, result);
-    apply_check_readers(replica->apply); /* what became of the disk's room, without delay */
+    apply_upkeep(replica->apply); /* what became of the disk's room, without delay */
 }
 
 /* Faults of the copy itself, which the same transaction would meet again. */
@@ -429,7 +429,7 @@ static void on_apply_failed(void *context, const struct error *err, bool loading
         replica->metrics.refusing = 1;
         replica_log_refused(replica, err);
         session_refuse(replica->session, &told);
-        publish(replica);
+        replica_publish(replica);
         return;
     }
     session_reject(replica->session, &told,
@@ -448,7 +448,7 @@ static void on_readers(void *context, const struct source_readers *readers)
     replica->metrics.retained = readers->retained;
     replica->metrics.retained_age_ms = readers->retained_age_ms;
     replica_log_reader(replica, readers);
-    publish(replica);
+    replica_publish(replica);
 }
 
 static void on_upkeep(void *context, const struct source_upkeep *upkeep, const struct error *err)
@@ -463,7 +463,7 @@ static void on_upkeep(void *context, const struct source_upkeep *upkeep, const s
     metrics->previous = upkeep->previous != 0;
     metrics->compactions += upkeep->compacted;
     replica_log_upkeep(replica, upkeep, err);
-    publish(replica);
+    replica_publish(replica);
 }
 
 static void on_moved(void *context)
@@ -478,7 +478,7 @@ static void on_moved(void *context)
     if (clock_boot_ms() - replica->heartbeat_ms <= REPLICA_FRESH_MS)
         note_current(replica);
     session_resume(replica->session);
-    publish(replica);
+    replica_publish(replica);
 }
 
 /* ---- life ---- */
@@ -546,7 +546,7 @@ static int open_source(struct replica *replica, struct error *err)
     return 0;
 }
 
-static void finish(struct replica *replica)
+static void replica_finish(struct replica *replica)
 {
     void (*closed)(void *) = replica->closed;
     void *context = replica->closed_context;
@@ -560,7 +560,7 @@ static void finish(struct replica *replica)
 
 static void on_apply_closed(void *context)
 {
-    finish(context);
+    replica_finish(context);
 }
 
 /* The session is gone; what it handed over is dropped, what is being committed is finished. */
@@ -572,7 +572,7 @@ static void on_session_closed(void *context)
     if (replica->apply != NULL)
         apply_close(replica->apply, on_apply_closed, replica);
     else
-        finish(replica);
+        replica_finish(replica);
 }
 
 static void ignore_closed(void *context)
@@ -614,7 +614,7 @@ int replica_create(const struct replica_options *options, struct replica **ret, 
     visible = apply_visible(replica->apply);
     tell_visible(replica, &visible);
     (void)integrity_compare_all(&replica->integrity); /* asked for with the first connection */
-    publish(replica);
+    replica_publish(replica);
     session_start(replica->session);
     *ret = replica;
     return 0;
@@ -632,7 +632,7 @@ void replica_close(struct replica *replica, void (*closed)(void *context), void 
 
 void replica_check_readers(struct replica *replica)
 {
-    apply_check_readers(replica->apply);
+    apply_upkeep(replica->apply);
 }
 
 void replica_watch(struct replica *replica)
@@ -646,7 +646,7 @@ void replica_watch(struct replica *replica)
     if (told_ms > 0 && replica->metrics.state == SOURCE_LIVE)
         set_state(replica, SOURCE_SYNCING); /* what has come since is not visible */
     replica_log_waits(replica);
-    publish(replica);
+    replica_publish(replica);
 }
 
 void replica_walk(struct replica *replica)
@@ -662,10 +662,10 @@ void replica_set_guard(struct replica *replica, unsigned percent)
     replica->options.guard_percent = percent;
     apply_set_guard(replica->apply, percent);
     if (higher && replica->metrics.refusing != 0)
-        session_accept(replica->session);
+        session_accept_epoch(replica->session);
 }
 
-void replica_accept(struct replica *replica)
+void replica_accept_epoch(struct replica *replica)
 {
     if (replica->metrics.refusing == 0)
         return;

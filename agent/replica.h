@@ -71,7 +71,7 @@ void replica_watch(struct replica *replica);
 /* One slice of the walk over the store's own file; due every REPLICA_WALK_MS. */
 void replica_walk(struct replica *replica);
 /* A snapshot that the guard refused is welcome after all. */
-void replica_accept(struct replica *replica);
+void replica_accept_epoch(struct replica *replica);
 /* Another guard_percent. A snapshot that was refused is fetched and judged again if it is higher.
  */
 void replica_set_guard(struct replica *replica, unsigned percent);

@@ -113,18 +113,18 @@ static int make_page(const struct status_server *server, const char *path, struc
 
 /* ---- microhttpd ---- */
 
-static enum MHD_Result answer(struct MHD_Connection *connection, struct page *page)
+static enum MHD_Result status_server_answer(struct MHD_Connection *connection, struct page *page)
 {
     return answer_queue(connection, page->status, page->type, NULL, true, &page->body);
 }
 
-static enum MHD_Result refuse(struct MHD_Connection *connection, unsigned status,
-                              const char *detail, struct page *page)
+static enum MHD_Result status_server_refuse(struct MHD_Connection *connection, unsigned status,
+                                            const char *detail, struct page *page)
 {
     page->status = status;
     if (detail != NULL) /* without memory it is an answer without a text */
         (void)buffer_append_string(&page->body, detail);
-    return answer(connection, page);
+    return status_server_answer(connection, page);
 }
 
 /* ---- one request; its context is a struct request_target ---- */
@@ -170,14 +170,14 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     request_head_read(&head, connection, *request, method, version);
     fault = request_head_fault(&head);
     if (fault != NULL)
-        return refuse(connection, MHD_HTTP_BAD_REQUEST, fault, &page);
+        return status_server_refuse(connection, MHD_HTTP_BAD_REQUEST, fault, &page);
     if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
-        return refuse(connection, MHD_HTTP_METHOD_NOT_ALLOWED, NULL, &page);
+        return status_server_refuse(connection, MHD_HTTP_METHOD_NOT_ALLOWED, NULL, &page);
     if (make_page(server, path, &page) != 0) {
         buffer_finish(&page.body);
         page.status = MHD_HTTP_INTERNAL_SERVER_ERROR;
     }
-    return answer(connection, &page);
+    return status_server_answer(connection, &page);
 }
 
 int status_server_start(const char *listen, struct board *board, const _Atomic int64_t *pulse,

@@ -33,7 +33,7 @@ static bool key_of(struct MHD_Connection *connection, int fd, struct guest_key *
     return true;
 }
 
-static struct guest *enter(struct visitors *visitors, struct MHD_Connection *connection)
+static struct guest *visitors_enter(struct visitors *visitors, struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
@@ -58,7 +58,7 @@ void visitors_on_connection(void *context, struct MHD_Connection *connection, vo
     struct visitors *visitors = context;
 
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        *state = enter(visitors, connection);
+        *state = visitors_enter(visitors, connection);
     } else if (*state != NULL) {
         (void)guests_leave(&visitors->guests, *state);
         free(*state);

@@ -57,7 +57,7 @@ static bool take_job(struct writer *writer)
     return given;
 }
 
-static void report(struct writer *writer, bool exited)
+static void writer_report(struct writer *writer, bool exited)
 {
     uv_mutex_lock(&writer->mutex);
     if (exited)
@@ -74,14 +74,14 @@ static void thread_main(void *argument)
 
     while (take_job(writer)) {
         writer->calls.run(writer->calls.context);
-        report(writer, false);
+        writer_report(writer, false);
     }
-    report(writer, true);
+    writer_report(writer, true);
 }
 
 /* ---- in the loop ---- */
 
-static void on_closed(uv_handle_t *handle)
+static void writer_on_closed(uv_handle_t *handle)
 {
     struct writer *writer = handle->data;
     void (*closed)(void *) = writer->closed;
@@ -111,7 +111,7 @@ static void on_async(uv_async_t *async)
         writer->calls.done(writer->calls.context);
     if (exited) {
         (void)uv_thread_join(&writer->thread); /* it is on its way out: no wait */
-        uv_close((uv_handle_t *)&writer->async, on_closed);
+        uv_close((uv_handle_t *)&writer->async, writer_on_closed);
     }
 }
 
@@ -120,7 +120,7 @@ static void on_abandoned(uv_handle_t *handle)
     free(handle->data);
 }
 
-static int start(struct writer *writer, uv_loop_t *loop)
+static int writer_start(struct writer *writer, uv_loop_t *loop)
 {
     if (uv_mutex_init(&writer->mutex) != 0)
         return E_NO_MEMORY;
@@ -153,7 +153,7 @@ int writer_create(uv_loop_t *loop, const struct writer_calls *calls, struct writ
         return error_set(err, E_NO_MEMORY, NULL);
     writer->calls = *calls;
     writer->loop = uv_thread_self();
-    rc = start(writer, loop);
+    rc = writer_start(writer, loop);
     if (rc == E_NO_MEMORY)
         free(writer); /* no handle was left in the loop */
     if (rc != 0)

@@ -13,7 +13,7 @@ enum {
     SHA256_TAIL_BYTES = 9 /* behind the message: a one bit, zeros, the length in 64 bits */
 };
 
-static void start(SHA256_CTX *state, const uint8_t secret[DIGEST_KEY_BYTES], uint8_t pad)
+static void digest_start(SHA256_CTX *state, const uint8_t secret[DIGEST_KEY_BYTES], uint8_t pad)
 {
     uint8_t block[SHA256_BLOCK_BYTES];
 
@@ -27,8 +27,8 @@ static void start(SHA256_CTX *state, const uint8_t secret[DIGEST_KEY_BYTES], uin
 
 void digest_key_init(struct digest_key *key, const uint8_t secret[DIGEST_KEY_BYTES])
 {
-    start(&key->inner, secret, 0x36); /* ipad and opad of RFC 2104 */
-    start(&key->outer, secret, 0x5c);
+    digest_start(&key->inner, secret, 0x36); /* ipad and opad of RFC 2104 */
+    digest_start(&key->outer, secret, 0x5c);
 }
 
 void digest_key_wipe(struct digest_key *key)

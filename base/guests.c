@@ -56,17 +56,17 @@ bool guest_key_of(const struct sockaddr *address, struct guest_key *ret)
     return !IN6_IS_ADDR_LOOPBACK(v6);
 }
 
-static struct guest_key_list *bucket_of(struct guests *guests, const struct guest_key *key)
+static struct guest_key_list *guests_bucket_of(struct guests *guests, const struct guest_key *key)
 {
     return &guests->keys[guest_hash(key, guests->seeds) % GUEST_KEYS];
 }
 
 /* The entry of the guest's key, made when it is not there; NULL: out of memory. */
-static struct guest_key_entry *find_key(struct guests *guests, const struct guest_key *key)
+static struct guest_key_entry *guests_find_key(struct guests *guests, const struct guest_key *key)
 {
     struct guest_key_entry *entry;
 
-    for (entry = LIST_FIRST(bucket_of(guests, key)); entry != NULL;
+    for (entry = LIST_FIRST(guests_bucket_of(guests, key)); entry != NULL;
          entry = LIST_NEXT(entry, next)) {
         if (entry->key.high == key->high && entry->key.low == key->low)
             return entry;
@@ -76,7 +76,7 @@ static struct guest_key_entry *find_key(struct guests *guests, const struct gues
         return NULL;
     entry->key = *key;
     TAILQ_INIT(&entry->waiting);
-    LIST_INSERT_HEAD(bucket_of(guests, key), entry, next);
+    LIST_INSERT_HEAD(guests_bucket_of(guests, key), entry, next);
     return entry;
 }
 
@@ -84,7 +84,7 @@ static void hold_key(struct guests *guests, struct guest *guest)
 {
     if (!guest->keyed)
         return;
-    guest->key = find_key(guests, &guest->id);
+    guest->key = guests_find_key(guests, &guest->id);
     if (guest->key != NULL) /* without memory this one is not counted */
         guest->key->count++;
 }
@@ -164,7 +164,7 @@ static bool displace(struct guests *guests, struct guest_list *from)
 }
 
 /* Room for the guest, which is not counted there yet. */
-static bool make_room(struct guests *guests, struct guest *guest, unsigned class)
+static bool guests_make_room(struct guests *guests, struct guest *guest, unsigned class)
 {
     const struct guest_limits *limits = &guests->limits;
 
@@ -207,7 +207,7 @@ bool guests_enter(struct guests *guests, struct guest *guest, int fd, const stru
         guest->id = *key;
     pthread_mutex_lock(&guests->mutex);
     hold_key(guests, guest);
-    entered = guest->present = make_room(guests, guest, 0);
+    entered = guest->present = guests_make_room(guests, guest, 0);
     if (entered) {
         guests->count[0]++;
         list(guests, guest);
@@ -248,7 +248,7 @@ static bool move(struct guests *guests, struct guest *guest, unsigned class)
     unlist(guests, guest);
     if (class == 0)
         hold_key(guests, guest);
-    if (!make_room(guests, guest, class)) {
+    if (!guests_make_room(guests, guest, class)) {
         if (class == 0)
             release_key(guest);
         if (waits)

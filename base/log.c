@@ -43,7 +43,7 @@ bool log_format_parse(const char *text, enum log_format *ret)
 }
 
 /* All of it or nothing. */
-static void put(struct line *line, const char *text)
+static void log_put(struct line *line, const char *text)
 {
     size_t size = strlen(text);
 
@@ -70,7 +70,7 @@ static void put_escaped(struct line *line, const char *string)
         char shown[UTF8_SHOWN_MAX + 1];
         size_t taken = utf8_show(string, left, UTF8_QUOTED, shown);
 
-        put(line, shown);
+        log_put(line, shown);
         string += taken;
         left -= taken;
     }
@@ -79,7 +79,7 @@ static void put_escaped(struct line *line, const char *string)
 /* `before`, a quoted value; nothing when there is no room for `before`. */
 static void put_value(struct line *line, const char *before, const char *value)
 {
-    put(line, before);
+    log_put(line, before);
     if (line->is_full)
         return;
     put_escaped(line, value);
@@ -103,14 +103,14 @@ static void compose(struct line *line, const struct log *log, enum log_level lev
     bool is_json = log->format == LOG_FORMAT_JSON;
     char stamp[CLOCK_ISO_SIZE];
 
-    put(line, is_json ? "{\"time\":\"" : "");
-    put(line, clock_format_iso(clock_wall_ms(), stamp));
-    put(line, is_json ? "\",\"level\":\"" : " ");
-    put(line, level_names[level]);
+    log_put(line, is_json ? "{\"time\":\"" : "");
+    log_put(line, clock_format_iso(clock_wall_ms(), stamp));
+    log_put(line, is_json ? "\",\"level\":\"" : " ");
+    log_put(line, level_names[level]);
     if (is_json) {
         put_value(line, "\",\"message\":\"", message);
     } else {
-        put(line, " ");
+        log_put(line, " ");
         put_escaped(line, message);
     }
     for (size_t i = 0; i < n_fields; i++) {

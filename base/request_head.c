@@ -78,8 +78,8 @@ static bool is_named(const struct request_header *header, const char *name)
            strncasecmp(header->name, name, header->name_size) == 0;
 }
 
-static const struct request_header *find(const struct request_head *head, const char *name,
-                                         size_t *ret_count)
+static const struct request_header *request_head_find(const struct request_head *head,
+                                                      const char *name, size_t *ret_count)
 {
     const struct request_header *found = NULL;
 
@@ -107,7 +107,7 @@ bool request_is_chunked(const struct request_head *head)
 {
     size_t count;
 
-    return find(head, "Transfer-Encoding", &count) != NULL;
+    return request_head_find(head, "Transfer-Encoding", &count) != NULL;
 }
 
 /* ---- faults ---- */
@@ -126,7 +126,7 @@ static const char *start_fault(const struct request_head *head)
 static const char *host_fault(const struct request_head *head)
 {
     size_t count;
-    const struct request_header *host = find(head, "Host", &count);
+    const struct request_header *host = request_head_find(head, "Host", &count);
 
     if (count == 0)
         return strcmp(head->version, "HTTP/1.0") == 0 ? NULL : "The Host header is missing.";
@@ -139,8 +139,9 @@ static const char *framing_fault(const struct request_head *head)
 {
     size_t lengths;
     size_t encodings;
-    const struct request_header *length = find(head, "Content-Length", &lengths);
-    const struct request_header *encoding = find(head, "Transfer-Encoding", &encodings);
+    const struct request_header *length = request_head_find(head, "Content-Length", &lengths);
+    const struct request_header *encoding =
+        request_head_find(head, "Transfer-Encoding", &encodings);
 
     if (lengths > 1)
         return "There is more than one Content-Length header.";
@@ -172,7 +173,7 @@ static const char *line_fault(const struct request_head *head)
         if (!is_value(head->headers[i].value, head->headers[i].value_size))
             return "A header's value holds control characters.";
     }
-    (void)find(head, "Authorization", &credentials);
+    (void)request_head_find(head, "Authorization", &credentials);
     return credentials > 1 ? "There is more than one Authorization header." : NULL;
 }
 

@@ -32,7 +32,7 @@ int text_file_open(const char *path, int *ret_fd, struct error *err)
     return 0;
 }
 
-static int read_all(int fd, const char *path, struct buffer *text, struct error *err)
+static int text_file_read_all(int fd, const char *path, struct buffer *text, struct error *err)
 {
     char piece[4096];
     ssize_t got;
@@ -60,7 +60,7 @@ int text_file_read(const char *path, size_t max_bytes, char **ret, size_t *ret_s
     if (rc != 0)
         return rc;
     buffer_init_secret(&text, max_bytes + 1); /* the NUL's */
-    rc = read_all(fd, path, &text, err);
+    rc = text_file_read_all(fd, path, &text, err);
     (void)close(fd); /* it was only read */
     if (rc == 0 && buffer_terminate(&text) != 0)
         rc = error_set(err, E_CONFIG, "%s is larger than %zu bytes", path, max_bytes);

@@ -117,7 +117,7 @@ static int read_chain(const struct tls_file *file, int64_t wall_ms, struct chain
 
 /* ---- keys ---- */
 
-static int read_key(const struct tls_file *file, EVP_PKEY **ret, struct error *err)
+static int tls_files_read_key(const struct tls_file *file, EVP_PKEY **ret, struct error *err)
 {
     BIO *bio = open_pem(file, err);
     int asked = 0;
@@ -177,7 +177,7 @@ int tls_check_pair(const struct tls_file *chain, const struct tls_file *key, enu
     rc = read_chain(chain, wall_ms, &certificates, ret_warning, err);
     if (rc != 0)
         return rc;
-    rc = read_key(key, &private_key, err);
+    rc = tls_files_read_key(key, &private_key, err);
     if (rc == 0 && X509_check_private_key(certificates.first, private_key) != 1)
         rc = error_set(err, E_CONFIG,
                        "%s and %s do not match: the key is not that of the first certificate",

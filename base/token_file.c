@@ -19,7 +19,7 @@ static bool is_trailer(char c)
     return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-static size_t trim(const char *text, size_t size)
+static size_t token_file_trim(const char *text, size_t size)
 {
     while (size > 0 && is_trailer(text[size - 1]))
         size--;
@@ -63,7 +63,8 @@ static int check(const char *path, const char *text, size_t size, struct error *
     }
 }
 
-static int read_all(int fd, const char *path, char *text, size_t *ret_size, struct error *err)
+static int token_file_read_all(int fd, const char *path, char *text, size_t *ret_size,
+                               struct error *err)
 {
     size_t used = 0;
 
@@ -90,10 +91,10 @@ static int read_open(int fd, const char *path, char *text, mode_t *ret_mode, str
 
     if (fstat(fd, &facts) != 0)
         return error_set_errno(err, errno, "cannot read %s", path);
-    rc = read_all(fd, path, text, &size, err);
+    rc = token_file_read_all(fd, path, text, &size, err);
     if (rc != 0)
         return rc;
-    size = trim(text, size);
+    size = token_file_trim(text, size);
     rc = check(path, text, size, err);
     if (rc != 0)
         return rc;

@@ -52,7 +52,7 @@ static bool line_has_key(const char *line, size_t length, const char *key)
 }
 
 /* The first line from `line` on that has the key; `line` itself when none has. */
-static unsigned find_key(const char *text, unsigned line, const char *key)
+static unsigned yaml_complaint_find_key(const char *text, unsigned line, const char *key)
 {
     unsigned number = 1;
 
@@ -90,12 +90,12 @@ int yaml_complaint_explain(const struct yaml_complaint *complaint, const char *p
     if (strncmp(said, unknown, sizeof(unknown) - 1) == 0) {
         said += sizeof(unknown) - 1;
         return error_set(err, E_CONFIG, "%s: line %u: unknown key \"%s\"", path,
-                         find_key(text, complaint->line, said), said);
+                         yaml_complaint_find_key(text, complaint->line, said), said);
     }
     if (strncmp(said, repeated, sizeof(repeated) - 1) == 0) {
         said += sizeof(repeated) - 1;
         return error_set(err, E_CONFIG, "%s: line %u: key \"%s\" for the second time", path,
-                         find_key(text, complaint->line + 1, said), said);
+                         yaml_complaint_find_key(text, complaint->line + 1, said), said);
     }
     return error_set(err, E_CONFIG, "%s: line %u: %s%s%s", path, complaint->line, said,
                      complaint->place[0] != 0 ? ", " : "", complaint->place);

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "bench/lib/bench.h"
-#include "control/repo/lmdb/digests.h"
+#include "control/repo/lmdb/scope_hashes.h"
 #include "control/repo/lmdb/names.h"
 #include "control/repo/lmdb/rows.h"
 #include "control/repo/lmdb/upgrade.h"
@@ -183,7 +183,7 @@ static int compare(const void *a, const void *b)
 static int put_digests(struct lmdb_write *write, void *context, struct error *err)
 {
     (void)context;
-    return lmdb_digests_rebuild(&write->txn, err);
+    return lmdb_scope_hash_rebuild(&write->txn, err);
 }
 
 /* ---- the program ---- */

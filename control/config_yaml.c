@@ -37,8 +37,8 @@ static void on_log(cyaml_log_t level, void *context, const char *format, va_list
     yaml_complaint_add(context, format, args);
 }
 
-static int load(const char *path, const char *text, size_t size, cyaml_data_t **ret,
-                struct error *err)
+static int config_yaml_load(const char *path, const char *text, size_t size, cyaml_data_t **ret,
+                            struct error *err)
 {
     struct yaml_complaint complaint = {.line = 0};
     const cyaml_config_t config = {.log_fn = on_log,
@@ -64,7 +64,7 @@ int control_config_yaml_load(const char *path, struct control_config_text **ret,
 
     if (rc != 0)
         return error_context(err, "configuration file");
-    rc = load(path, text, size, &loaded, err);
+    rc = config_yaml_load(path, text, size, &loaded, err);
     free(text);
     if (rc != 0)
         return rc;

@@ -151,7 +151,7 @@ static int listen_on(struct control *control, const char *address, struct error 
     return 0;
 }
 
-static int start(struct control *control, struct error *err)
+static int control_start(struct control *control, struct error *err)
 {
     int rc = start_repo(control, err);
 
@@ -166,8 +166,8 @@ static int start(struct control *control, struct error *err)
     return rc;
 }
 
-/* From any state that start() left. The order matters: no new requests; feeds end and waits are
- * answered; only then can the HTTP server go, and after it what its handlers use. */
+/* From any state that control_start() left. The order matters: no new requests; feeds end and waits
+ * are answered; only then can the HTTP server go, and after it what its handlers use. */
 static void stop(struct control *control)
 {
     if (control->http != NULL)
@@ -241,7 +241,7 @@ static void warn_of_certificates(const struct control *control)
     }
 }
 
-static int run(struct control *control)
+static int control_run(struct control *control)
 {
     struct error err = ERROR_INIT;
     sigset_t awaited;
@@ -249,7 +249,7 @@ static int run(struct control *control)
 
     block_signals(&awaited);
     warn_of_certificates(control);
-    rc = start(control, &err);
+    rc = control_start(control, &err);
     if (rc != 0) {
         log_error(&control->log, "cannot run: %s", err.message);
         return rc == E_CONFIG ? EXIT_CONFIG : EXIT_CANNOT_RUN;
@@ -306,7 +306,7 @@ int main(int argc, char **argv)
     } else if (action == CONTROL_CONFIG_CHECK) {
         status = tell_check(&control);
     } else {
-        status = run(&control);
+        status = control_run(&control);
     }
     stop(&control);
     return status;

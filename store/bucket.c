@@ -57,8 +57,8 @@ size_t bucket_used(const void *value, size_t size)
     return size >= AT_SLOTS ? bytes_get_u32((const unsigned char *)value + AT_USED) : 0;
 }
 
-static const unsigned char *follow(const unsigned char *bucket, size_t size, uint32_t slot,
-                                   size_t *ret_room)
+static const unsigned char *bucket_follow(const unsigned char *bucket, size_t size, uint32_t slot,
+                                          size_t *ret_room)
 {
     size_t offset = (size_t)(slot >> SLOT_TAG_BITS) * ENTRY_ALIGNMENT;
 
@@ -75,7 +75,7 @@ const unsigned char *bucket_at(const void *value, size_t size, size_t i, size_t 
 
     if (i >= bucket_count(value, size))
         return NULL;
-    return follow(bucket, size, bytes_get_u32(bucket + AT_SLOTS + i * SLOT_BYTES), ret_room);
+    return bucket_follow(bucket, size, bytes_get_u32(bucket + AT_SLOTS + i * SLOT_BYTES), ret_room);
 }
 
 /* Asks for the cache lines that a caller will read next, all at once: head and record of an entry
@@ -103,7 +103,7 @@ const unsigned char *bucket_find(const void *value, size_t size,
 
         if ((slot & SLOT_TAG_MASK) != tag)
             continue;
-        entry = follow(bucket, size, slot, ret_room);
+        entry = bucket_follow(bucket, size, slot, ret_room);
         if (entry == NULL) {
             *ret_damaged = true;
             continue;

@@ -38,7 +38,7 @@ void index_finish(struct index *index)
     buffer_finish(&index->entry);
 }
 
-static int damaged(struct error *err)
+static int index_damaged(struct error *err)
 {
     return error_set(err, E_CORRUPT, "a bucket of the lookup table is damaged");
 }
@@ -57,7 +57,7 @@ static int find_bucket(const struct tables *tables, uint64_t hash, struct place 
     if (rc != 0)
         return rc;
     if (!bucket_key_read(key.mv_data, key.mv_size, &ret->last_hash))
-        return damaged(err); /* behind the names of tables there are buckets only */
+        return index_damaged(err); /* behind the names of tables there are buckets only */
     memcpy(ret->key, key.mv_data, BUCKET_KEY_BYTES);
     return 0;
 }
@@ -76,8 +76,8 @@ int index_find(const struct tables *tables, const uint8_t name[ENTRY_NAME_BYTES]
     found = bucket_find(place.value.mv_data, place.value.mv_size, name, scope, consumer, &room,
                         &is_damaged);
     if (found == NULL)
-        return is_damaged ? damaged(err) : E_NOT_FOUND;
-    return entry_view(found, room, ret) ? 0 : damaged(err);
+        return is_damaged ? index_damaged(err) : E_NOT_FOUND;
+    return entry_view(found, room, ret) ? 0 : index_damaged(err);
 }
 
 int index_find_key(const struct tables *tables, uint64_t hash, uint32_t scope,
@@ -96,10 +96,10 @@ int index_find_key(const struct tables *tables, uint64_t hash, uint32_t scope,
         struct entry entry;
 
         if (at == NULL || !entry_view(at, room, &entry))
-            return damaged(err);
+            return index_damaged(err);
         if (entry_hash(entry.name) == hash && entry.kind != ENTRY_CONSUMER &&
             entry.scope == scope && uuid_equal(&entry.key_id, key_id)) {
-            return entry_view_intact(at, room, ret) ? 0 : damaged(err);
+            return entry_view_intact(at, room, ret) ? 0 : index_damaged(err);
         }
     }
     return E_NOT_FOUND;
@@ -208,7 +208,7 @@ int index_put(struct index *index, const struct entry *entry, struct error *err)
         rc = bucket_draft_edit(&index->draft, place.value.mv_data, place.value.mv_size,
                                index->entry.data, index->entry.data);
     if (rc == E_CORRUPT)
-        return damaged(err);
+        return index_damaged(err);
     return rc == 0 ? write_draft(index, &range, err) : error_set(err, rc, NULL);
 }
 
@@ -264,7 +264,7 @@ static int merge(struct index *index, const struct range *small, struct error *e
         return write_draft(index, small, err);
     if (rc == 0 &&
         bucket_draft_edit(&index->draft, next.value.mv_data, next.value.mv_size, NULL, NULL) != 0)
-        rc = damaged(err);
+        rc = index_damaged(err);
     both.last = next.last_hash;
     if (rc == 0)
         rc = delete_bucket(index, small->last, err);
@@ -287,7 +287,7 @@ static int find_heir(const struct tables *tables, const struct range *empty, str
 }
 
 /* Hands the range of a bucket of which nothing is left over to its heir. */
-static int hand_over(struct index *index, struct range empty, struct error *err)
+static int index_hand_over(struct index *index, struct range empty, struct error *err)
 {
     for (;;) {
         struct range both = empty;
@@ -331,18 +331,18 @@ int index_drop(struct index *index, const uint8_t name[ENTRY_NAME_BYTES], uint32
     found = bucket_find(place.value.mv_data, place.value.mv_size, name, scope, consumer, &room,
                         &is_damaged);
     if (found == NULL)
-        return is_damaged ? damaged(err) : 0;
+        return is_damaged ? index_damaged(err) : 0;
     bucket_draft_clear(&index->draft);
     rc = bucket_draft_edit(&index->draft, place.value.mv_data, place.value.mv_size, found, NULL);
     if (rc != 0)
-        return rc == E_CORRUPT ? damaged(err) : error_set(err, rc, NULL);
+        return rc == E_CORRUPT ? index_damaged(err) : error_set(err, rc, NULL);
     range.last = place.last_hash;
     rc = first_hash_of(index->tables, &place, &range.first, err);
     if (rc != 0)
         return rc;
     count = bucket_draft_count(&index->draft);
     if (count == 0)
-        return hand_over(index, range, err);
+        return index_hand_over(index, range, err);
     if (bucket_draft_bytes(&index->draft, 0, count) < MERGE_BELOW_BYTES)
         return merge(index, &range, err);
     return write_draft(index, &range, err);
@@ -360,7 +360,7 @@ static int mend(struct index *index, const struct place *place, struct error *er
     if (rc != 0)
         return error_set(err, rc, NULL);
     if (bucket_draft_count(&index->draft) == 0)
-        return hand_over(index, range, err);
+        return index_hand_over(index, range, err);
     return write_draft(index, &range, err);
 }
 
@@ -373,7 +373,7 @@ int index_mend(struct index *index, const unsigned char key[BUCKET_KEY_BYTES], s
     if (rc != 0)
         return rc == E_NOT_FOUND ? 0 : rc;
     if (!bucket_key_read(key, BUCKET_KEY_BYTES, &place.last_hash))
-        return damaged(err);
+        return index_damaged(err);
     memcpy(place.key, key, BUCKET_KEY_BYTES);
     return mend(index, &place, err);
 }

@@ -146,7 +146,7 @@ static int open_dir(rs_store *store, const char *dir, struct error *err)
     return rc != 0 ? rc : check_any_opens(store->view);
 }
 
-static void tell(const rs_options *options, const struct error *err)
+static void reader_tell(const rs_options *options, const struct error *err)
 {
     if (options != NULL && options->message != NULL && options->message_size > 0)
         (void)snprintf(options->message, options->message_size, "%s", err->message);
@@ -183,7 +183,7 @@ int reader_open(rs_store **ret, const char *dir, const rs_options *options,
     (void)pthread_mutex_init(&store->mutex, NULL); /* cannot fail with default attributes */
     rc = open_dir(store, dir, &err);
     if (rc != 0) {
-        tell(options, &err);
+        reader_tell(options, &err);
         rs_close(store);
         return reader_code(rc);
     }
@@ -238,7 +238,7 @@ void rs_close(rs_store *store)
 }
 
 /* Follows the status page; the mutex is held. */
-static int follow(rs_store *store)
+static int reader_follow(rs_store *store)
 {
     struct error reason = ERROR_INIT; /* per source it stands in the view; lookups report it */
     const struct view *former = store->view;
@@ -277,7 +277,7 @@ int rs_begin(rs_store *store, rs_snapshot **ret)
     if (reader_is_forked(store))
         return RS_E_FORKED;
     (void)pthread_mutex_lock(&store->mutex); /* a plain mutex used right cannot fail */
-    rc = follow(store);
+    rc = reader_follow(store);
     if (rc == 0)
         rc = take_snapshot(store, ret);
     (void)pthread_mutex_unlock(&store->mutex);
@@ -308,7 +308,7 @@ void rs_end(rs_snapshot *snapshot)
     (void)pthread_mutex_unlock(&store->mutex);
 }
 
-static int begin_txn(MDB_env *env, MDB_txn **txn)
+static int reader_begin_txn(MDB_env *env, MDB_txn **txn)
 {
     int rc;
 
@@ -345,7 +345,7 @@ static int begin_source_txn(rs_snapshot *snapshot, unsigned source, size_t *ret_
 
     if (opened->retained)
         retained_note_begin(snapshot, source);
-    rc = begin_txn(opened->generation.env.mdb, &snapshot->txns[source]);
+    rc = reader_begin_txn(opened->generation.env.mdb, &snapshot->txns[source]);
     if (rc == 0)
         *ret_version = mdb_txn_id(snapshot->txns[source]);
     return rc;
@@ -537,7 +537,7 @@ int rs_status(rs_store *store, rs_status_info *ret)
         return RS_E_FORKED;
     place_note_age(store, -1);               /* who asks wants to know */
     (void)pthread_mutex_lock(&store->mutex); /* keeps the page from being given up */
-    rc = follow(store);
+    rc = reader_follow(store);
     if (rc == 0)
         rc = copy_status(store, &status);
     if (rc == 0 && store->gone)

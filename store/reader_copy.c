@@ -54,8 +54,8 @@ static const char *put_text(struct layout_out *out, const char *text, size_t roo
 }
 
 /* A string of a record, one of whose lists is at hand. */
-static const char *put_string(struct layout_out *out, const struct record_strings *of,
-                              const char *text)
+static const char *reader_copy_put_string(struct layout_out *out, const struct record_strings *of,
+                                          const char *text)
 {
     if (text == NULL)
         return NULL;
@@ -78,7 +78,7 @@ static void put_groups(struct layout_out *out, const struct consumer_view *view,
     for (size_t i = 0; i < count; i++) {
         const struct record_strings *of =
             i < view->realm.groups.count ? &view->realm.groups : &view->consumer.groups;
-        const char *text = put_string(out, of, rs_consumer_group(consumer, i));
+        const char *text = reader_copy_put_string(out, of, rs_consumer_group(consumer, i));
 
         if (list != NULL)
             list[i] = text;
@@ -90,7 +90,7 @@ static void put_tags(struct layout_out *out, const struct consumer_view *view, c
     const struct record_strings *tags = &view->consumer.tags;
 
     for (size_t i = 0; i < tags->count; i++) {
-        const char *text = put_string(out, tags, record_strings_get(tags, i));
+        const char *text = reader_copy_put_string(out, tags, record_strings_get(tags, i));
 
         if (list != NULL)
             list[i] = text;
@@ -114,15 +114,15 @@ static void put_answer(struct layout_out *out, const struct consumer_view *view,
     put_groups(out, view, list);
     put_tags(out, view, list != NULL ? list + n_groups : NULL);
     ret->id = put_id(out, &view->consumer.id);
-    ret->username = put_string(out, strings, view->consumer.username);
-    ret->custom_id = put_string(out, strings, view->consumer.custom_id);
+    ret->username = reader_copy_put_string(out, strings, view->consumer.username);
+    ret->custom_id = reader_copy_put_string(out, strings, view->consumer.custom_id);
     ret->credential_id = uuid_is_nil(&view->key_id) ? NULL : put_id(out, &view->key_id);
     ret->scope = RS_SCOPE_CP;
     if (view->realm.number == MODEL_SCOPE_CP)
         return;
     ret->scope = RS_SCOPE_REALM;
     ret->realm_id = put_id(out, &view->realm.id);
-    ret->realm_name = put_string(out, &view->realm.groups, view->realm.name);
+    ret->realm_name = reader_copy_put_string(out, &view->realm.groups, view->realm.name);
 }
 
 /* ---- one attempt ---- */
@@ -186,7 +186,7 @@ static bool is_suspect(const rs_store *store)
     return atomic_load_explicit(&store->suspect, memory_order_relaxed);
 }
 
-static int answer(rs_store *store, const struct question *question, rs_answer *ret)
+static int reader_copy_answer(rs_store *store, const struct question *question, rs_answer *ret)
 {
     rs_answer copy = {.needed = 0};
     bool looked = store == NULL || is_suspect(store);
@@ -237,7 +237,7 @@ int rs_lookup_copy(rs_store *store, const rs_source *sources, size_t n, const vo
 
     if (ret == NULL || (buffer == NULL && buffer_size > 0))
         return RS_E_INVALID;
-    return answer(store, &question, ret);
+    return reader_copy_answer(store, &question, ret);
 }
 
 int rs_find_copy(rs_store *store, const char *region, const char *name, void *buffer,
@@ -253,5 +253,5 @@ int rs_find_copy(rs_store *store, const char *region, const char *name, void *bu
 
     if (ret == NULL || (buffer == NULL && buffer_size > 0))
         return RS_E_INVALID;
-    return answer(store, &question, ret);
+    return reader_copy_answer(store, &question, ret);
 }

@@ -99,8 +99,8 @@ static int prove_no_realm(const rs_snapshot *snapshot, unsigned source, const st
     return rc == E_NOT_FOUND ? 0 : rc;
 }
 
-static int read_realm(const rs_snapshot *snapshot, unsigned source, const struct uuid *id,
-                      struct realm_entry *ret)
+static int reader_lookup_read_realm(const rs_snapshot *snapshot, unsigned source,
+                                    const struct uuid *id, struct realm_entry *ret)
 {
     MDB_val key = env_val(id->bytes, UUID_BYTES);
     MDB_val value;
@@ -126,8 +126,8 @@ static int read_realm(const rs_snapshot *snapshot, unsigned source, const struct
 }
 
 /* *ret is NULL when the source does not hold the realm; else borrowed until the snapshot ends. */
-static int find_realm(rs_snapshot *snapshot, unsigned source, const struct uuid *id,
-                      const struct record_realm **ret)
+static int reader_lookup_find_realm(rs_snapshot *snapshot, unsigned source, const struct uuid *id,
+                                    const struct record_realm **ret)
 {
     struct realm_entry *entry = cache_slot(snapshot, source, id);
     struct realm_entry fresh = {.source = source, .id = *id};
@@ -138,7 +138,7 @@ static int find_realm(rs_snapshot *snapshot, unsigned source, const struct uuid 
         return rc;
     if (entry->txn_id != mdb_txn_id(txn) || entry->source != source ||
         !uuid_equal(&entry->id, id)) {
-        rc = read_realm(snapshot, source, id, &fresh);
+        rc = reader_lookup_read_realm(snapshot, source, id, &fresh);
         if (rc != 0)
             return rc;
         fresh.txn_id = mdb_txn_id(txn);
@@ -242,7 +242,8 @@ static int find_entry(rs_snapshot *snapshot, unsigned source, const struct wante
 }
 
 /* The consumer to which a key's entry leads. */
-static int read_consumer(struct lookup *lookup, unsigned source, const struct entry *key)
+static int reader_lookup_read_consumer(struct lookup *lookup, unsigned source,
+                                       const struct entry *key)
 {
     struct consumer_view *answer = &lookup->answer;
     struct entry entry = *key;
@@ -275,7 +276,7 @@ static bool is_expired(const struct lookup *lookup, const struct entry *key)
 }
 
 /* Looks the key up in one scope of one source; RS_FOUND fills lookup->answer.consumer. */
-static int find_key(struct lookup *lookup, unsigned source, uint32_t scope)
+static int reader_lookup_find_key(struct lookup *lookup, unsigned source, uint32_t scope)
 {
     const struct wanted wanted = {digest_for(lookup, source), scope, false};
     struct entry entry;
@@ -286,7 +287,8 @@ static int find_key(struct lookup *lookup, unsigned source, uint32_t scope)
         rc = find_entry(lookup->snapshot, source, &wanted, &entry);
     if (rc != RS_FOUND)
         return rc;
-    return is_expired(lookup, &entry) ? RS_NOT_FOUND : read_consumer(lookup, source, &entry);
+    return is_expired(lookup, &entry) ? RS_NOT_FOUND
+                                      : reader_lookup_read_consumer(lookup, source, &entry);
 }
 
 /* ---- sources ---- */
@@ -302,7 +304,7 @@ static int ask_realm(struct lookup *lookup, unsigned source, const struct record
 {
     struct consumer_view *answer = &lookup->answer;
     int64_t age_ms = source_age_ms(lookup, source);
-    int rc = find_key(lookup, source, realm->number);
+    int rc = reader_lookup_find_key(lookup, source, realm->number);
 
     if (rc == RS_NOT_FOUND)
         note_miss(lookup, age_ms, realm->negative_ttl_min);
@@ -332,7 +334,7 @@ static int ask_realm_sources(struct lookup *lookup, const rs_source *asked)
             continue;
         any = true;
         if (rc == 0)
-            rc = find_realm(lookup->snapshot, i, &id, &realm);
+            rc = reader_lookup_find_realm(lookup->snapshot, i, &id, &realm);
         if (rc == 0 && realm != NULL)
             return ask_realm(lookup, i, realm);
         if (unasked == 0)
@@ -364,7 +366,7 @@ static int ask_cp_sources(struct lookup *lookup, const rs_source *asked)
             continue;
         any = true;
         if (rc == 0)
-            rc = find_key(lookup, i, MODEL_SCOPE_CP);
+            rc = reader_lookup_find_key(lookup, i, MODEL_SCOPE_CP);
         if (rc == RS_FOUND) {
             memset(&answer->realm, 0, sizeof(answer->realm));
             answer->age_ms = source_age_ms(lookup, i);

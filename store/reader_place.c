@@ -68,7 +68,7 @@ static struct page *open_if_ready(const rs_store *store)
     return NULL;
 }
 
-static struct page *look(rs_store *store)
+static struct page *reader_place_look(rs_store *store)
 {
     struct page *page = NULL;
     char path[PATH_MAX];
@@ -102,5 +102,5 @@ struct page *place_look(rs_store *store)
         return NULL;
     }
     store->look_at_ms = now + LOOK_EVERY_MS;
-    return look(store);
+    return reader_place_look(store);
 }

@@ -55,7 +55,7 @@ static bool is_overtaken(const rs_snapshot *snapshot, unsigned source)
     return is_lost(snapshot, source) || age_ms(snapshot, source) >= limit_ms(snapshot, source);
 }
 
-static int drop(rs_snapshot *snapshot, unsigned source)
+static int reader_retained_drop(rs_snapshot *snapshot, unsigned source)
 {
     if ((snapshot->answered & 1u << source) != 0)
         return E_OVERTAKEN;
@@ -89,7 +89,7 @@ int retained_before(rs_snapshot *snapshot)
         if (!status_retains(page, source->slot, source->opened->generation.number))
             rc = E_UNSUPPORTED;
         else if (is_retained(snapshot, i) && age_ms(snapshot, i) > limit_ms(snapshot, i) / 2)
-            rc = drop(snapshot, i);
+            rc = reader_retained_drop(snapshot, i);
     }
     return rc;
 }
@@ -102,7 +102,7 @@ int retained_after(rs_snapshot *snapshot, bool *ret_repeat)
         if (!is_retained(snapshot, i) || !is_overtaken(snapshot, i))
             continue;
         *ret_repeat = true;
-        rc = drop(snapshot, i);
+        rc = reader_retained_drop(snapshot, i);
     }
     return rc;
 }

@@ -12,7 +12,7 @@ static int64_t now_ms(const struct source *source)
     return clock->boot_ms(clock->context);
 }
 
-static void publish(struct source *source, uint64_t txn_id)
+static void retention_publish(struct source *source, uint64_t txn_id)
 {
     status_put_retained(&source->store->status, source->slot, source->live.number, txn_id);
 }
@@ -54,12 +54,12 @@ void retention_start(struct source *source)
         return;
     if (begin_all(source) != 0) {
         retention_stop(source);
-        publish(source, 0);
+        retention_publish(source, 0);
         return;
     }
     retention->txns[0].begun_ms = now_ms(source);
     retention->n_held = 1;
-    publish(source, mdb_txn_id(retention->txns[0].txn));
+    retention_publish(source, mdb_txn_id(retention->txns[0].txn));
 }
 
 /* ---- going on ---- */
@@ -101,7 +101,7 @@ void retention_advance(struct source *source)
      * transaction that was held by then protects it. */
     while (old + 1 < retention->n_held && retention->txns[old + 1].begun_ms <= now - time_ms)
         old++;
-    publish(source, mdb_txn_id(retention->txns[old].txn));
+    retention_publish(source, mdb_txn_id(retention->txns[old].txn));
     for (; old > 0; old--)
         give_up_oldest(retention);
 }

@@ -111,7 +111,7 @@ int sorter_add(struct sorter *sorter, const unsigned char *entry, size_t size, s
 
 /* ---- walking ---- */
 
-static int compare(const void *a, const void *b)
+static int sorter_compare(const void *a, const void *b)
 {
     const struct item *x = a;
     const struct item *y = b;
@@ -151,7 +151,7 @@ static int sort(struct sorted *sorted)
         sorted->items[i] = (struct item){entry_hash(entry_name(at)), at};
         at += entry_size(at);
     }
-    qsort(sorted->items, part->entries, sizeof(*sorted->items), compare);
+    qsort(sorted->items, part->entries, sizeof(*sorted->items), sorter_compare);
     return 0;
 }
 
@@ -164,7 +164,7 @@ static void *sort_main(void *context)
 }
 
 /* In a thread of its own, or at once where there is none to be had. */
-static void begin(struct sorted *sorted, struct sorter *sorter, struct part *part)
+static void sorter_begin(struct sorted *sorted, struct sorter *sorter, struct part *part)
 {
     *sorted = (struct sorted){.sorter = sorter, .part = part};
     sorted->running = pthread_create(&sorted->thread, NULL, sort_main, sorted) == 0;
@@ -228,14 +228,14 @@ int sorter_walk(struct sorter *sorter, sorter_visit_fn visit, void *context, str
     int rc = 0;
 
     if (part != NULL)
-        begin(now, sorter, part);
+        sorter_begin(now, sorter, part);
     while (rc == 0 && now->part != NULL) {
         struct sorted *done = now;
 
         rc = await(now, err);
         part = next_part(sorter, now->part + 1);
         if (rc == 0 && part != NULL)
-            begin(next, sorter, part);
+            sorter_begin(next, sorter, part);
         if (rc == 0)
             rc = visit_all(now, visit, context, err);
         release(done);

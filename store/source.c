@@ -1,6 +1,6 @@
 /* source.c - opening a source, what it says of itself, and the readers of its environment.
  *
- * On disk `current` decides which generation serves and which one is kept (generation_keep.c); the
+ * On disk `current` decides which generation serves and which one is kept (generations.c); the
  * status page repeats the former for readers. A generation directory that `current` does not name
  * is the leftover of a load that was cut off, or of a removal, and goes. What cannot be trusted is
  * removed too: the source is empty then and the agent copies it anew, which is always possible and
@@ -43,10 +43,10 @@ static int open_current(struct source *source, struct error *discarded, struct e
     const struct store *store = source->store;
     struct error reason = ERROR_INIT;
     uint32_t number = 0;
-    int rc = keep_read(source, &number, err);
+    int rc = generations_read(source, &number, err);
 
     if (rc == 0)
-        rc = keep_remove_others(source, number, err);
+        rc = generations_remove_others(source, number, err);
     if (rc == 0) /* a former agent may have failed to sync the name in it */
         rc = files_sync_dir(source->dir, err);
     if (rc != 0 || number == 0)
@@ -66,7 +66,7 @@ static int open_current(struct source *source, struct error *discarded, struct e
     }
     *discarded = reason;
     store_publish(source->store, source->slot, source->region, &source->live);
-    return keep_remove(source, number, err);
+    return generations_remove(source, number, err);
 }
 
 int source_open(struct store *store, const char *region, struct source **ret,

@@ -144,12 +144,12 @@ void source_abort(struct source *source); /* no transaction open: no effect */
 /* ---- digests (base/set_hash.h) ---- */
 
 /* What the scope's records add up to in the open transaction, as its changes made it. */
-int source_digest(const struct source *source, uint32_t scope, struct set_hash *ret,
-                  struct error *err);
-int source_digest_buckets(const struct source *source, uint32_t scope,
-                          struct set_hash ret[SET_HASH_BUCKETS], struct error *err);
+int source_scope_hash(const struct source *source, uint32_t scope, struct set_hash *ret,
+                      struct error *err);
+int source_scope_hash_buckets(const struct source *source, uint32_t scope,
+                              struct set_hash ret[SET_HASH_BUCKETS], struct error *err);
 /* Sets the scope's digest to the sum of its buckets. */
-int source_digest_sum(struct source *source, uint32_t scope, struct error *err);
+int source_scope_hash_sum(struct source *source, uint32_t scope, struct error *err);
 /* The smallest scope from `from` on that holds anything; E_NOT_FOUND with *err untouched. */
 int source_next_scope(const struct source *source, uint32_t from, uint32_t *ret, struct error *err);
 

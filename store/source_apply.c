@@ -11,11 +11,11 @@
 #include <string.h>
 
 #include "store/bytes.h"
-#include "store/digests.h"
+#include "store/scope_hashes.h"
 #include "store/holding.h"
 
 /* Gives LMDB's code. */
-static int begin_txn(struct source *source)
+static int source_apply_begin_txn(struct source *source)
 {
     int rc;
 
@@ -37,13 +37,13 @@ int source_begin(struct source *source, struct error *err)
     rc = source_settle(source, err);
     if (rc != 0)
         return rc; /* the pages of the version that a power loss would leave must stay */
-    rc = begin_txn(source);
+    rc = source_apply_begin_txn(source);
     if (rc == MDB_PANIC) {
         source->tables.txn = NULL;
         rc = source_reopen(source, err);
         if (rc != 0)
             return rc;
-        rc = begin_txn(source);
+        rc = source_apply_begin_txn(source);
     }
     if (rc != 0) {
         source->tables.txn = NULL;
@@ -107,32 +107,32 @@ static int change_digest(struct source *source, uint32_t scope, const struct uui
     unsigned bucket = consumer_id != NULL ? set_hash_bucket(consumer_id) : SET_HASH_BUCKET_OF_REALM;
 
     walk_note(&source->walk, scope, consumer_id, less, more);
-    return digests_change(&source->tables, scope, bucket, less, more, err);
+    return scope_hashes_change(&source->tables, scope, bucket, less, more, err);
 }
 
-static struct set_hash hash_of(MDB_val record)
+static struct set_hash source_apply_hash_of(MDB_val record)
 {
     return set_hash_of(record.mv_data, record.mv_size);
 }
 
-int source_digest(const struct source *source, uint32_t scope, struct set_hash *ret,
-                  struct error *err)
+int source_scope_hash(const struct source *source, uint32_t scope, struct set_hash *ret,
+                      struct error *err)
 {
-    return digests_get(&source->tables, scope, ret, err);
+    return scope_hashes_get(&source->tables, scope, ret, err);
 }
 
-int source_digest_buckets(const struct source *source, uint32_t scope,
-                          struct set_hash ret[SET_HASH_BUCKETS], struct error *err)
+int source_scope_hash_buckets(const struct source *source, uint32_t scope,
+                              struct set_hash ret[SET_HASH_BUCKETS], struct error *err)
 {
-    return digests_get_buckets(&source->tables, scope, ret, err);
+    return scope_hashes_get_buckets(&source->tables, scope, ret, err);
 }
 
-int source_digest_sum(struct source *source, uint32_t scope, struct error *err)
+int source_scope_hash_sum(struct source *source, uint32_t scope, struct error *err)
 {
     struct set_hash buckets[SET_HASH_BUCKETS];
-    int rc = digests_get_buckets(&source->tables, scope, buckets, err);
+    int rc = scope_hashes_get_buckets(&source->tables, scope, buckets, err);
 
-    return rc == 0 ? digests_set(&source->tables, scope, buckets, err) : rc;
+    return rc == 0 ? scope_hashes_set(&source->tables, scope, buckets, err) : rc;
 }
 
 int source_next_scope(const struct source *source, uint32_t from, uint32_t *ret, struct error *err)
@@ -182,7 +182,7 @@ static int check_realm_number(struct source *source, const struct model_realm *r
     if (!uuid_equal(&view.id, &realm->id))
         return error_set(err, E_PROTOCOL, "realm number %u is %s already", realm->number,
                          uuid_format(&view.id, text));
-    *ret_former = hash_of(value);
+    *ret_former = source_apply_hash_of(value);
     return 0;
 }
 
@@ -242,7 +242,7 @@ int source_put_consumer(struct source *source, uint32_t scope,
     if (rc != 0 && !is_new)
         return rc;
     if (!is_new)
-        less = hash_of(former.record);
+        less = source_apply_hash_of(former.record);
     more = set_hash_of(source->record.data, source->record.size);
     rc = consumers_put(&source->index, is_new ? NULL : &former, scope, &consumer->id,
                        is_new ? 0 : former.n_keys,
@@ -458,7 +458,7 @@ static int delete_consumer_at(struct source *source, uint32_t scope,
     rc = consumers_find(&source->tables, scope, &id, &place, err);
     if (rc != 0)
         return rc == E_NOT_FOUND ? 0 : rc;
-    less = hash_of(place.record);
+    less = source_apply_hash_of(place.record);
     rc = delete_keys_of(source, scope, bytes, err);
     entry_name_of_consumer(scope, &id, name);
     if (rc == 0)
@@ -523,7 +523,7 @@ int source_delete_realm(struct source *source, uint32_t scope, struct error *err
         return rc == E_NOT_FOUND ? 0 : rc;
     if (!record_view_realm(value.mv_data, value.mv_size, &view))
         return error_set(err, E_CORRUPT, "the record of realm number %u is damaged", scope);
-    less = hash_of(value);
+    less = source_apply_hash_of(value);
     rc = delete_consumers_of(source, scope, err);
     if (rc == 0)
         rc = change_digest(source, scope, NULL, &less, &nothing, err);

@@ -77,7 +77,7 @@ int source_compact(struct source *source, struct error *err)
     if (rc == 0)
         rc = open_copy(source, number, &next, err);
     if (rc == 0)
-        rc = keep_switch(source, &next, source->previous, err);
+        rc = generations_switch(source, &next, source->previous, err);
     if (rc != 0)
         (void)files_remove_tree(dir, NULL); /* else a leftover for the next source_open() */
     return rc;

@@ -20,8 +20,8 @@ struct scope_counts {
     size_t capacity;
 };
 
-static int find_realm(const struct tables *tables, uint32_t scope, struct uuid *ret,
-                      struct error *err)
+static int source_guard_find_realm(const struct tables *tables, uint32_t scope, struct uuid *ret,
+                                   struct error *err)
 {
     struct record_realm realm;
     MDB_val record;
@@ -50,17 +50,17 @@ static int add_scope(struct scope_counts *counts, const struct tables *tables, u
         counts->capacity = capacity;
     }
     counts->items[counts->count].consumers = 0;
-    return find_realm(tables, scope, &counts->items[counts->count++].realm_id, err);
+    return source_guard_find_realm(tables, scope, &counts->items[counts->count++].realm_id, err);
 }
 
-static int compare(const void *a, const void *b)
+static int source_guard_compare(const void *a, const void *b)
 {
     return uuid_compare(&((const struct scope_count *)a)->realm_id,
                         &((const struct scope_count *)b)->realm_id);
 }
 
-static int walk(const struct tables *tables, MDB_cursor *cursor, struct scope_counts *ret,
-                struct error *err)
+static int source_guard_walk(const struct tables *tables, MDB_cursor *cursor,
+                             struct scope_counts *ret, struct error *err)
 {
     uint32_t scope = 0;
     MDB_val key;
@@ -90,10 +90,10 @@ static int count_scopes(const struct tables *tables, struct scope_counts *ret, s
 
     if (rc != 0)
         return env_error(err, rc, "count the consumers");
-    rc = walk(tables, cursor, ret, err);
+    rc = source_guard_walk(tables, cursor, ret, err);
     mdb_cursor_close(cursor);
     if (rc == 0 && ret->count > 0)
-        qsort(ret->items, ret->count, sizeof(*ret->items), compare);
+        qsort(ret->items, ret->count, sizeof(*ret->items), source_guard_compare);
     return rc;
 }
 
@@ -131,9 +131,10 @@ static struct source_loss greatest_loss(const struct scope_counts *before,
 
     for (size_t i = 0; i < before->count; i++) {
         const struct scope_count *was = &before->items[i];
-        const struct scope_count *is = after->count > 0 ? bsearch(was, after->items, after->count,
-                                                                  sizeof(*after->items), compare)
-                                                        : NULL;
+        const struct scope_count *is = after->count > 0
+                                           ? bsearch(was, after->items, after->count,
+                                                     sizeof(*after->items), source_guard_compare)
+                                           : NULL;
         const struct source_loss loss = {was->realm_id, was->consumers,
                                          is != NULL ? is->consumers : 0};
 

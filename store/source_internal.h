@@ -88,29 +88,29 @@ int source_compact(struct source *source, struct error *err);
 /* Counts the records anew, in a transaction of its own. */
 int source_recount(struct source *source, struct error *err);
 
-/* ---- generation_keep.c ---- */
+/* ---- generations.c ---- */
 
 /* Reads `current`: the generation that serves (0: none), and source->previous. Where it has rotted,
  * the status page tells. */
-int keep_read(struct source *source, uint32_t *ret_serving, struct error *err);
+int generations_read(struct source *source, uint32_t *ret_serving, struct error *err);
 /* Makes the finished generation *next the serving one and `previous` (0: none) the kept one, for
  * the agent and for readers; every other goes. Takes *next over. On failure it is closed, nothing
  * on disk names it, and the former one goes on serving. With 0 it serves; source_settle() tells
  * whether it is durable. */
-int keep_switch(struct source *source, struct generation *next, uint32_t previous,
-                struct error *err);
+int generations_switch(struct source *source, struct generation *next, uint32_t previous,
+                       struct error *err);
 /* Writes `current` once more as it is. */
-int keep_write_again(const struct source *source, struct error *err);
+int generations_write_again(const struct source *source, struct error *err);
 /* Removes one generation; one that is gone is no error. */
-int keep_remove(const struct source *source, uint32_t number, struct error *err);
+int generations_remove(const struct source *source, uint32_t number, struct error *err);
 /* Removes all but `serving` and source->previous, and notes the highest number seen. */
-int keep_remove_others(struct source *source, uint32_t serving, struct error *err);
+int generations_remove_others(struct source *source, uint32_t serving, struct error *err);
 /* The file system has as much free space as this generation takes. */
-bool keep_has_room(const struct source *source, uint32_t serving);
+bool generations_has_room(const struct source *source, uint32_t serving);
 /* Gives the previous generation up; false when there is none, or it cannot be removed. */
-bool keep_drop(struct source *source);
+bool generations_drop(struct source *source);
 /* Does so when the file system has less free space than what serves takes. */
-void keep_spare_disk(struct source *source);
+void generations_spare_disk(struct source *source);
 
 /* ---- store.c ---- */
 

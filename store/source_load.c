@@ -46,7 +46,7 @@ void source_load_abort(struct source *source)
     source->load = NULL;
 }
 
-static int begin_txn(struct load *load, struct error *err)
+static int source_load_begin_txn(struct load *load, struct error *err)
 {
     int rc;
 
@@ -94,7 +94,7 @@ static int make_environment(const struct source *source, struct load *load, stru
         rc = env_create(load->dir, store->map_bytes, store->gid, &load->next.env, err);
     if (rc == 0)
         rc = sorter_create(load->dir, &load->sorter, err);
-    return rc != 0 ? rc : begin_txn(load, err);
+    return rc != 0 ? rc : source_load_begin_txn(load, err);
 }
 
 int source_load_begin(struct source *source, const uint8_t digest_key[DIGEST_KEY_BYTES],
@@ -105,7 +105,8 @@ int source_load_begin(struct source *source, const uint8_t digest_key[DIGEST_KEY
     int rc;
 
     source_load_abort(source);
-    keep_spare_disk(source); /* the new generation will be about as large as the serving one */
+    generations_spare_disk(
+        source); /* the new generation will be about as large as the serving one */
     load = calloc(1, sizeof(*load));
     if (load == NULL)
         return error_set(err, E_NO_MEMORY, NULL);
@@ -135,7 +136,7 @@ int load_count(struct load *load, struct error *err)
     if (load->in_txn == LOAD_TXN_RECORDS) {
         rc = commit_txn(load, err);
         if (rc == 0)
-            rc = begin_txn(load, err);
+            rc = source_load_begin_txn(load, err);
     }
     load->in_txn++;
     return rc;
@@ -192,12 +193,12 @@ static int finish_generation(const struct source *source, struct load *load, str
 }
 
 /* Hands the finished generation over. The one that serves now is kept if there is room for both. */
-static int hand_over(struct source *source, struct error *err)
+static int source_load_hand_over(struct source *source, struct error *err)
 {
     struct load *load = source->load;
     uint32_t former = source->live.number;
-    bool keep = former != 0 && keep_has_room(source, load->next.number);
-    int rc = keep_switch(source, &load->next, keep ? former : 0, err);
+    bool keep = former != 0 && generations_has_room(source, load->next.number);
+    int rc = generations_switch(source, &load->next, keep ? former : 0, err);
 
     if (rc != 0)
         return rc;
@@ -223,7 +224,7 @@ int source_load_publish(struct source *source, const struct model_cursor *cursor
     if (rc == 0)
         rc = finish_generation(source, load, err);
     if (rc == 0)
-        rc = hand_over(source, err);
+        rc = source_load_hand_over(source, err);
     if (rc != 0)
         source_load_abort(source);
     return rc == 0 ? source_settle(source, err) : rc;

@@ -2,7 +2,7 @@
 #ifndef RS_STORE_SOURCE_LOAD_H
 #define RS_STORE_SOURCE_LOAD_H
 
-#include "store/digests.h"
+#include "store/scope_hashes.h"
 #include "store/sorter.h"
 #include "store/source_internal.h"
 

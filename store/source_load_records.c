@@ -28,7 +28,8 @@ static int write_sums(struct load *load, struct error *err)
     int rc = 0;
 
     for (unsigned bucket = 0; rc == 0 && bucket < SET_HASH_BUCKETS; bucket++)
-        rc = digests_change(&load->tables, load->summed, bucket, &none, &load->sums[bucket], err);
+        rc = scope_hashes_change(&load->tables, load->summed, bucket, &none, &load->sums[bucket],
+                                 err);
     memset(load->sums, 0, sizeof(load->sums));
     return rc;
 }

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "store/bytes.h"
-#include "store/digests.h"
+#include "store/scope_hashes.h"
 #include "store/holding.h"
 #include "store/source_internal.h"
 
@@ -28,8 +28,8 @@ struct repair {
     size_t *first_key;         /* owned; where its keys begin; one more stands at the end */
 };
 
-static void tell(struct repair *repair, enum source_difference_kind kind, bool is_realm,
-                 const struct uuid *id)
+static void source_repair_tell(struct repair *repair, enum source_difference_kind kind,
+                               bool is_realm, const struct uuid *id)
 {
     const struct source_difference difference = {
         .kind = kind, .scope = repair->content->scope, .is_realm = is_realm, .id = *id};
@@ -211,7 +211,7 @@ static int compare_held(struct repair *repair, const struct uuid *id, struct err
         if (!repair->missing[i])
             return 0;
     }
-    tell(repair, is_known ? SOURCE_DIFFERENT : SOURCE_EXTRA, false, id);
+    source_repair_tell(repair, is_known ? SOURCE_DIFFERENT : SOURCE_EXTRA, false, id);
     return take_out(repair->source, repair->content->scope, id, err);
 }
 
@@ -237,7 +237,7 @@ static int compare_all(struct repair *repair, struct error *err)
     for (size_t i = 0; rc == 0 && i < content->n_consumers; i++) {
         if (!held[i]) {
             repair->missing[i] = true;
-            tell(repair, SOURCE_MISSING, false, &content->consumers[i]->id);
+            source_repair_tell(repair, SOURCE_MISSING, false, &content->consumers[i]->id);
         }
     }
     free(held);
@@ -309,7 +309,7 @@ static int repair_realm(struct repair *repair, struct error *err)
         return rc;
     if (holding.sound && set_hash_equal(&holding.hash, &expected))
         return 0;
-    tell(repair, rc == 0 ? SOURCE_DIFFERENT : SOURCE_MISSING, true, &realm->id);
+    source_repair_tell(repair, rc == 0 ? SOURCE_DIFFERENT : SOURCE_MISSING, true, &realm->id);
     rc = take_realm_out(source, realm->number, &realm->id, err);
     return rc == 0 ? source_put_realm(source, realm, err) : rc;
 }
@@ -331,7 +331,7 @@ static int remove_scope(struct repair *repair, struct error *err)
         if (!first && uuid_compare(&former, &id) >= 0)
             return still_there(err);
         former = id;
-        tell(repair, SOURCE_EXTRA, false, &id);
+        source_repair_tell(repair, SOURCE_EXTRA, false, &id);
         rc = take_out(source, scope, &id, err);
         if (rc != 0)
             return rc;
@@ -341,9 +341,9 @@ static int remove_scope(struct repair *repair, struct error *err)
     if (tables_get(&source->tables, TABLE_REALMS, env_val(&scope, sizeof(scope)), &record, err) ==
             0 &&
         record_view_realm(record.mv_data, record.mv_size, &view))
-        tell(repair, SOURCE_EXTRA, true, &view.id);
+        source_repair_tell(repair, SOURCE_EXTRA, true, &view.id);
     rc = take_realm_out(source, scope, &view.id, err);
-    return rc == 0 ? digests_set(&source->tables, scope, nothing, err) : rc;
+    return rc == 0 ? scope_hashes_set(&source->tables, scope, nothing, err) : rc;
 }
 
 /* ---- putting in ---- */
@@ -380,7 +380,7 @@ static int set_digests(struct repair *repair, struct error *err)
     const struct source_content *content = repair->content;
     struct set_hash buckets[SET_HASH_BUCKETS];
     struct holding realm;
-    int rc = digests_get_buckets(&repair->source->tables, content->scope, buckets, err);
+    int rc = scope_hashes_get_buckets(&repair->source->tables, content->scope, buckets, err);
 
     for (unsigned b = 0; b < SET_HASH_BUCKETS; b++) {
         if (set_hash_marked(&content->buckets, b))
@@ -393,7 +393,7 @@ static int set_digests(struct repair *repair, struct error *err)
         if (rc == 0)
             set_hash_add(&buckets[SET_HASH_BUCKET_OF_REALM], &realm.hash);
     }
-    return rc == 0 ? digests_set(&repair->source->tables, content->scope, buckets, err) : rc;
+    return rc == 0 ? scope_hashes_set(&repair->source->tables, content->scope, buckets, err) : rc;
 }
 
 /* ---- counts ---- */
@@ -442,7 +442,7 @@ int source_recount(struct source *source, struct error *err)
     return rc;
 }
 
-static int run(struct repair *repair, struct error *err)
+static int source_repair_run(struct repair *repair, struct error *err)
 {
     int rc = expect_all(repair, err);
 
@@ -477,7 +477,7 @@ int source_repair(struct source *source, const struct source_content *content,
     if (repair.expected == NULL || repair.missing == NULL || repair.first_key == NULL)
         rc = error_set(err, E_NO_MEMORY, NULL);
     else
-        rc = run(&repair, err);
+        rc = source_repair_run(&repair, err);
     if (rc == 0 && repair.changed)
         rc = recount(source, err);
     free(repair.expected);

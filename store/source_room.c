@@ -16,12 +16,12 @@ bool source_make_room(struct source *source)
     if (source->live.number == 0)
         return false;
     return env_grow(&source->live.env, files_free_bytes(source->dir), NULL) == 0 ||
-           keep_drop(source);
+           generations_drop(source);
 }
 
 void source_make_load_room(struct source *source)
 {
-    (void)keep_drop(source); /* there is nothing else to give up */
+    (void)generations_drop(source); /* there is nothing else to give up */
 }
 
 /* ---- upkeep ---- */
@@ -75,7 +75,7 @@ int source_upkeep(struct source *source, const struct source_readers *readers,
         rc = env_measure(&source->live.env, &room, err);
     if (rc == 0)
         rc = compact_if_bloated(source, readers, &room, ret, err);
-    keep_spare_disk(source);
+    generations_spare_disk(source);
     ret->file_bytes = room.file_bytes;
     ret->used_bytes = room.used_bytes;
     ret->map_bytes = room.map_bytes;

@@ -22,7 +22,7 @@ struct model_cursor source_durable(const struct source *source)
 
 int source_sync(struct source *source, struct error *err)
 {
-    int rc = source->current_unsynced ? keep_write_again(source, err) : 0;
+    int rc = source->current_unsynced ? generations_write_again(source, err) : 0;
 
     source->current_unsynced &= rc != 0;
     if (rc == 0)

@@ -20,7 +20,7 @@
 #include <string.h>
 
 #include "store/bytes.h"
-#include "store/digests.h"
+#include "store/scope_hashes.h"
 #include "store/holding.h"
 #include "store/source_internal.h"
 
@@ -268,10 +268,10 @@ static int end_scope(struct slice *slice, struct error *err)
     struct set_hash known[SET_HASH_BUCKETS];
     struct set_hash whole;
     struct set_hash sum = {0};
-    int rc = digests_get_buckets(&slice->tables, walk->scope, known, err);
+    int rc = scope_hashes_get_buckets(&slice->tables, walk->scope, known, err);
 
     if (rc == 0)
-        rc = digests_get(&slice->tables, walk->scope, &whole, err);
+        rc = scope_hashes_get(&slice->tables, walk->scope, &whole, err);
     if (rc != 0)
         return rc;
     for (size_t i = 0; i < SET_HASH_BUCKETS; i++)
@@ -337,7 +337,7 @@ static int mend(struct slice *slice, struct error *err)
         rc = index_drop(&source->index, slice->entry_name, slice->entry_scope,
                         slice->entry_is_consumer, err);
     if (rc == 0 && slice->set_digests)
-        rc = digests_set(&source->tables, source->walk.scope, source->walk.sums, err);
+        rc = scope_hashes_set(&source->tables, source->walk.scope, source->walk.sums, err);
     if (rc != 0) {
         source_abort(source);
         return rc;

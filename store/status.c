@@ -26,7 +26,7 @@ uint64_t status_format_word(void)
     return (uint64_t)STATUS_SLOTS << 32 | STATUS_FORMAT;
 }
 
-static uint64_t load(const struct status *status, unsigned at)
+static uint64_t status_load(const struct status *status, unsigned at)
 {
     return atomic_load_explicit(&status->words[at], memory_order_acquire);
 }
@@ -34,7 +34,7 @@ static uint64_t load(const struct status *status, unsigned at)
 static void load_bytes(const struct status *status, unsigned at, void *bytes, size_t size)
 {
     for (size_t done = 0; done < size; done += sizeof(uint64_t)) {
-        uint64_t word = load(status, at++);
+        uint64_t word = status_load(status, at++);
 
         memcpy((char *)bytes + done, &word, sizeof(word));
     }
@@ -44,13 +44,13 @@ static void load_bytes(const struct status *status, unsigned at, void *bytes, si
 
 static int check_page(const struct status *status, const char *path, struct error *err)
 {
-    if (load(status, STATUS_AT_MAGIC) != status_magic())
+    if (status_load(status, STATUS_AT_MAGIC) != status_magic())
         return error_set(err, E_CORRUPT, "%s is not a status page", path);
-    if (load(status, STATUS_AT_FORMAT) != status_format_word())
+    if (status_load(status, STATUS_AT_FORMAT) != status_format_word())
         return error_set(err, E_FORMAT,
                          "%s has another format (%u, this program reads %d): update the agent or "
                          "this program",
-                         path, (unsigned)load(status, STATUS_AT_FORMAT), STATUS_FORMAT);
+                         path, (unsigned)status_load(status, STATUS_AT_FORMAT), STATUS_FORMAT);
     return 0;
 }
 
@@ -126,12 +126,12 @@ void status_close(struct status *status)
 
 uint64_t status_switches(const struct status *status)
 {
-    return load(status, STATUS_AT_SWITCHES);
+    return status_load(status, STATUS_AT_SWITCHES);
 }
 
 bool status_replaced(const struct status *status)
 {
-    return load(status, STATUS_AT_REPLACED) != 0;
+    return status_load(status, STATUS_AT_REPLACED) != 0;
 }
 
 bool status_same_boot(const struct status *status)
@@ -152,10 +152,10 @@ static uint64_t seal(const uint64_t *words, size_t n)
 uint64_t status_head_check(const struct status *status)
 {
     const uint64_t words[] = {
-        load(status, STATUS_AT_CONTROL_PLANE),
-        load(status, STATUS_AT_CONTROL_PLANE + 1),
-        load(status, STATUS_AT_AGENT_PID),
-        load(status, STATUS_AT_RETENTION),
+        status_load(status, STATUS_AT_CONTROL_PLANE),
+        status_load(status, STATUS_AT_CONTROL_PLANE + 1),
+        status_load(status, STATUS_AT_AGENT_PID),
+        status_load(status, STATUS_AT_RETENTION),
     };
 
     return seal(words, sizeof(words) / sizeof(words[0]));
@@ -176,14 +176,14 @@ uint64_t status_slot_check(const struct status *status, unsigned slot)
     for (unsigned i = 0; i < STATUS_AT_CHECK; i++) {
         if (i != STATUS_AT_HEARD_BOOT && i != STATUS_AT_HEARD_WALL && i != STATUS_AT_RETAINED &&
             i != STATUS_AT_HEARD_CHECK)
-            words[n++] = load(status, status_slot_at(slot) + i);
+            words[n++] = status_load(status, status_slot_at(slot) + i);
     }
     return seal(words, n);
 }
 
 bool status_is_sealed(const struct status *status)
 {
-    return load(status, STATUS_AT_SEALED) == load(status, STATUS_AT_SEQUENCE);
+    return status_load(status, STATUS_AT_SEALED) == status_load(status, STATUS_AT_SEQUENCE);
 }
 
 static bool fits(uint64_t kept, uint64_t check)
@@ -194,32 +194,33 @@ static bool fits(uint64_t kept, uint64_t check)
 static void read_slot(const struct status *status, unsigned slot, struct status_source *ret)
 {
     unsigned at = status_slot_at(slot);
-    uint64_t state = load(status, at + STATUS_AT_STATE);
+    uint64_t state = status_load(status, at + STATUS_AT_STATE);
 
     load_bytes(status, at + STATUS_AT_REGION, ret->region, sizeof(ret->region));
     ret->region[STATUS_REGION_SIZE - 1] = 0;
     ret->state = (uint32_t)state;
     ret->generation = (uint32_t)(state >> 32);
     load_bytes(status, at + STATUS_AT_EPOCH, &ret->cursor.epoch, sizeof(ret->cursor.epoch));
-    ret->cursor.version = load(status, at + STATUS_AT_VERSION);
-    ret->commit_time_ms = (int64_t)load(status, at + STATUS_AT_COMMIT_TIME);
-    ret->heard_boot_ms = (int64_t)load(status, at + STATUS_AT_HEARD_BOOT);
-    ret->heard_wall_ms = (int64_t)load(status, at + STATUS_AT_HEARD_WALL);
-    ret->realms = load(status, at + STATUS_AT_REALMS);
-    ret->consumers = load(status, at + STATUS_AT_CONSUMERS);
-    ret->keys = load(status, at + STATUS_AT_KEYS);
-    ret->verified_version = load(status, at + STATUS_AT_VERIFIED);
-    ret->verified_ms = (int64_t)load(status, at + STATUS_AT_VERIFIED_WALL);
-    ret->damaged = !fits(load(status, at + STATUS_AT_CHECK), status_slot_check(status, slot)) &&
-                   status_is_sealed(status);
+    ret->cursor.version = status_load(status, at + STATUS_AT_VERSION);
+    ret->commit_time_ms = (int64_t)status_load(status, at + STATUS_AT_COMMIT_TIME);
+    ret->heard_boot_ms = (int64_t)status_load(status, at + STATUS_AT_HEARD_BOOT);
+    ret->heard_wall_ms = (int64_t)status_load(status, at + STATUS_AT_HEARD_WALL);
+    ret->realms = status_load(status, at + STATUS_AT_REALMS);
+    ret->consumers = status_load(status, at + STATUS_AT_CONSUMERS);
+    ret->keys = status_load(status, at + STATUS_AT_KEYS);
+    ret->verified_version = status_load(status, at + STATUS_AT_VERIFIED);
+    ret->verified_ms = (int64_t)status_load(status, at + STATUS_AT_VERIFIED_WALL);
+    ret->damaged =
+        !fits(status_load(status, at + STATUS_AT_CHECK), status_slot_check(status, slot)) &&
+        status_is_sealed(status);
 }
 
 static void read_page(const struct status *status, struct status_info *ret)
 {
     load_bytes(status, STATUS_AT_CONTROL_PLANE, &ret->control_plane_id,
                sizeof(ret->control_plane_id));
-    ret->agent_pid = (int64_t)load(status, STATUS_AT_AGENT_PID);
-    ret->damaged = !fits(load(status, STATUS_AT_HEAD_CHECK), status_head_check(status)) &&
+    ret->agent_pid = (int64_t)status_load(status, STATUS_AT_AGENT_PID);
+    ret->damaged = !fits(status_load(status, STATUS_AT_HEAD_CHECK), status_head_check(status)) &&
                    status_is_sealed(status);
     for (unsigned i = 0; i < STATUS_SLOTS; i++)
         read_slot(status, i, &ret->slots[i]);
@@ -232,7 +233,7 @@ bool status_read(const struct status *status, struct status_info *ret)
     enum { ATTEMPTS = 1000, YIELD_AFTER = 50 };
 
     for (int i = 0; i < ATTEMPTS; i++) {
-        uint64_t before = load(status, STATUS_AT_SEQUENCE);
+        uint64_t before = status_load(status, STATUS_AT_SEQUENCE);
 
         if (i >= YIELD_AFTER)
             (void)sched_yield(); /* cannot fail on Linux */
@@ -251,10 +252,10 @@ bool status_read(const struct status *status, struct status_info *ret)
 static bool read_heard(const struct status *status, unsigned at, uint64_t *ret_boot,
                        uint64_t *ret_wall)
 {
-    uint64_t check = load(status, at + STATUS_AT_HEARD_CHECK);
+    uint64_t check = status_load(status, at + STATUS_AT_HEARD_CHECK);
 
-    *ret_boot = load(status, at + STATUS_AT_HEARD_BOOT);
-    *ret_wall = load(status, at + STATUS_AT_HEARD_WALL);
+    *ret_boot = status_load(status, at + STATUS_AT_HEARD_BOOT);
+    *ret_wall = status_load(status, at + STATUS_AT_HEARD_WALL);
     return fits(check, status_heard_check(*ret_boot, *ret_wall));
 }
 
@@ -297,11 +298,12 @@ bool status_cursor(const struct status *status, unsigned slot, uint32_t generati
                    struct model_cursor *ret)
 {
     unsigned at = status_slot_at(slot);
-    uint64_t before = load(status, STATUS_AT_SEQUENCE);
-    bool known = load(status, at + STATUS_AT_STATE) >> 32 == generation && status_same_boot(status);
+    uint64_t before = status_load(status, STATUS_AT_SEQUENCE);
+    bool known =
+        status_load(status, at + STATUS_AT_STATE) >> 32 == generation && status_same_boot(status);
 
     load_bytes(status, at + STATUS_AT_EPOCH, &ret->epoch, sizeof(ret->epoch));
-    ret->version = load(status, at + STATUS_AT_VERSION);
+    ret->version = status_load(status, at + STATUS_AT_VERSION);
     return known && before % 2 == 0 &&
            atomic_load_explicit(&status->words[STATUS_AT_SEQUENCE], memory_order_relaxed) == before;
 }
@@ -310,14 +312,14 @@ bool status_cursor(const struct status *status, unsigned slot, uint32_t generati
 
 int64_t status_retention_ms(const struct status *status)
 {
-    return (int64_t)load(status, STATUS_AT_RETENTION);
+    return (int64_t)status_load(status, STATUS_AT_RETENTION);
 }
 
 static const uint64_t retained_txn_mask = ((uint64_t)1 << STATUS_RETAINED_TXN_BITS) - 1;
 
 static uint64_t load_retained(const struct status *status, unsigned slot)
 {
-    return load(status, status_slot_at(slot) + STATUS_AT_RETAINED);
+    return status_load(status, status_slot_at(slot) + STATUS_AT_RETAINED);
 }
 
 bool status_retains(const struct status *status, unsigned slot, uint32_t generation)

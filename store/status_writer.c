@@ -12,7 +12,7 @@
 #include "base/own.h"
 #include "store/files.h"
 
-static uint64_t load(const struct status *status, unsigned at)
+static uint64_t status_writer_load(const struct status *status, unsigned at)
 {
     return atomic_load_explicit(&status->words[at], memory_order_relaxed);
 }
@@ -35,14 +35,14 @@ static void store_bytes(struct status *status, unsigned at, const void *bytes, s
 /* Makes the sequence odd, whatever a writer that died left behind. */
 static void write_begin(struct status *status)
 {
-    uint64_t sequence = load(status, STATUS_AT_SEQUENCE);
+    uint64_t sequence = status_writer_load(status, STATUS_AT_SEQUENCE);
 
     atomic_store_explicit(&status->words[STATUS_AT_SEQUENCE], sequence | 1, memory_order_relaxed);
 }
 
 static void write_end(struct status *status)
 {
-    uint64_t sequence = load(status, STATUS_AT_SEQUENCE);
+    uint64_t sequence = status_writer_load(status, STATUS_AT_SEQUENCE);
 
     assert(sequence % 2 != 0);
     store(status, STATUS_AT_SEALED, sequence + 1);
@@ -51,7 +51,7 @@ static void write_end(struct status *status)
 
 static void add_switch(struct status *status)
 {
-    store(status, STATUS_AT_SWITCHES, load(status, STATUS_AT_SWITCHES) + 1);
+    store(status, STATUS_AT_SWITCHES, status_writer_load(status, STATUS_AT_SWITCHES) + 1);
 }
 
 static void seal_slot(struct status *status, unsigned slot)
@@ -59,8 +59,8 @@ static void seal_slot(struct status *status, unsigned slot)
     unsigned at = status_slot_at(slot);
 
     store(status, at + STATUS_AT_HEARD_CHECK,
-          status_heard_check(load(status, at + STATUS_AT_HEARD_BOOT),
-                             load(status, at + STATUS_AT_HEARD_WALL)));
+          status_heard_check(status_writer_load(status, at + STATUS_AT_HEARD_BOOT),
+                             status_writer_load(status, at + STATUS_AT_HEARD_WALL)));
     store(status, at + STATUS_AT_CHECK, status_slot_check(status, slot));
 }
 
@@ -101,7 +101,7 @@ static bool same_region(const struct status *status, unsigned at, const char *re
         uint64_t word;
 
         memcpy(&word, region + i * sizeof(word), sizeof(word));
-        if (word != load(status, at + STATUS_AT_REGION + i))
+        if (word != status_writer_load(status, at + STATUS_AT_REGION + i))
             return false;
     }
     return true;
@@ -113,7 +113,7 @@ void status_put_source(struct status *status, unsigned slot, const struct status
     bool switched;
 
     assert(slot < STATUS_SLOTS);
-    switched = load(status, at + STATUS_AT_STATE) >> 32 != source->generation ||
+    switched = status_writer_load(status, at + STATUS_AT_STATE) >> 32 != source->generation ||
                !same_region(status, at, source->region);
     write_begin(status);
     store_slot(status, slot, source);

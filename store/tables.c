@@ -5,7 +5,7 @@
 
 #include "store/bytes.h"
 
-static int damaged(struct error *err)
+static int tables_damaged(struct error *err)
 {
     return error_set(err, E_CORRUPT, "a page on the way to a record is damaged");
 }
@@ -30,7 +30,7 @@ static int guard(const struct tables *tables, enum table table, MDB_val key, str
 {
     if (tables->trees == NULL || tree_guard(&tables->trees->tables[table], key) == 0)
         return 0;
-    return damaged(err);
+    return tables_damaged(err);
 }
 
 static int guard_beside(const struct tables *tables, enum table table, MDB_val key,
@@ -38,10 +38,10 @@ static int guard_beside(const struct tables *tables, enum table table, MDB_val k
 {
     if (tables->trees == NULL || tree_guard_delete(&tables->trees->tables[table], key) == 0)
         return 0;
-    return damaged(err);
+    return tables_damaged(err);
 }
 
-static int compare(enum table table, const MDB_val *a, const MDB_val *b)
+static int tables_compare(enum table table, const MDB_val *a, const MDB_val *b)
 {
     size_t size = a->mv_size < b->mv_size ? a->mv_size : b->mv_size;
     int order;
@@ -64,7 +64,7 @@ static int seek(const struct tree *tree, MDB_val key, MDB_val *ret_key, MDB_val 
     int rc = tree_walk_begin(&walk, tree, key);
 
     if (rc != 0)
-        return rc == E_NOT_FOUND ? rc : damaged(err);
+        return rc == E_NOT_FOUND ? rc : tables_damaged(err);
     *ret_key = walk.key;
     *ret_value = walk.value;
     return 0;
@@ -80,7 +80,7 @@ int tables_get(const struct tables *tables, enum table table, MDB_val key, MDB_v
 
     if (tree != NULL) {
         rc = seek(tree, key, &found, &value, err);
-        if (rc == 0 && compare(table, &found, &key) != 0)
+        if (rc == 0 && tables_compare(table, &found, &key) != 0)
             return E_NOT_FOUND;
         if (rc == 0)
             *ret = value;
@@ -139,8 +139,8 @@ int tables_at_or_after(const struct tables *tables, enum table table, MDB_val ke
     *ret_key = key;
     rc = mdb_cursor_get(cursor, ret_key, ret_value, MDB_SET_RANGE);
     mdb_cursor_close(cursor);
-    if (rc == 0 && compare(table, ret_key, &key) < 0)
-        return damaged(err);
+    if (rc == 0 && tables_compare(table, ret_key, &key) < 0)
+        return tables_damaged(err);
     if (rc == 0 || rc == MDB_NOTFOUND)
         return lmdb_code(rc);
     return env_error(err, rc, "read the store");

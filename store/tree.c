@@ -73,7 +73,7 @@ struct wanted {
 enum { HASH_KEY_BYTES = 1 + 8 };
 
 /* False for keys of another kind: the names of tables, which stand in front. */
-static bool hash_of(const struct wanted *wanted, const MDB_val *key, uint64_t *ret)
+static bool tree_hash_of(const struct wanted *wanted, const MDB_val *key, uint64_t *ret)
 {
     const unsigned char *bytes = key->mv_data;
 
@@ -99,7 +99,7 @@ static bool is_before(const struct tree *tree, const unsigned char *page, size_t
         order = tree_order(tree, &node.key, &wanted->key);
         return order < 0 || (behind && order == 0);
     }
-    return !hash_of(wanted, &node.key, &hash) || hash < wanted->hash ||
+    return !tree_hash_of(wanted, &node.key, &hash) || hash < wanted->hash ||
            (behind && hash == wanted->hash);
 }
 
@@ -193,7 +193,7 @@ struct path {
     size_t counts[TREE_MAX_DEPTH];
 };
 
-static int enter(const struct tree *tree, struct path *path, unsigned level, uint64_t number)
+static int tree_enter(const struct tree *tree, struct path *path, unsigned level, uint64_t number)
 {
     bool leaf = level + 1 == tree->depth;
 
@@ -205,7 +205,8 @@ static int enter(const struct tree *tree, struct path *path, unsigned level, uin
 }
 
 /* The child that path->at[level] says. */
-static int follow(const struct tree *tree, const struct path *path, unsigned level, uint64_t *ret)
+static int tree_follow(const struct tree *tree, const struct path *path, unsigned level,
+                       uint64_t *ret)
 {
     struct tree_node node;
 
@@ -230,11 +231,11 @@ static int descend(const struct tree *tree, struct path *path, unsigned level,
         return E_CORRUPT;
     path->at[level] = at;
     if (at > 0 && tree_node_at(tree, page, at, &node))
-        (void)hash_of(wanted, &node.key, &wanted->low); /* else what is known stays right */
+        (void)tree_hash_of(wanted, &node.key, &wanted->low); /* else what is known stays right */
     if (at + 1 < count && tree_node_at(tree, page, at + 1, &node))
-        (void)hash_of(wanted, &node.key, &wanted->high);
+        (void)tree_hash_of(wanted, &node.key, &wanted->high);
     set_share(wanted);
-    return follow(tree, path, level, ret);
+    return tree_follow(tree, path, level, ret);
 }
 
 /* The leaf behind the one that the path leads to. */
@@ -251,16 +252,16 @@ static int next_leaf(const struct tree *tree, struct path *path)
     for (; rc == 0 && level + 1 < tree->depth; level++) {
         uint64_t child;
 
-        rc = follow(tree, path, level, &child);
+        rc = tree_follow(tree, path, level, &child);
         if (rc == 0)
-            rc = enter(tree, path, level + 1, child);
+            rc = tree_enter(tree, path, level + 1, child);
         path->at[level + 1] = 0;
     }
     return rc;
 }
 
 /* The first node at or behind what is wanted. */
-static int find(const struct tree *tree, struct wanted *wanted, struct tree_node *ret)
+static int tree_find(const struct tree *tree, struct wanted *wanted, struct tree_node *ret)
 {
     unsigned leaf = tree->depth - 1;
     uint64_t number = tree->root;
@@ -269,14 +270,14 @@ static int find(const struct tree *tree, struct wanted *wanted, struct tree_node
     int rc = tree->depth > 0 ? 0 : E_NOT_FOUND;
 
     for (unsigned level = 0; rc == 0 && level < leaf; level++) {
-        rc = enter(tree, &path, level, number);
+        rc = tree_enter(tree, &path, level, number);
         if (rc == 0)
             rc = descend(tree, &path, level, wanted, &number);
     }
     if (rc == 0 && wanted->key.mv_data == NULL && number < tree->pages)
         fetch_guess(tree, tree->map + number * tree->page_bytes, wanted);
     if (rc == 0)
-        rc = enter(tree, &path, leaf, number);
+        rc = tree_enter(tree, &path, leaf, number);
     if (rc != 0)
         return rc;
     path.at[leaf] =
@@ -299,7 +300,7 @@ int tree_seek_hash(const struct tree *tree, unsigned char prefix, uint64_t hash,
     int rc;
 
     set_share(&wanted);
-    rc = find(tree, &wanted, &node);
+    rc = tree_find(tree, &wanted, &node);
     return rc == 0 ? tree_node_pair(tree, &node, ret) : rc;
 }
 
@@ -336,7 +337,7 @@ int tree_seek(const struct tree *tree, MDB_val key, MDB_val *ret_key, MDB_val *r
 {
     struct wanted wanted = {.key = key};
     struct tree_node node;
-    int rc = find(tree, &wanted, &node);
+    int rc = tree_find(tree, &wanted, &node);
 
     if (rc == 0)
         rc = tree_node_pair(tree, &node, ret);
@@ -348,7 +349,7 @@ int tree_seek(const struct tree *tree, MDB_val key, MDB_val *ret_key, MDB_val *r
 static int find_exactly(const struct tree *tree, const MDB_val *key, struct tree_node *ret)
 {
     struct wanted wanted = {.key = *key};
-    int rc = find(tree, &wanted, ret);
+    int rc = tree_find(tree, &wanted, ret);
 
     return rc == 0 && tree_order(tree, &ret->key, key) != 0 ? E_NOT_FOUND : rc;
 }

@@ -12,7 +12,7 @@
 #include "store/bytes.h"
 #include "store/files.h"
 
-static int damaged(struct error *err, const char *what)
+static int trees_damaged(struct error *err, const char *what)
 {
     return error_set(err, E_CORRUPT, "%s is damaged: the file has rotted", what);
 }
@@ -58,10 +58,10 @@ int trees_open(struct trees *trees, struct env *env, uint64_t txn_id, bool write
     trees->writes = writes;
     if (!is_head_ours(env, txn_id) ||
         tree_open(env->map, env->page_bytes, txn_id, &unnamed, &certain) != 0)
-        return damaged(err, "the store's head");
+        return trees_damaged(err, "the store's head");
     unnamed.seen = &trees->seen;
     if (open_tables(trees, &unnamed, txn_id) != 0)
-        return damaged(err, "a page of the store");
+        return trees_damaged(err, "a page of the store");
     return 0;
 }
 
@@ -73,7 +73,8 @@ int trees_open_snapshot(struct trees *trees, const struct tree *unnamed, uint64_
     memset(&trees->seen, 0, sizeof(trees->seen));
     trees->writes = false;
     checked.seen = &trees->seen;
-    return open_tables(trees, &checked, txn_id) == 0 ? 0 : damaged(err, "a page of the store");
+    return open_tables(trees, &checked, txn_id) == 0 ? 0
+                                                     : trees_damaged(err, "a page of the store");
 }
 
 /* ---- free pages ---- */
@@ -125,7 +126,7 @@ int trees_check_free(const struct trees *trees, struct error *err)
         return error_set(err, E_NO_MEMORY, NULL);
     rc = check_free(&trees->free, bitmap);
     free(bitmap);
-    return rc == 0 ? 0 : damaged(err, "the list of free pages");
+    return rc == 0 ? 0 : trees_damaged(err, "the list of free pages");
 }
 
 /* ---- everything ---- */
@@ -142,7 +143,7 @@ static int check_table(const struct tree *tree)
 
 int trees_check_table(const struct trees *trees, enum table table, struct error *err)
 {
-    return check_table(&trees->tables[table]) == 0 ? 0 : damaged(err, "a page of the store");
+    return check_table(&trees->tables[table]) == 0 ? 0 : trees_damaged(err, "a page of the store");
 }
 
 int trees_check_all(const struct trees *trees, struct error *err)

@@ -44,7 +44,7 @@ struct change {
 };
 
 /* The set hash of a scope's records after the transaction (base/set_hash.h). */
-struct feed_digest {
+struct feed_scope_hash {
     uint32_t scope;
     struct set_hash hash;
     const struct set_hash *buckets; /* SET_HASH_BUCKETS, borrowed; NULL: not told */
@@ -119,7 +119,7 @@ struct feed_line {
             int64_t time_ms;  /* wall time of the source's commit */
         } begin;
         struct change change;
-        struct feed_digest digest;
+        struct feed_scope_hash digest;
         struct {
             uint64_t version;
             uint64_t changes; /* how many change lines stood between begin and commit */

@@ -30,7 +30,7 @@ struct reader {
 
 enum presence { REQUIRED, NULLABLE };
 
-static void refuse(struct reader *reader, const char *member, const char *why)
+static void change_decode_refuse(struct reader *reader, const char *member, const char *why)
 {
     if (reader->rc == 0)
         reader->rc = error_set(reader->err, E_PROTOCOL, "feed line \"%s\": member \"%s\" %s",
@@ -45,29 +45,29 @@ static void out_of_memory(struct reader *reader)
                                reader->type);
 }
 
-static json_t *find(struct reader *reader, const char *member)
+static json_t *change_decode_find(struct reader *reader, const char *member)
 {
     json_t *value = json_object_get(reader->object, member);
 
     if (value == NULL)
-        refuse(reader, member, "is missing");
+        change_decode_refuse(reader, member, "is missing");
     return value;
 }
 
 static int64_t take_integer(struct reader *reader, const char *member, int64_t min, int64_t max)
 {
-    json_t *value = find(reader, member);
+    json_t *value = change_decode_find(reader, member);
     json_int_t number;
 
     if (value == NULL)
         return min;
     if (!json_is_integer(value)) {
-        refuse(reader, member, "is not an integer");
+        change_decode_refuse(reader, member, "is not an integer");
         return min;
     }
     number = json_integer_value(value);
     if (number < min || number > max) {
-        refuse(reader, member, "is out of range");
+        change_decode_refuse(reader, member, "is out of range");
         return min;
     }
     return number;
@@ -95,13 +95,13 @@ static const char *copy_text(struct reader *reader, const char *member, json_t *
     const char *copy;
 
     if (text == NULL) {
-        refuse(reader, member, "is not a string");
+        change_decode_refuse(reader, member, "is not a string");
         return NULL;
     }
     if ((text[0] != 0 || emptiness == NOT_EMPTY) &&
         grammar_check(kind, GRAMMAR_TAKEN, text, json_string_length(value), &fault) !=
             GRAMMAR_GOOD) {
-        refuse(reader, member, grammar_explain(kind, &fault, why));
+        change_decode_refuse(reader, member, grammar_explain(kind, &fault, why));
         return NULL;
     }
     copy = arena_string(reader->arena, text);
@@ -113,7 +113,7 @@ static const char *copy_text(struct reader *reader, const char *member, json_t *
 static const char *take_text(struct reader *reader, const char *member, enum presence presence,
                              enum grammar_kind kind, enum emptiness emptiness)
 {
-    json_t *value = find(reader, member);
+    json_t *value = change_decode_find(reader, member);
 
     if (value == NULL || (json_is_null(value) && presence == NULLABLE))
         return NULL;
@@ -123,15 +123,15 @@ static const char *take_text(struct reader *reader, const char *member, enum pre
 static struct uuid take_uuid(struct reader *reader, const char *member)
 {
     struct uuid uuid = {{0}};
-    json_t *value = find(reader, member);
+    json_t *value = change_decode_find(reader, member);
 
     if (value == NULL)
         return uuid;
     if (!json_is_string(value) ||
         !uuid_parse_n(json_string_value(value), json_string_length(value), &uuid))
-        refuse(reader, member, "is not a UUID");
+        change_decode_refuse(reader, member, "is not a UUID");
     else if (uuid_is_nil(&uuid))
-        refuse(reader, member, "is the nil UUID");
+        change_decode_refuse(reader, member, "is the nil UUID");
     return uuid;
 }
 
@@ -145,13 +145,13 @@ static struct uuid take_uuid_if_any(struct reader *reader, const char *member)
 
 static void take_digest(struct reader *reader, const char *member, uint8_t ret[DIGEST_BYTES])
 {
-    json_t *value = find(reader, member);
+    json_t *value = change_decode_find(reader, member);
 
     if (value == NULL)
         return;
     if (!json_is_string(value) || json_string_length(value) != 2 * (size_t)DIGEST_BYTES ||
         !hex_decode(json_string_value(value), 2 * (size_t)DIGEST_BYTES, ret))
-        refuse(reader, member, "is not 64 hexadecimal digits");
+        change_decode_refuse(reader, member, "is not 64 hexadecimal digits");
 }
 
 /* `count` hashes in hexadecimal. */
@@ -159,18 +159,18 @@ static void take_hashes(struct reader *reader, const char *member, size_t count,
                         struct set_hash *ret)
 {
     const size_t digits = 2 * (size_t)SET_HASH_BYTES;
-    json_t *value = find(reader, member);
+    json_t *value = change_decode_find(reader, member);
     uint8_t bytes[SET_HASH_BYTES];
 
     if (value == NULL)
         return;
     if (!json_is_string(value) || json_string_length(value) != count * digits) {
-        refuse(reader, member, "has not the length of its digests");
+        change_decode_refuse(reader, member, "has not the length of its digests");
         return;
     }
     for (size_t i = 0; i < count; i++) {
         if (!hex_decode(json_string_value(value) + i * digits, digits, bytes)) {
-            refuse(reader, member, "is not hexadecimal");
+            change_decode_refuse(reader, member, "is not hexadecimal");
             return;
         }
         ret[i] = set_hash_unpack(bytes);
@@ -180,19 +180,19 @@ static void take_hashes(struct reader *reader, const char *member, size_t count,
 static struct model_strings take_strings(struct reader *reader, const char *member)
 {
     struct model_strings none = {NULL, 0};
-    json_t *list = find(reader, member);
+    json_t *list = change_decode_find(reader, member);
     const char **items;
     size_t count;
 
     if (list == NULL)
         return none;
     if (!json_is_array(list)) {
-        refuse(reader, member, "is not an array");
+        change_decode_refuse(reader, member, "is not an array");
         return none;
     }
     count = json_array_size(list);
     if (count > MODEL_LABELS_MAX) {
-        refuse(reader, member, "has too many items");
+        change_decode_refuse(reader, member, "has too many items");
         return none;
     }
     if (count == 0)
@@ -209,7 +209,7 @@ static struct model_strings take_strings(struct reader *reader, const char *memb
 
 static enum model_consumer_type take_consumer_type(struct reader *reader)
 {
-    json_t *value = find(reader, "consumer_type");
+    json_t *value = change_decode_find(reader, "consumer_type");
 
     if (value == NULL)
         return MODEL_CONSUMER_PROXY;
@@ -217,14 +217,15 @@ static enum model_consumer_type take_consumer_type(struct reader *reader)
         if (strcmp(json_string_value(value), change_consumer_type_text(i)) == 0)
             return (enum model_consumer_type)i;
     }
-    refuse(reader, "consumer_type", "is not one of proxy, developer, admin, application");
+    change_decode_refuse(reader, "consumer_type",
+                         "is not one of proxy, developer, admin, application");
     return MODEL_CONSUMER_PROXY;
 }
 
 /* null is "never"; 0 would mean the same and is refused, so that each value has one spelling. */
 static int64_t take_expiry(struct reader *reader)
 {
-    json_t *value = find(reader, "expires_at_ms");
+    json_t *value = change_decode_find(reader, "expires_at_ms");
 
     if (value == NULL || json_is_null(value))
         return 0;
@@ -261,7 +262,7 @@ static void read_bucket(struct reader *reader, struct feed_line *line)
     line->change.bucket = (unsigned)take_integer(reader, "bucket", 0, SET_HASH_BUCKETS - 1);
 }
 
-static void read_realm(struct reader *reader, struct feed_line *line)
+static void change_decode_read_realm(struct reader *reader, struct feed_line *line)
 {
     struct model_realm *realm = &line->change.realm;
 
@@ -276,7 +277,7 @@ static void read_realm(struct reader *reader, struct feed_line *line)
     line->change.scope = realm->number;
 }
 
-static void read_consumer(struct reader *reader, struct feed_line *line)
+static void change_decode_read_consumer(struct reader *reader, struct feed_line *line)
 {
     struct model_consumer *consumer = &line->change.consumer;
     uint32_t scope = take_u32(reader, "scope", MODEL_SCOPE_CP);
@@ -293,7 +294,7 @@ static void read_consumer(struct reader *reader, struct feed_line *line)
     consumer->groups = take_strings(reader, "groups");
 }
 
-static void read_key(struct reader *reader, struct feed_line *line)
+static void change_decode_read_key(struct reader *reader, struct feed_line *line)
 {
     struct model_key *key = &line->change.key;
 
@@ -312,7 +313,7 @@ static bool take_flag(struct reader *reader, const char *member)
     json_t *flag = json_object_get(reader->object, member);
 
     if (flag != NULL && !json_is_boolean(flag))
-        refuse(reader, member, "is neither true nor false");
+        change_decode_refuse(reader, member, "is neither true nor false");
     return json_is_true(flag);
 }
 
@@ -371,26 +372,26 @@ static void read_heartbeat(struct reader *reader, struct feed_line *line)
 
 static enum feed_resync_reason take_reason(struct reader *reader)
 {
-    json_t *value = find(reader, "reason");
+    json_t *value = change_decode_find(reader, "reason");
 
     for (int i = 0; json_is_string(value) && i < FEED_RESYNC_REASONS; i++) {
         if (strcmp(json_string_value(value), feed_resync_reason_text(i)) == 0)
             return (enum feed_resync_reason)i;
     }
-    refuse(reader, "reason", "is not a known reason");
+    change_decode_refuse(reader, "reason", "is not a known reason");
     return FEED_RESYNC_REASONS;
 }
 
 /* Only the digest is taken from it: a path that leads elsewhere is none. */
 static void take_path(struct reader *reader, uint8_t sha256[DIGEST_BYTES])
 {
-    const char *text = json_string_value(find(reader, "path"));
+    const char *text = json_string_value(change_decode_find(reader, "path"));
     const size_t start = strlen(SNAPSHOT_PATH);
 
     if (text == NULL || strncmp(text, SNAPSHOT_PATH, start) != 0 ||
         strlen(text) != start + 2 * (size_t)DIGEST_BYTES ||
         !hex_decode(text + start, 2 * (size_t)DIGEST_BYTES, sha256))
-        refuse(reader, "path", "is not that of a snapshot");
+        change_decode_refuse(reader, "path", "is not that of a snapshot");
 }
 
 static void read_preparing(struct reader *reader, struct feed_line *line)
@@ -415,9 +416,9 @@ static const struct line_type {
     enum feed_line_kind kind;
     void (*read)(struct reader *reader, struct feed_line *line);
 } line_types[] = {
-    {"key", FEED_LINE_CHANGE, read_key},
-    {"consumer", FEED_LINE_CHANGE, read_consumer},
-    {"realm", FEED_LINE_CHANGE, read_realm},
+    {"key", FEED_LINE_CHANGE, change_decode_read_key},
+    {"consumer", FEED_LINE_CHANGE, change_decode_read_consumer},
+    {"realm", FEED_LINE_CHANGE, change_decode_read_realm},
     {"key_delete", FEED_LINE_CHANGE, read_key_delete},
     {"consumer_delete", FEED_LINE_CHANGE, read_consumer_delete},
     {"realm_delete", FEED_LINE_CHANGE, read_realm_delete},

@@ -26,7 +26,7 @@ static void put_bytes(struct writer *writer, const void *bytes, size_t size)
 }
 
 /* Text that needs no escaping: punctuation, names of members, numbers. */
-static void put(struct writer *writer, const char *text)
+static void change_encode_put(struct writer *writer, const char *text)
 {
     if (writer->rc == 0)
         writer->rc = buffer_append_string(writer->out, text);
@@ -34,14 +34,14 @@ static void put(struct writer *writer, const char *text)
 
 static void put_number(struct writer *writer, const char *before, uint64_t value)
 {
-    put(writer, before);
+    change_encode_put(writer, before);
     if (writer->rc == 0)
         writer->rc = buffer_printf(writer->out, "%" PRIu64, value);
 }
 
 static void put_signed(struct writer *writer, const char *before, int64_t value)
 {
-    put(writer, before);
+    change_encode_put(writer, before);
     if (writer->rc == 0)
         writer->rc = buffer_printf(writer->out, "%" PRId64, value);
 }
@@ -52,21 +52,21 @@ static void put_escape(struct writer *writer, unsigned char c)
     char escape[] = {'\\', (char)c, 0};
 
     if (c == '"' || c == '\\')
-        put(writer, escape);
+        change_encode_put(writer, escape);
     else if (writer->rc == 0)
         writer->rc = buffer_printf(writer->out, "\\u%04x", c);
 }
 
-static void put_string(struct writer *writer, const char *before, const char *string)
+static void change_encode_put_string(struct writer *writer, const char *before, const char *string)
 {
     const char *run = string; /* start of the bytes that can be copied together */
 
-    put(writer, before);
+    change_encode_put(writer, before);
     if (string == NULL) {
-        put(writer, "null");
+        change_encode_put(writer, "null");
         return;
     }
-    put(writer, "\"");
+    change_encode_put(writer, "\"");
     for (; *string != 0; string++) {
         unsigned char c = (unsigned char)*string;
 
@@ -77,14 +77,14 @@ static void put_string(struct writer *writer, const char *before, const char *st
         run = string + 1;
     }
     put_bytes(writer, run, (size_t)(string - run));
-    put(writer, "\"");
+    change_encode_put(writer, "\"");
 }
 
 static void put_uuid(struct writer *writer, const char *before, const struct uuid *uuid)
 {
     char text[UUID_TEXT_SIZE];
 
-    put_string(writer, before, uuid_format(uuid, text));
+    change_encode_put_string(writer, before, uuid_format(uuid, text));
 }
 
 static void put_digest(struct writer *writer, const char *before, const uint8_t bytes[DIGEST_BYTES])
@@ -92,7 +92,7 @@ static void put_digest(struct writer *writer, const char *before, const uint8_t 
     char text[2 * DIGEST_BYTES + 1];
 
     hex_encode(bytes, DIGEST_BYTES, text);
-    put_string(writer, before, text);
+    change_encode_put_string(writer, before, text);
 }
 
 static void put_hash(struct writer *writer, const struct set_hash *hash)
@@ -102,24 +102,24 @@ static void put_hash(struct writer *writer, const struct set_hash *hash)
 
     set_hash_pack(hash, bytes);
     hex_encode(bytes, sizeof(bytes), text);
-    put(writer, text);
+    change_encode_put(writer, text);
 }
 
 static void put_strings(struct writer *writer, const char *before, const struct model_strings *list)
 {
-    put(writer, before);
-    put(writer, "[");
+    change_encode_put(writer, before);
+    change_encode_put(writer, "[");
     for (size_t i = 0; i < list->count; i++)
-        put_string(writer, i > 0 ? "," : "", list->items[i]);
-    put(writer, "]");
+        change_encode_put_string(writer, i > 0 ? "," : "", list->items[i]);
+    change_encode_put(writer, "]");
 }
 
 static void put_realm(struct writer *writer, const struct model_realm *realm)
 {
     put_number(writer, "{\"type\":\"realm\",\"number\":", realm->number);
     put_uuid(writer, ",\"id\":", &realm->id);
-    put_string(writer, ",\"name\":", realm->name);
-    put_string(writer, ",\"region\":", realm->region);
+    change_encode_put_string(writer, ",\"name\":", realm->name);
+    change_encode_put_string(writer, ",\"region\":", realm->region);
     put_number(writer, ",\"ttl\":", realm->ttl_min);
     put_number(writer, ",\"negative_ttl\":", realm->negative_ttl_min);
     put_strings(writer, ",\"groups\":", &realm->groups);
@@ -130,9 +130,10 @@ static void put_consumer(struct writer *writer, uint32_t scope,
 {
     put_number(writer, "{\"type\":\"consumer\",\"scope\":", scope);
     put_uuid(writer, ",\"id\":", &consumer->id);
-    put_string(writer, ",\"username\":", consumer->username);
-    put_string(writer, ",\"custom_id\":", consumer->custom_id);
-    put_string(writer, ",\"consumer_type\":", change_consumer_type_text(consumer->type));
+    change_encode_put_string(writer, ",\"username\":", consumer->username);
+    change_encode_put_string(writer, ",\"custom_id\":", consumer->custom_id);
+    change_encode_put_string(writer,
+                             ",\"consumer_type\":", change_consumer_type_text(consumer->type));
     put_strings(writer, ",\"tags\":", &consumer->tags);
     put_strings(writer, ",\"groups\":", &consumer->groups);
 }
@@ -146,7 +147,7 @@ static void put_key(struct writer *writer, uint32_t scope, const struct model_ke
     if (key->expires_at_ms != 0)
         put_signed(writer, ",\"expires_at_ms\":", key->expires_at_ms);
     else
-        put(writer, ",\"expires_at_ms\":null");
+        change_encode_put(writer, ",\"expires_at_ms\":null");
     put_strings(writer, ",\"tags\":", &key->tags);
 }
 
@@ -181,42 +182,42 @@ static void put_change(struct writer *writer, const struct change *change)
     case CHANGE_KINDS:
         assert(!"CHANGE_KINDS is a count");
     }
-    put(writer, "}\n");
+    change_encode_put(writer, "}\n");
 }
 
-static void put_scope_digest(struct writer *writer, const struct feed_digest *digest)
+static void put_scope_digest(struct writer *writer, const struct feed_scope_hash *digest)
 {
     put_number(writer, "{\"type\":\"digest\",\"scope\":", digest->scope);
-    put(writer, ",\"hash\":\"");
+    change_encode_put(writer, ",\"hash\":\"");
     put_hash(writer, &digest->hash);
     if (digest->buckets != NULL)
-        put(writer, "\",\"buckets\":\"");
+        change_encode_put(writer, "\",\"buckets\":\"");
     for (int i = 0; digest->buckets != NULL && i < SET_HASH_BUCKETS; i++)
         put_hash(writer, &digest->buckets[i]);
-    put(writer, "\"}\n");
+    change_encode_put(writer, "\"}\n");
 }
 
 static void put_name_shared(struct writer *writer, bool shared)
 {
     if (shared)
-        put(writer, ",\"name_shared\":true");
+        change_encode_put(writer, ",\"name_shared\":true");
 }
 
 static void put_hello(struct writer *writer, const struct feed_line *line)
 {
     put_number(writer, "{\"type\":\"hello\",\"protocol\":", line->hello.protocol);
-    put_string(writer, ",\"region\":", line->hello.region);
+    change_encode_put_string(writer, ",\"region\":", line->hello.region);
     put_uuid(writer, ",\"control_plane_id\":", &line->hello.control_plane_id);
     put_uuid(writer, ",\"epoch\":", &line->hello.epoch);
     put_number(writer, ",\"version\":", line->hello.version);
     put_number(writer, ",\"heartbeat_ms\":", line->hello.heartbeat_ms);
     put_digest(writer, ",\"digest_key\":", line->hello.digest_key);
     if (line->hello.accepted)
-        put(writer, ",\"accepted\":true");
+        change_encode_put(writer, ",\"accepted\":true");
     if (!uuid_is_nil(&line->hello.feed))
         put_uuid(writer, ",\"feed\":", &line->hello.feed);
     put_name_shared(writer, line->hello.name_shared);
-    put(writer, "}\n");
+    change_encode_put(writer, "}\n");
 }
 
 static void put_resync(struct writer *writer, const struct feed_line *line)
@@ -225,13 +226,13 @@ static void put_resync(struct writer *writer, const struct feed_line *line)
     char path[sizeof(SNAPSHOT_PATH) + 2 * (size_t)DIGEST_BYTES] = SNAPSHOT_PATH;
 
     hex_encode(snapshot->sha256, DIGEST_BYTES, path + strlen(SNAPSHOT_PATH));
-    put_string(writer,
-               "{\"type\":\"resync\",\"reason\":", feed_resync_reason_text(line->resync.reason));
-    put_string(writer, ",\"path\":", path);
+    change_encode_put_string(
+        writer, "{\"type\":\"resync\",\"reason\":", feed_resync_reason_text(line->resync.reason));
+    change_encode_put_string(writer, ",\"path\":", path);
     put_number(writer, ",\"size\":", snapshot->size);
     put_uuid(writer, ",\"epoch\":", &snapshot->cursor.epoch);
     put_number(writer, ",\"version\":", snapshot->cursor.version);
-    put(writer, "}\n");
+    change_encode_put(writer, "}\n");
 }
 
 static void put_line(struct writer *writer, const struct feed_line *line)
@@ -244,7 +245,7 @@ static void put_line(struct writer *writer, const struct feed_line *line)
         put_number(writer, "{\"type\":\"begin\",\"prev\":", line->begin.prev);
         put_number(writer, ",\"version\":", line->begin.version);
         put_signed(writer, ",\"time_ms\":", line->begin.time_ms);
-        put(writer, "}\n");
+        change_encode_put(writer, "}\n");
         break;
     case FEED_LINE_CHANGE:
         put_change(writer, &line->change);
@@ -256,19 +257,19 @@ static void put_line(struct writer *writer, const struct feed_line *line)
         put_number(writer, "{\"type\":\"commit\",\"version\":", line->commit.version);
         put_number(writer, ",\"changes\":", line->commit.changes);
         if (line->commit.all_scopes)
-            put(writer, ",\"all_scopes\":true");
-        put(writer, "}\n");
+            change_encode_put(writer, ",\"all_scopes\":true");
+        change_encode_put(writer, "}\n");
         break;
     case FEED_LINE_HEARTBEAT:
         put_number(writer, "{\"type\":\"heartbeat\",\"version\":", line->heartbeat.version);
         put_signed(writer, ",\"time_ms\":", line->heartbeat.time_ms);
         if (line->heartbeat.acknowledge)
-            put(writer, ",\"acknowledge\":true");
+            change_encode_put(writer, ",\"acknowledge\":true");
         put_name_shared(writer, line->heartbeat.name_shared);
-        put(writer, "}\n");
+        change_encode_put(writer, "}\n");
         break;
     case FEED_LINE_PREPARING:
-        put(writer, "{\"type\":\"preparing\"}\n");
+        change_encode_put(writer, "{\"type\":\"preparing\"}\n");
         break;
     case FEED_LINE_RESYNC:
         put_resync(writer, line);

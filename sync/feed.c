@@ -172,7 +172,7 @@ static int take_change(struct feed_reader *reader, const struct feed_line *line,
 static int take_digest(struct feed_reader *reader, const struct feed_line *line, struct error *err)
 {
     struct feed_transaction *open = reader->open;
-    struct feed_digest *digests;
+    struct feed_scope_hash *digests;
 
     if (reader->stage != STAGE_INSIDE)
         return misplaced("digest", err);
@@ -256,7 +256,8 @@ static int take_resync(struct feed_reader *reader, const struct feed_line *line,
     return 0;
 }
 
-static int dispatch(struct feed_reader *reader, const struct feed_line *line, struct error *err)
+static int feed_dispatch(struct feed_reader *reader, const struct feed_line *line,
+                         struct error *err)
 {
     if (reader->stage == STAGE_HELLO && line->kind != FEED_LINE_HELLO)
         return error_set(err, E_PROTOCOL, "the feed does not begin with hello");
@@ -298,7 +299,7 @@ static int take_line(struct feed_reader *reader, const char *text, size_t length
         rc = error_set(err, E_TOO_LARGE, "a transaction is over %zu bytes",
                        reader->expect.max_transaction_bytes);
     if (rc == 0)
-        rc = dispatch(reader, &line, err);
+        rc = feed_dispatch(reader, &line, err);
     arena_finish(&scratch);
     return rc;
 }

@@ -29,7 +29,7 @@ struct feed_transaction {
     struct change *changes;        /* owned; their strings are the arena's */
     size_t count;
     size_t capacity;
-    struct feed_digest *digests; /* owned; ascending scopes */
+    struct feed_scope_hash *digests; /* owned; ascending scopes */
     size_t n_digests;
     size_t digests_capacity;
     bool all_scopes; /* there is a digest of each scope that the host may hold */

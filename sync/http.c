@@ -2,15 +2,15 @@
  *
  * Happy path: curl says through on_socket() which socket it waits for and through
  * on_timeout_wanted() when it wants to be called; libuv calls back, curl_multi_socket_action() runs
- * the transfers, settle() hands out the results.
+ * the transfers, http_settle() hands out the results.
  *
  * Hazards, each met once in practice:
  *  - curl closes a socket right after CURL_POLL_REMOVE; the uv_poll is stopped at once and its
  * memory freed in its close callback, never before.
  *  - a timeout of 0 must not call into curl from inside its callback: a uv_timer of 0 ms fires in
  * the loop's next turn.
- *  - curl's callbacks must not add or remove transfers: `in_curl` says so, settle() makes up for
- * it.
+ *  - curl's callbacks must not add or remove transfers: `in_curl` says so, http_settle() makes up
+ * for it.
  */
 #include "sync/http.h"
 
@@ -38,7 +38,7 @@ struct socket_watch {
     curl_socket_t fd;           /* curl's */
 };
 
-static void settle(struct http_client *client);
+static void http_settle(struct http_client *client);
 
 /* ---- closing ---- */
 
@@ -56,7 +56,7 @@ static void handle_closed(struct http_client *client)
         closed(context);
 }
 
-static void on_timer_closed(uv_handle_t *handle)
+static void http_on_timer_closed(uv_handle_t *handle)
 {
     handle_closed(handle->data);
 }
@@ -80,7 +80,7 @@ static void socket_action(struct http_client *client, curl_socket_t fd, int even
     /* The only failures are a bad handle and recursion, both our own mistakes. */
     (void)curl_multi_socket_action(client->multi, fd, events, &running);
     client->in_curl = false;
-    settle(client);
+    http_settle(client);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -170,7 +170,7 @@ static void unlink_request(struct http_client *client, struct http_request *requ
     *at = request->next;
 }
 
-static void drop(struct http_request *request)
+static void http_drop(struct http_request *request)
 {
     struct http_client *client = request->client;
 
@@ -181,14 +181,14 @@ static void drop(struct http_request *request)
 }
 
 /* The last word on a request. The handler may start, resume and cancel others. */
-static void finish(struct http_request *request, CURLcode code)
+static void http_finish(struct http_request *request, CURLcode code)
 {
     struct http_handler handler = request->handler;
     bool canceled = request->stage == REQUEST_DEAD;
     struct http_result result;
 
     http_request_result(request, code, &result);
-    drop(request);
+    http_drop(request);
     if (!canceled)
         handler.done(handler.context, &result);
 }
@@ -210,12 +210,12 @@ static bool settle_one(struct http_client *client)
     for (struct http_request *request = client->requests; request != NULL;
          request = request->next) {
         if (request->stage == REQUEST_DEAD) {
-            drop(request);
+            http_drop(request);
             return true;
         }
         if (request->stage == REQUEST_NEW) {
             if (curl_multi_add_handle(client->multi, request->easy) != CURLM_OK) {
-                finish(request, CURLE_OUT_OF_MEMORY); /* its one cause */
+                http_finish(request, CURLE_OUT_OF_MEMORY); /* its one cause */
                 return true;
             }
             request->stage = REQUEST_ACTIVE;
@@ -241,13 +241,13 @@ static bool finish_one(struct http_client *client)
         if (message->msg != CURLMSG_DONE)
             continue;
         (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &request);
-        finish((struct http_request *)(void *)request, code);
+        http_finish((struct http_request *)(void *)request, code);
         return true;
     }
     return false;
 }
 
-static void settle(struct http_client *client)
+static void http_settle(struct http_client *client)
 {
     while (finish_one(client) || settle_one(client))
         continue;
@@ -292,9 +292,9 @@ void http_client_close(struct http_client *client, void (*closed)(void *context)
     client->closed = closed;
     client->closed_context = context;
     while (client->requests != NULL)
-        drop(client->requests);
+        http_drop(client->requests);
     (void)curl_multi_cleanup(client->multi); /* closes kept connections, through on_socket() */
-    uv_close((uv_handle_t *)&client->timer, on_timer_closed);
+    uv_close((uv_handle_t *)&client->timer, http_on_timer_closed);
 }
 
 int http_request_start(struct http_client *client, const struct http_request_options *options,
@@ -320,7 +320,7 @@ void http_request_resume(struct http_request *request)
 {
     request->resume_wanted = true;
     if (!request->client->in_curl)
-        settle(request->client);
+        http_settle(request->client);
 }
 
 void http_request_cancel(struct http_request *request)
@@ -330,5 +330,5 @@ void http_request_cancel(struct http_request *request)
     if (request->client->in_curl)
         request->stage = REQUEST_DEAD;
     else
-        drop(request);
+        http_drop(request);
 }

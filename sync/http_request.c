@@ -98,8 +98,8 @@ static size_t on_body(char *bytes, size_t one, size_t size, void *context)
 /* ---- options ---- */
 
 /* "name: " and both parts of the value. libcurl wipes what it frees (http_client_create). */
-static int add_header(struct http_request *request, const char *name, const char *first,
-                      const char *second)
+static int http_request_add_header(struct http_request *request, const char *name,
+                                   const char *first, const char *second)
 {
     struct curl_slist *longer;
     struct buffer line;
@@ -125,8 +125,8 @@ static int add_range(struct http_request *request, const struct http_request_opt
     int rc;
 
     (void)snprintf(range, sizeof(range), "bytes=%" PRIu64 "-", options->range_from);
-    rc = add_header(request, "Range", range, "");
-    return rc == 0 ? add_header(request, "If-Range", options->if_range, "") : rc;
+    rc = http_request_add_header(request, "Range", range, "");
+    return rc == 0 ? http_request_add_header(request, "If-Range", options->if_range, "") : rc;
 }
 
 static int add_headers(struct http_request *request, const struct http_request_options *options)
@@ -134,9 +134,10 @@ static int add_headers(struct http_request *request, const struct http_request_o
     int rc = 0;
 
     if (options->credentials->token != NULL)
-        rc = add_header(request, "Authorization", "Bearer ", options->credentials->token);
+        rc = http_request_add_header(request, "Authorization", "Bearer ",
+                                     options->credentials->token);
     if (rc == 0 && options->json_body != NULL)
-        rc = add_header(request, "Content-Type", "application/json", "");
+        rc = http_request_add_header(request, "Content-Type", "application/json", "");
     if (rc == 0 && options->if_range != NULL)
         rc = add_range(request, options);
     return rc;

@@ -160,14 +160,14 @@ static bool is_final(const struct session *session, const struct error *err)
 static void move_on(struct session *session, const struct error *err, int64_t retry_after_ms)
 {
     int64_t now_ms = (int64_t)uv_now(session->options.loop);
-    uint32_t alone_ms = session_alone_ms(&session->options.limits, is_final(session, err),
-                                         retry_after_ms, session_random());
+    uint32_t alone_ms = session_url_hold_ms(&session->options.limits, is_final(session, err),
+                                            retry_after_ms, session_random());
     int64_t floor_ms;
     size_t next;
 
-    session->alone_until_ms[session->url] = now_ms + alone_ms;
-    next = session_pick_url(session->alone_until_ms, session->options.n_urls, session->url, now_ms);
-    floor_ms = session->alone_until_ms[next] - now_ms;
+    session->hold_until_ms[session->url] = now_ms + alone_ms;
+    next = session_pick_url(session->hold_until_ms, session->options.n_urls, session->url, now_ms);
+    floor_ms = session->hold_until_ms[next] - now_ms;
     back_off(session, err, floor_ms > 0 ? (uint32_t)floor_ms : 0);
     session->url = next;
 }
@@ -259,7 +259,7 @@ void session_refuse(struct session *session, const struct error *err)
     session_reject(session, err, SESSION_RESYNC_NONE);
 }
 
-void session_accept(struct session *session)
+void session_accept_epoch(struct session *session)
 {
     session->refusing = false;
     session->failures = 0;
@@ -286,8 +286,8 @@ int session_create(const struct session_options *options, const struct session_s
     if (session == NULL)
         return error_set(err, E_NO_MEMORY, NULL);
     assert(options->n_urls > 0);
-    session->alone_until_ms = calloc(options->n_urls, sizeof(*session->alone_until_ms));
-    if (session->alone_until_ms == NULL) {
+    session->hold_until_ms = calloc(options->n_urls, sizeof(*session->hold_until_ms));
+    if (session->hold_until_ms == NULL) {
         free(session);
         return error_set(err, E_NO_MEMORY, NULL);
     }
@@ -308,7 +308,7 @@ void session_start(struct session *session)
     session_connect(session);
 }
 
-static void on_closed(uv_handle_t *handle)
+static void session_on_closed(uv_handle_t *handle)
 {
     struct session *session = handle->data;
     void (*closed)(void *) = session->closed;
@@ -316,16 +316,16 @@ static void on_closed(uv_handle_t *handle)
 
     buffer_finish(&session->held);
     explicit_bzero(session->digest_key, sizeof(session->digest_key));
-    free(session->alone_until_ms);
+    free(session->hold_until_ms);
     free(session);
     closed(context);
 }
 
-static void on_timer_closed(uv_handle_t *handle)
+static void session_on_timer_closed(uv_handle_t *handle)
 {
     struct session *session = handle->data;
 
-    uv_close((uv_handle_t *)&session->ack_timer, on_closed);
+    uv_close((uv_handle_t *)&session->ack_timer, session_on_closed);
 }
 
 void session_close(struct session *session, void (*closed)(void *context), void *context)
@@ -334,5 +334,5 @@ void session_close(struct session *session, void (*closed)(void *context), void 
     session->closed_context = context;
     drop_transfer(session);
     session->state = session_next_state(session->state, SESSION_EVENT_STOP);
-    uv_close((uv_handle_t *)&session->timer, on_timer_closed);
+    uv_close((uv_handle_t *)&session->timer, session_on_timer_closed);
 }

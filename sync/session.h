@@ -123,11 +123,11 @@ void session_reject(struct session *session, const struct error *err, enum sessi
 /* Leaves the feed, or the request for one, and comes back with the durable cursor and what the sink
  * wishes for then. In other states nothing is to be done: each connection asks the sink. */
 void session_reconnect(struct session *session);
-/* The same for a snapshot that is to be refused until session_accept(): as long as the source names
- * this one, it is not fetched again, and the source is told so. */
+/* The same for a snapshot that is to be refused until session_accept_epoch(): as long as the source
+ * names this one, it is not fetched again, and the source is told so. */
 void session_refuse(struct session *session, const struct error *err);
 /* No snapshot is refused any more; does not wait for the end of a back-off. */
-void session_accept(struct session *session);
+void session_accept_epoch(struct session *session);
 /* Stops; the sink hears nothing more (but a snapshot that was begun is aborted). closed(context)
  * follows from the loop when the session is freed. */
 void session_close(struct session *session, void (*closed)(void *context), void *context);

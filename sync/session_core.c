@@ -123,8 +123,8 @@ uint32_t session_delay_ms(const struct session_limits *limits,
     return trouble->floor_ms + spread(ceiling_ms(limits, trouble), random);
 }
 
-uint32_t session_alone_ms(const struct session_limits *limits, bool refused, int64_t retry_after_ms,
-                          uint32_t random)
+uint32_t session_url_hold_ms(const struct session_limits *limits, bool refused,
+                             int64_t retry_after_ms, uint32_t random)
 {
     uint32_t half = limits->backoff_max_ms / 2;
     uint32_t alone = refused ? half + spread(limits->backoff_max_ms - half, random) : 0;
@@ -135,16 +135,16 @@ uint32_t session_alone_ms(const struct session_limits *limits, bool refused, int
                                                        : (uint32_t)retry_after_ms;
 }
 
-size_t session_pick_url(const int64_t *alone_until_ms, size_t n, size_t url, int64_t now_ms)
+size_t session_pick_url(const int64_t *hold_until_ms, size_t n, size_t url, int64_t now_ms)
 {
     size_t soonest = (url + 1) % n;
 
     for (size_t i = 1; i <= n; i++) {
         size_t next = (url + i) % n;
 
-        if (alone_until_ms[next] <= now_ms)
+        if (hold_until_ms[next] <= now_ms)
             return next;
-        if (alone_until_ms[next] < alone_until_ms[soonest])
+        if (hold_until_ms[next] < hold_until_ms[soonest])
             soonest = next;
     }
     return soonest;

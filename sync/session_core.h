@@ -97,11 +97,11 @@ uint32_t session_delay_ms(const struct session_limits *limits,
 /* How long a URL is left alone after what it answered, and it alone: until Retry-After (0: not
  * said) has passed, and after a refusal (401, 403), when trying again soon helps nobody, for at
  * least half of the longest delay. */
-uint32_t session_alone_ms(const struct session_limits *limits, bool refused, int64_t retry_after_ms,
-                          uint32_t random);
+uint32_t session_url_hold_ms(const struct session_limits *limits, bool refused,
+                             int64_t retry_after_ms, uint32_t random);
 /* The URL to go on with after `url`: the next in turn that may be asked now, or else the one that
- * may be asked soonest. `alone_until_ms`: of each of the `n`. */
-size_t session_pick_url(const int64_t *alone_until_ms, size_t n, size_t url, int64_t now_ms);
+ * may be asked soonest. `hold_until_ms`: of each of the `n`. */
+size_t session_pick_url(const int64_t *hold_until_ms, size_t n, size_t url, int64_t now_ms);
 
 /* Progress of a transfer in windows of time. */
 struct session_progress {

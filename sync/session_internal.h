@@ -21,9 +21,9 @@ struct session {
     struct session_options options;
     struct session_sink sink;
     enum session_state state;
-    uv_timer_t timer;        /* one: its meaning is the state's */
-    size_t url;              /* index of the one in use */
-    int64_t *alone_until_ms; /* owned; of each URL, loop time: asked not to be asked before */
+    uv_timer_t timer;       /* one: its meaning is the state's */
+    size_t url;             /* index of the one in use */
+    int64_t *hold_until_ms; /* owned; of each URL, loop time: asked not to be asked before */
 
     /* The transfer of the state CONNECTING, STREAMING or SNAPSHOT. */
     struct http_request *transfer;

@@ -80,7 +80,7 @@ static int check_digest(struct session *session, struct error *err)
     return error_set(err, E_PROTOCOL, "its bytes are not those that it is named after");
 }
 
-static void finish(struct session *session)
+static void session_snapshot_finish(struct session *session)
 {
     struct error err = ERROR_INIT;
     int rc = snapshot_decoder_end(session->decoder, &err);
@@ -169,7 +169,7 @@ static int take_bytes(struct session *session, const unsigned char *bytes, size_
     return take_new(session, bytes + known, size - known, err);
 }
 
-static enum http_take on_data(void *context, const void *bytes, size_t size)
+static enum http_take session_snapshot_on_data(void *context, const void *bytes, size_t size)
 {
     struct session *session = context;
     const struct session_limits *limits = &session->options.limits;
@@ -192,7 +192,7 @@ static enum http_take on_data(void *context, const void *bytes, size_t size)
     return HTTP_TAKEN;
 }
 
-static void on_done(void *context, const struct http_result *result)
+static void session_snapshot_on_done(void *context, const struct http_result *result)
 {
     struct session *session = context;
     struct error err = result->err;
@@ -204,13 +204,13 @@ static void on_done(void *context, const struct http_result *result)
     if (err.code != 0)
         end_transfer(session, &err, result->retry_after_ms);
     else if (session->held.size == 0)
-        finish(session);
+        session_snapshot_finish(session);
 }
 
 /* Asks for what has not come. */
 static void request(struct session *session)
 {
-    struct http_handler handler = {on_data, on_done, session};
+    struct http_handler handler = {session_snapshot_on_data, session_snapshot_on_done, session};
     char hash[2 * DIGEST_BYTES + 1];
     char etag[sizeof(hash) + 2];
     struct http_request_options what = {.range_from = session->snapshot_bytes};
@@ -264,7 +264,7 @@ void session_snapshot_resume(struct session *session)
     if (session->held.size > 0)
         session_pause(session);
     else if (session->snapshot_received)
-        finish(session);
+        session_snapshot_finish(session);
     else if (session->transfer != NULL)
         http_request_resume(session->transfer);
     else

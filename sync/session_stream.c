@@ -137,7 +137,7 @@ static bool makes_progress(struct session *session, uint64_t lines_before)
                                 limits->progress_ms);
 }
 
-static enum http_take on_data(void *context, const void *bytes, size_t size)
+static enum http_take session_stream_on_data(void *context, const void *bytes, size_t size)
 {
     struct session *session = context;
     struct error err = ERROR_INIT;
@@ -168,7 +168,7 @@ static enum http_take on_data(void *context, const void *bytes, size_t size)
     return HTTP_TAKEN;
 }
 
-static void on_done(void *context, const struct http_result *result)
+static void session_stream_on_done(void *context, const struct http_result *result)
 {
     struct session *session = context;
     struct error err = result->err;
@@ -189,7 +189,7 @@ static int open_feed(struct session *session, struct error *err)
         .wished = session->wish.kind != FEED_WISH_NONE,
     };
     struct feed_events events = {on_hello, on_transaction, on_heartbeat, on_resync, session};
-    struct http_handler handler = {on_data, on_done, session};
+    struct http_handler handler = {session_stream_on_data, session_stream_on_done, session};
     int rc = feed_reader_create(&expect, &events, &session->feed);
 
     if (rc != 0)

@@ -73,7 +73,7 @@ static void start_stage(struct snapshot_decoder *decoder, enum stage stage, size
     buffer_clear(&decoder->part);
 }
 
-static int take_header(struct snapshot_decoder *decoder, struct error *err)
+static int snapshot_decoder_take_header(struct snapshot_decoder *decoder, struct error *err)
 {
     const unsigned char *bytes = decoder->part.data;
     struct snapshot_header *header = &decoder->header;
@@ -152,7 +152,7 @@ static int finish_stage(struct snapshot_decoder *decoder, struct error *err)
 {
     switch (decoder->stage) {
     case STAGE_HEADER:
-        return take_header(decoder, err);
+        return snapshot_decoder_take_header(decoder, err);
     case STAGE_FRAME:
         return take_frame(decoder, err);
     case STAGE_RECORD:

@@ -75,7 +75,7 @@ static int compress(struct snapshot_encoder *encoder, ZSTD_EndDirective mode)
     return 0;
 }
 
-static int put(struct snapshot_encoder *encoder, const void *bytes, size_t size)
+static int snapshot_encoder_put(struct snapshot_encoder *encoder, const void *bytes, size_t size)
 {
     encoder->rc = buffer_append(&encoder->block, bytes, size);
     if (encoder->rc != 0 || encoder->block.size < SNAPSHOT_BLOCK_BYTES)
@@ -98,7 +98,7 @@ static int write_header(struct snapshot_encoder *encoder)
     put_u64(bytes + SNAPSHOT_AT_REALMS, header->realms);
     put_u64(bytes + SNAPSHOT_AT_CONSUMERS, header->consumers);
     put_u64(bytes + SNAPSHOT_AT_KEYS, header->keys);
-    return put(encoder, bytes, sizeof(bytes));
+    return snapshot_encoder_put(encoder, bytes, sizeof(bytes));
 }
 
 static int write_frame(struct snapshot_encoder *encoder, enum snapshot_kind kind, uint32_t scope,
@@ -109,7 +109,7 @@ static int write_frame(struct snapshot_encoder *encoder, enum snapshot_kind kind
     bytes[SNAPSHOT_FRAME_AT_KIND] = (unsigned char)kind;
     put_u32(bytes + SNAPSHOT_FRAME_AT_SCOPE, scope);
     put_u32(bytes + SNAPSHOT_FRAME_AT_SIZE, (uint32_t)size);
-    return put(encoder, bytes, sizeof(bytes));
+    return snapshot_encoder_put(encoder, bytes, sizeof(bytes));
 }
 
 static int create_zstd(struct snapshot_encoder *encoder)
@@ -165,7 +165,7 @@ int snapshot_encoder_add(struct snapshot_encoder *encoder, const struct snapshot
         return encoder->rc = E_CORRUPT;
     if (write_frame(encoder, record->kind, record->scope, record->size) != 0)
         return encoder->rc;
-    return put(encoder, record->bytes, record->size);
+    return snapshot_encoder_put(encoder, record->bytes, record->size);
 }
 
 int snapshot_encoder_end(struct snapshot_encoder *encoder)

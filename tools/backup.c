@@ -176,7 +176,7 @@ static int write_backup(const char *dir, const struct tool_sources *sources, str
     return rc;
 }
 
-static int print_answer(const struct tool *tool, const char *dir, size_t n_sources)
+static int backup_print_answer(const struct tool *tool, const char *dir, size_t n_sources)
 {
     if (tool->json)
         return tool_print_json(
@@ -184,7 +184,7 @@ static int print_answer(const struct tool *tool, const char *dir, size_t n_sourc
     return 0;
 }
 
-static int run(const struct tool *tool, int argc, char **argv)
+static int backup_run(const struct tool *tool, int argc, char **argv)
 {
     struct error err = ERROR_INIT;
     struct tool_sources sources = {.n = 0};
@@ -202,7 +202,7 @@ static int run(const struct tool *tool, int argc, char **argv)
     sources_close(&sources);
     if (rc != 0)
         return tool_fail("%s", err.message);
-    return print_answer(tool, argv[1], n_sources) == 0 ? TOOL_YES : TOOL_UNKNOWN;
+    return backup_print_answer(tool, argv[1], n_sources) == 0 ? TOOL_YES : TOOL_UNKNOWN;
 }
 
 const struct command command_backup = {
@@ -218,5 +218,5 @@ const struct command command_backup = {
         "file may grow until the copy is done.\n\n"
         "`realmctl --store DIR dump`, `get` and `verify`, and `realmctl diff` read a backup.\n\n"
         "Exit status: 0 written, 2 not written.\n",
-    .run = run,
+    .run = backup_run,
 };

@@ -58,8 +58,8 @@ static int print_json(const struct diff_subject *subject, enum difference differ
                   "difference", names[difference], "fields", fields_json(fields)));
 }
 
-static void print_text(const struct diff_subject *subject, enum difference difference,
-                       unsigned fields)
+static void diff_print_text(const struct diff_subject *subject, enum difference difference,
+                            unsigned fields)
 {
     char text[UUID_TEXT_SIZE];
     char scope[SCOPE_TEXT_SIZE];
@@ -86,14 +86,14 @@ static void print_text(const struct diff_subject *subject, enum difference diffe
     (void)putchar('\n'); /* main() checks stdout once, at the end */
 }
 
-static int report(struct diff *diff, const struct diff_subject *subject, enum difference difference,
-                  unsigned fields)
+static int diff_report(struct diff *diff, const struct diff_subject *subject,
+                       enum difference difference, unsigned fields)
 {
     diff->different = true;
     progress_end(&diff->progress);
     if (diff->tool->json)
         return print_json(subject, difference, fields) == 0 ? 0 : E_IO;
-    print_text(subject, difference, fields);
+    diff_print_text(subject, difference, fields);
     return 0;
 }
 
@@ -106,7 +106,7 @@ static int report_single(struct diff *diff, const struct table_walk *walk,
     struct diff_record record;
     int rc = diff_read(walk, &record, &subject, err);
 
-    return rc != 0 ? rc : report(diff, &subject, difference, 0);
+    return rc != 0 ? rc : diff_report(diff, &subject, difference, 0);
 }
 
 static int compare_pair(struct diff *diff, const struct table_walk *a, const struct table_walk *b,
@@ -124,7 +124,7 @@ static int compare_pair(struct diff *diff, const struct table_walk *a, const str
     fields = diff_compare(&records[0], &records[1]);
     if (!diff->digests) /* under different digest keys equal secrets have different digests */
         fields &= ~(1U << DIFF_FIELD_DIGEST);
-    return fields == 0 ? 0 : report(diff, &subject, CHANGED, fields);
+    return fields == 0 ? 0 : diff_report(diff, &subject, CHANGED, fields);
 }
 
 /* Takes the lesser of both sides' records, or the pair, and moves on. */
@@ -171,7 +171,7 @@ static int diff_source(struct diff *diff, struct error *err)
     diff->digests = memcmp(diff->sides[0]->meta.digest_key_check,
                            diff->sides[1]->meta.digest_key_check, LAYOUT_CHECK_BYTES) == 0;
     if (!diff->digests)
-        rc = report(diff, &subject, CHANGED, 1U << DIFF_FIELD_DIGEST_KEY);
+        rc = diff_report(diff, &subject, CHANGED, 1U << DIFF_FIELD_DIGEST_KEY);
     for (int i = 0; i < DIFF_TABLES && rc == 0; i++)
         rc = diff_table(diff, &diff_tables[i], err);
     if (rc == 0 || err->code == 0)
@@ -199,7 +199,7 @@ static int diff_sources(struct diff *diff, const struct tool_sources *a,
             diff->sides[1] = &b->items[j];
             rc = diff_source(diff, err);
         } else
-            rc = report(diff, &subject, order < 0 ? ONLY_IN_A : ONLY_IN_B, 0);
+            rc = diff_report(diff, &subject, order < 0 ? ONLY_IN_A : ONLY_IN_B, 0);
         i += order <= 0;
         j += order >= 0;
     }
@@ -268,7 +268,7 @@ static int diff_with_itself(const char *dir)
     return TOOL_YES;
 }
 
-static int run(const struct tool *tool, int argc, char **argv)
+static int diff_run(const struct tool *tool, int argc, char **argv)
 {
     struct diff diff = {.tool = tool};
 
@@ -293,5 +293,5 @@ const struct command command_diff = {
         "and digests are not compared. Versions and times are not compared either.\n\n"
         "Agents may run meanwhile: one consistent version of each source is read.\n\n"
         "Exit status: 0 equal, 1 different, 2 a store cannot be read.\n",
-    .run = run,
+    .run = diff_run,
 };

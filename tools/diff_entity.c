@@ -16,7 +16,7 @@ static unsigned mark(bool same, enum diff_field field)
     return same ? 0 : 1U << field;
 }
 
-static bool same_text(const char *a, const char *b)
+static bool diff_entity_same_text(const char *a, const char *b)
 {
     return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
@@ -38,8 +38,8 @@ static unsigned compare_realms(const struct diff_record *a, const struct diff_re
     const struct record_realm *y = &b->realm;
 
     return mark(uuid_equal(&x->id, &y->id), DIFF_FIELD_ID) |
-           mark(same_text(x->name, y->name), DIFF_FIELD_NAME) |
-           mark(same_text(x->region, y->region), DIFF_FIELD_REALM_REGION) |
+           mark(diff_entity_same_text(x->name, y->name), DIFF_FIELD_NAME) |
+           mark(diff_entity_same_text(x->region, y->region), DIFF_FIELD_REALM_REGION) |
            mark(x->ttl_min == y->ttl_min, DIFF_FIELD_TTL) |
            mark(x->negative_ttl_min == y->negative_ttl_min, DIFF_FIELD_NEGATIVE_TTL) |
            mark(same_list(&x->groups, &y->groups), DIFF_FIELD_GROUPS);
@@ -52,8 +52,8 @@ static unsigned compare_consumers(const struct diff_record *a, const struct diff
 
     return mark(uuid_equal(&x->id, &y->id), DIFF_FIELD_ID) |
            mark(x->type == y->type, DIFF_FIELD_TYPE) |
-           mark(same_text(x->username, y->username), DIFF_FIELD_USERNAME) |
-           mark(same_text(x->custom_id, y->custom_id), DIFF_FIELD_CUSTOM_ID) |
+           mark(diff_entity_same_text(x->username, y->username), DIFF_FIELD_USERNAME) |
+           mark(diff_entity_same_text(x->custom_id, y->custom_id), DIFF_FIELD_CUSTOM_ID) |
            mark(same_list(&x->tags, &y->tags), DIFF_FIELD_TAGS) |
            mark(same_list(&x->groups, &y->groups), DIFF_FIELD_GROUPS);
 }
@@ -85,8 +85,8 @@ unsigned diff_compare(const struct diff_record *a, const struct diff_record *b)
 
 /* ---- reading entities ---- */
 
-static int read_realm(const struct table_walk *walk, struct diff_record *record,
-                      struct diff_subject *subject)
+static int diff_entity_read_realm(const struct table_walk *walk, struct diff_record *record,
+                                  struct diff_subject *subject)
 {
     record->kind = RECORD_REALM;
     subject->entity = "realm";
@@ -99,8 +99,8 @@ static int read_realm(const struct table_walk *walk, struct diff_record *record,
     return 0;
 }
 
-static int read_consumer(const struct table_walk *walk, struct diff_record *record,
-                         struct diff_subject *subject)
+static int diff_entity_read_consumer(const struct table_walk *walk, struct diff_record *record,
+                                     struct diff_subject *subject)
 {
     const struct tables tables = source_view_tables(walk->source);
     const unsigned char *name = walk->key.mv_data;
@@ -119,8 +119,8 @@ static int read_consumer(const struct table_walk *walk, struct diff_record *reco
     return rc;
 }
 
-static int read_key(const struct table_walk *walk, struct diff_record *record,
-                    struct diff_subject *subject)
+static int diff_entity_read_key(const struct table_walk *walk, struct diff_record *record,
+                                struct diff_subject *subject)
 {
     const struct tables tables = source_view_tables(walk->source);
     struct entry entry;
@@ -142,11 +142,11 @@ int diff_read(const struct table_walk *walk, struct diff_record *record,
     subject->source = walk->source;
     subject->entity = "row";
     if (walk->table == TABLE_REALMS)
-        rc = read_realm(walk, record, subject);
+        rc = diff_entity_read_realm(walk, record, subject);
     else if (walk->key.mv_size == LAYOUT_CONSUMER_KEY_BYTES)
-        rc = read_consumer(walk, record, subject);
+        rc = diff_entity_read_consumer(walk, record, subject);
     else if (walk->key.mv_size == LAYOUT_KEY_KEY_BYTES)
-        rc = read_key(walk, record, subject);
+        rc = diff_entity_read_key(walk, record, subject);
     if (rc == E_CORRUPT || rc == E_NOT_FOUND)
         return error_set(err, E_CORRUPT, "a %s's record is damaged; `realmctl verify` tells which",
                          subject->entity);

@@ -162,7 +162,7 @@ static int dump_store(const struct tool *tool, struct dump *dump)
     return TOOL_NO;
 }
 
-static int run(const struct tool *tool, int argc, char **argv)
+static int dump_run(const struct tool *tool, int argc, char **argv)
 {
     static const struct option options[] = {
         {"realm", required_argument, NULL, 'r'},
@@ -200,5 +200,5 @@ const struct command command_dump = {
         "by scope and id, each with its keys by id. Two stores can be compared with diff. Digests\n"
         "of keys are never printed. The dump is one consistent version of each source.\n\n"
         "Exit status: 0 printed, 1 no such realm, 2 the store cannot be read.\n",
-    .run = run,
+    .run = dump_run,
 };

@@ -46,7 +46,7 @@ json_t *entity_realm_json(const struct tool_source *source, const struct record_
 
 /* ---- the walk ---- */
 
-static int damaged(const char *what, struct error *err)
+static int entity_damaged(const char *what, struct error *err)
 {
     return error_set(err, E_CORRUPT, "a %s's record is damaged; `realmctl verify` tells which",
                      what);
@@ -58,7 +58,7 @@ static bool at_consumer(const struct table_walk *rows)
 }
 
 /* Takes the consumer whose row is the next one. */
-static int read_consumer(struct consumer_walk *walk, struct error *err)
+static int entity_read_consumer(struct consumer_walk *walk, struct error *err)
 {
     const struct tables tables = source_view_tables(walk->rows.source);
     struct consumer_place place;
@@ -78,7 +78,7 @@ static int read_consumer(struct consumer_walk *walk, struct error *err)
         (rc == 0 &&
          (!record_check(RECORD_CONSUMER, place.record.mv_data, place.record.mv_size) ||
           !record_view_consumer(place.record.mv_data, place.record.mv_size, &walk->consumer))))
-        return damaged("consumer", err);
+        return entity_damaged("consumer", err);
     return rc != 0 ? rc : walk_next(&walk->rows, err);
 }
 
@@ -92,15 +92,15 @@ int consumer_walk_begin(struct consumer_walk *walk, const struct tool_source *so
     bytes_put_u32_be(prefix, from_scope);
     from = env_val(prefix, sizeof(prefix));
     rc = walk_begin(&walk->rows, source, TABLE_CONSUMERS, &from, err);
-    return rc == 0 ? read_consumer(walk, err) : rc;
+    return rc == 0 ? entity_read_consumer(walk, err) : rc;
 }
 
 int consumer_walk_next(struct consumer_walk *walk, struct error *err)
 {
-    return read_consumer(walk, err);
+    return entity_read_consumer(walk, err);
 }
 
-static int read_key(const struct table_walk *keys, struct record_key *ret, struct error *err)
+static int entity_read_key(const struct table_walk *keys, struct record_key *ret, struct error *err)
 {
     const struct tables tables = source_view_tables(keys->source);
     const unsigned char *bytes = keys->value.mv_data;
@@ -111,7 +111,7 @@ static int read_key(const struct table_walk *keys, struct record_key *ret, struc
         (rc == 0 && ret->tags.count > 0 &&
          !record_check(RECORD_KEY, bytes + LAYOUT_HASH_BYTES,
                        keys->value.mv_size - LAYOUT_HASH_BYTES)))
-        return damaged("key", err);
+        return entity_damaged("key", err);
     return rc;
 }
 
@@ -127,8 +127,8 @@ static int next_key(struct consumer_walk *walk, struct record_key *ret, bool *re
         return 0;
     if (rows->key.mv_size != LAYOUT_KEY_KEY_BYTES ||
         memcmp(rows->key.mv_data, walk->name, sizeof(walk->name)) != 0)
-        return damaged("key", err);
-    rc = read_key(rows, ret, err);
+        return entity_damaged("key", err);
+    rc = entity_read_key(rows, ret, err);
     return rc != 0 ? rc : walk_next(rows, err);
 }
 
@@ -145,7 +145,7 @@ int entity_count_keys(struct consumer_walk *walk, size_t *ret, struct error *err
     return rc;
 }
 
-static json_t *key_json(const struct record_key *key)
+static json_t *entity_key_json(const struct record_key *key)
 {
     char text[CLOCK_ISO_SIZE];
     const char *expires =
@@ -163,7 +163,7 @@ static int keys_json(struct consumer_walk *walk, json_t **ret, struct error *err
     int rc = next_key(walk, &key, &found, err);
 
     while (rc == 0 && found) {
-        if (json_array_append_new(array, key_json(&key)) != 0)
+        if (json_array_append_new(array, entity_key_json(&key)) != 0)
             rc = error_set(err, E_NO_MEMORY, NULL);
         else
             rc = next_key(walk, &key, &found, err);

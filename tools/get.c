@@ -53,7 +53,7 @@ static void print_keys(const json_t *keys)
     }
 }
 
-static void print_text(const struct get *get, const json_t *consumer)
+static void get_print_text(const struct get *get, const json_t *consumer)
 {
     if (get->found > 0)
         (void)putchar('\n');
@@ -76,7 +76,7 @@ static int print_match(struct get *get, struct consumer_walk *walk, struct error
     if (rc != 0)
         return rc;
     if (!get->tool->json) {
-        print_text(get, consumer);
+        get_print_text(get, consumer);
         json_decref(consumer);
     } else if (tool_print_json(consumer) != 0) {
         return error_set(err, E_IO, "cannot write");
@@ -120,7 +120,7 @@ static void restart(void *context)
     get->found = 0;
 }
 
-static int run(const struct tool *tool, int argc, char **argv)
+static int get_run(const struct tool *tool, int argc, char **argv)
 {
     struct get get = {.tool = tool};
     const struct source_pass pass = {restart, search, &get};
@@ -146,5 +146,5 @@ const struct command command_get = {
             "each\n"
             "match is one line, as dump prints it. Reads all consumers: seconds for millions.\n\n"
             "Exit status: 0 found, 1 not found, 2 the store cannot be read.\n",
-    .run = run,
+    .run = get_run,
 };

@@ -34,7 +34,7 @@ static int add_source(struct source_list *list, const rs_source *source)
 
 /* ---- the key ---- */
 
-static ssize_t read_all(char *key, size_t max)
+static ssize_t lookup_read_all(char *key, size_t max)
 {
     size_t size = 0;
 
@@ -56,7 +56,7 @@ static ssize_t read_all(char *key, size_t max)
 
 /* Prompts without echo at a terminal. One newline at the end is not part of the key; a longer key
  * than the store allows is read far enough to be known as such. */
-static int read_key(char *key, size_t max, size_t *ret_size)
+static int lookup_read_key(char *key, size_t max, size_t *ret_size)
 {
     struct termios saved;
     struct termios silent;
@@ -69,7 +69,7 @@ static int read_key(char *key, size_t max, size_t *ret_size)
         (void)fputs("API key: ", stderr);
         (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent); /* worst case: the key is echoed */
     }
-    size = read_all(key, max);
+    size = lookup_read_all(key, max);
     if (terminal) {
         (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &saved);
         (void)fputc('\n', stderr);
@@ -171,7 +171,7 @@ static void print_line(const char *label, const char *text)
     (void)putchar('\n');
 }
 
-static int print_text(int rc, const rs_answer *answer)
+static int lookup_print_text(int rc, const rs_answer *answer)
 {
     printf("%s\n", rc == RS_NOT_FOUND ? "not found" : result_text(rc));
     if (answer->id == NULL)
@@ -192,13 +192,13 @@ static int print_text(int rc, const rs_answer *answer)
     return 0;
 }
 
-static int print_answer(const struct tool *tool, int rc, const rs_answer *answer)
+static int lookup_print_answer(const struct tool *tool, int rc, const rs_answer *answer)
 {
-    return tool->json ? tool_print_json(answer_json(rc, answer)) : print_text(rc, answer);
+    return tool->json ? tool_print_json(answer_json(rc, answer)) : lookup_print_text(rc, answer);
 }
 
-static int ask(const struct tool *tool, rs_store *store, const struct source_list *list,
-               const char *key, size_t key_size)
+static int lookup_ask(const struct tool *tool, rs_store *store, const struct source_list *list,
+                      const char *key, size_t key_size)
 {
     static char buffer[RS_ANSWER_MAX_BYTES];
     rs_answer answer;
@@ -207,7 +207,7 @@ static int ask(const struct tool *tool, rs_store *store, const struct source_lis
 
     if (rc < 0)
         return tool_fail("%s: %s", tool->store_dir, rs_strerror(rc));
-    if (print_answer(tool, rc, &answer) != 0)
+    if (lookup_print_answer(tool, rc, &answer) != 0)
         return TOOL_UNKNOWN;
     if (rc == RS_STALE)
         return TOOL_UNKNOWN;
@@ -232,10 +232,10 @@ static int ask_with_key(const struct tool *tool, const struct source_list *list)
     patience_end();
     if (rc != 0)
         return tool_fail("%s", message[0] != 0 ? message : rs_strerror(rc));
-    rc = read_key(key, sizeof(key), &size);
+    rc = lookup_read_key(key, sizeof(key), &size);
     patience_begin();
     if (rc == 0)
-        rc = ask(tool, store, list, key, size);
+        rc = lookup_ask(tool, store, list, key, size);
     patience_end();
     OPENSSL_cleanse(key, sizeof(key));
     rs_close(store);
@@ -268,7 +268,7 @@ static int parse_options(const struct tool *tool, int argc, char **argv, struct 
     return list->n > 0 ? 0 : add_all(tool, list);
 }
 
-static int run(const struct tool *tool, int argc, char **argv)
+static int lookup_run(const struct tool *tool, int argc, char **argv)
 {
     struct source_list list = {.n = 0};
     int rc = parse_options(tool, argc, argv, &list);
@@ -294,5 +294,5 @@ const struct command command_lookup = {
         "groups, credential_id, scope and age_ms. stale: the control plane has not been heard for\n"
         "longer than the realm allows; the last known answer is shown.\n\n"
         "Exit status: 0 found, 1 not found, 2 cannot tell (stale, no copy yet, not readable).\n",
-    .run = run,
+    .run = lookup_run,
 };

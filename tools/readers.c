@@ -58,7 +58,7 @@ static int list_source(const struct tool *tool, const struct tool_source *source
     return rc == 0 ? TOOL_YES : tool_fail("source %s: %s", source->region, err.message);
 }
 
-static int run(const struct tool *tool, int argc, char **argv)
+static int readers_run(const struct tool *tool, int argc, char **argv)
 {
     struct error err = ERROR_INIT;
     struct tool_sources sources;
@@ -84,5 +84,5 @@ const struct command command_readers = {
             "grow.\n"
             "Pids are those of the reader's own PID namespace. With --json one object a line.\n\n"
             "Exit status: 0 listed, 2 the store cannot be read.\n",
-    .run = run,
+    .run = readers_run,
 };

@@ -46,7 +46,7 @@ static int read_status(const char *dir, struct status_info *ret, struct store_op
     return 0;
 }
 
-static int print_answer(const struct tool *tool, const struct source *source)
+static int rollback_print_answer(const struct tool *tool, const struct source *source)
 {
     struct model_cursor cursor = source_visible(source);
 
@@ -72,7 +72,7 @@ static int rollback_source(const struct tool *tool, struct store *store, const c
     if (rc == 0 && source_settle(source, &err) != 0)
         rc = error_context(&err, "it is done, but a power loss may take it back");
     if (rc == 0)
-        rc = print_answer(tool, source) == 0 ? TOOL_YES : TOOL_UNKNOWN;
+        rc = rollback_print_answer(tool, source) == 0 ? TOOL_YES : TOOL_UNKNOWN;
     else {
         (void)tool_fail("%s", err.message);
         rc = rc == E_NOT_FOUND ? TOOL_NO : TOOL_UNKNOWN;
@@ -123,7 +123,7 @@ static int rollback_store(const struct tool *tool, const char *region)
     return rc;
 }
 
-static int run(const struct tool *tool, int argc, char **argv)
+static int rollback_run(const struct tool *tool, int argc, char **argv)
 {
     static const struct option options[] = {
         {"region", required_argument, NULL, 'r'},
@@ -156,5 +156,5 @@ const struct command command_rollback = {
         "from the version of the generation that serves then.\n\n"
         "Exit status: 0 done, 1 there is no previous generation, 2 not done (an agent runs, "
         "...).\n",
-    .run = run,
+    .run = rollback_run,
 };

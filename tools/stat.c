@@ -111,7 +111,7 @@ static void print_source(const rs_source_status *source)
     printf("  keys        %llu\n", (unsigned long long)source->keys);
 }
 
-static int print_text(const struct tool *tool, const rs_status_info *status)
+static int stat_print_text(const struct tool *tool, const rs_status_info *status)
 {
     char id[UUID_TEXT_SIZE];
 
@@ -153,10 +153,10 @@ static int show(const struct tool *tool)
     rs_close(store);
     if (rc != 0)
         return tool_fail("%s: %s", tool->store_dir, rs_strerror(rc));
-    return tool->json ? print_json(tool, &status) : print_text(tool, &status);
+    return tool->json ? print_json(tool, &status) : stat_print_text(tool, &status);
 }
 
-static int run(const struct tool *tool, int argc, char **argv)
+static int stat_run(const struct tool *tool, int argc, char **argv)
 {
     (void)argv; /* argv[0] is the command */
     if (argc > 1)
@@ -176,5 +176,5 @@ const struct command command_stat = {
         "not heard, the last copy serves), stopped (the agent was stopped, the last copy "
         "serves).\n\n"
         "Exit status: 0 shown, 2 the store cannot be read.\n",
-    .run = run,
+    .run = stat_run,
 };

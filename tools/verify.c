@@ -104,7 +104,7 @@ static int verify_one(struct verify *verify, struct tool_source *source)
     return TOOL_YES; /* the fault is counted */
 }
 
-static int report(struct verify *verify)
+static int verify_report(struct verify *verify)
 {
     if (verify->tool->json)
         return tool_print_json(json_pack("{sb, sI, sO}", "ok", verify->n_faults == 0, "faults",
@@ -135,7 +135,7 @@ static int verify_store(const struct tool *tool)
             rc = verify_one(&verify, &sources.items[i]);
         progress_end(&verify.progress);
     }
-    if (rc != TOOL_UNKNOWN && report(&verify) == 0)
+    if (rc != TOOL_UNKNOWN && verify_report(&verify) == 0)
         rc = verify.n_faults == 0 ? TOOL_YES : TOOL_NO;
     else
         rc = TOOL_UNKNOWN;
@@ -154,7 +154,7 @@ static int killed(const struct tool *tool, int signal_number)
                    "reading it was ended by %s",
                    strsignal(signal_number));
     add_fault(&verify, "store", NULL, text);
-    rc = report(&verify) == 0 ? TOOL_NO : TOOL_UNKNOWN;
+    rc = verify_report(&verify) == 0 ? TOOL_NO : TOOL_UNKNOWN;
     json_decref(verify.faults);
     return rc;
 }
@@ -164,7 +164,7 @@ static bool is_damage(int signal_number)
     return signal_number == SIGSEGV || signal_number == SIGBUS || signal_number == SIGABRT;
 }
 
-static int run(const struct tool *tool, int argc, char **argv)
+static int verify_run(const struct tool *tool, int argc, char **argv)
 {
     int status;
     pid_t child;
@@ -206,5 +206,5 @@ const struct command command_verify = {
         "file. To copy everything anew, stop the agent, remove the region's directory, start "
         "it.\n\n"
         "Exit status: 0 no faults, 1 faults found, 2 the store cannot be read.\n",
-    .run = run,
+    .run = verify_run,
 };

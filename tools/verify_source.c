@@ -18,7 +18,7 @@
 #include <string.h>
 
 #include "store/bytes.h"
-#include "store/digests.h"
+#include "store/scope_hashes.h"
 #include "store/holding.h"
 #include "store/trees.h"
 
@@ -48,8 +48,8 @@ static void fault(struct check *check, const char *format, ...)
     check->sink->fault(check->sink->context, check->source, check->table, text);
 }
 
-static bool find(const struct check *check, enum table table, const void *key, size_t size,
-                 MDB_val *ret)
+static bool verify_source_find(const struct check *check, enum table table, const void *key,
+                               size_t size, MDB_val *ret)
 {
     return source_view_get(check->source, table, env_val(key, size), ret) == 0;
 }
@@ -77,7 +77,7 @@ static void check_realm(struct check *check, const MDB_val *key, const MDB_val *
     if (realm.number != number)
         fault(check, "realm %s says it is number %" PRIu32 " but stands under %" PRIu32, id,
               realm.number, number);
-    if (!find(check, TABLE_REALM_IDS, realm.id.bytes, UUID_BYTES, &back) ||
+    if (!verify_source_find(check, TABLE_REALM_IDS, realm.id.bytes, UUID_BYTES, &back) ||
         back.mv_size != sizeof(number) || memcmp(back.mv_data, &number, sizeof(number)) != 0)
         fault(check, "realm %s is not in realm_ids under its number %" PRIu32, id, number);
 }
@@ -94,7 +94,7 @@ static void check_realm_id(struct check *check, const MDB_val *key, const MDB_va
         return;
     }
     memcpy(id.bytes, key->mv_data, UUID_BYTES);
-    if (!find(check, TABLE_REALMS, value->mv_data, value->mv_size, &back) ||
+    if (!verify_source_find(check, TABLE_REALMS, value->mv_data, value->mv_size, &back) ||
         !record_view_realm(back.mv_data, back.mv_size, &realm) || !uuid_equal(&realm.id, &id))
         fault(check, "realm %s leads to a realm that is not there", uuid_format(&id, text));
 }
@@ -105,7 +105,8 @@ static bool scope_exists(const struct check *check, uint32_t scope)
 {
     MDB_val value;
 
-    return scope == MODEL_SCOPE_CP || find(check, TABLE_REALMS, &scope, sizeof(scope), &value);
+    return scope == MODEL_SCOPE_CP ||
+           verify_source_find(check, TABLE_REALMS, &scope, sizeof(scope), &value);
 }
 
 static void check_place(struct check *check, const MDB_val *value,
@@ -212,7 +213,7 @@ static void check_key_entry(struct check *check, const struct entry *entry)
         !record_view_consumer(entry->record, entry->record_size, &consumer))
         return; /* the bucket's own check told */
     layout_key_key(entry->scope, &consumer.id, &entry->key_id, bytes);
-    if (!find(check, TABLE_CONSUMERS, bytes, sizeof(bytes), &value))
+    if (!verify_source_find(check, TABLE_CONSUMERS, bytes, sizeof(bytes), &value))
         fault(check, "the entry of key %s leads to a key that is not there",
               uuid_format(&entry->key_id, text));
     else if (value.mv_size < LAYOUT_HASH_BYTES ||
@@ -296,9 +297,9 @@ static int check_scope_digest(struct check *check, uint32_t scope, struct buffer
     int rc = sum_scope(check, scope, scratch, sums, err);
 
     if (rc == 0)
-        rc = digests_get_buckets(&tables, scope, known, err);
+        rc = scope_hashes_get_buckets(&tables, scope, known, err);
     if (rc == 0)
-        rc = digests_get(&tables, scope, &whole, err);
+        rc = scope_hashes_get(&tables, scope, &whole, err);
     if (rc != 0)
         return rc;
     for (unsigned bucket = 0; bucket < SET_HASH_BUCKETS; bucket++) {

@@ -270,7 +270,7 @@ static int read_head(struct feed *feed, struct error *err)
     return 0;
 }
 
-void feed_accept(struct feed *feed)
+void feed_accept_epoch(struct feed *feed)
 {
     pthread_mutex_lock(&feed->lock);
     feed->accepted = true;
@@ -296,7 +296,7 @@ stop_builder:
 }
 
 /* Listens before it looks, so that no commit falls between the two. */
-static int start(struct feed *feed, struct error *err)
+static int feed_start(struct feed *feed, struct error *err)
 {
     struct repo *repo = feed->repo;
     int rc;
@@ -325,7 +325,7 @@ int feed_create(struct repo *repo, const struct feed_options *options, struct fe
     feed->shelf.verify_ms =
         options->snapshot_verify_ms != 0 ? options->snapshot_verify_ms : snapshot_verify_default_ms;
     if (rc == 0)
-        rc = start(feed, err);
+        rc = feed_start(feed, err);
     if (rc != 0) {
         feed_free(feed);
         return rc;

@@ -107,7 +107,7 @@ void feed_follower_destroy(struct follower *follower); /* NULL allowed */
 void feed_revoke(struct feed *feed, const struct uuid *credential);
 
 /* The repository's epoch has been accepted: followers that connect from now on are told. */
-void feed_accept(struct feed *feed);
+void feed_accept_epoch(struct feed *feed);
 
 /* ---- snapshots ---- */
 

@@ -55,7 +55,7 @@ static int write_bytes(void *context, const void *bytes, size_t size)
     return atomic_load(&build->feed->shelf.stopping) ? E_CANCELED : 0;
 }
 
-static int take_header(void *context, const struct snapshot_header *header)
+static int feed_builder_take_header(void *context, const struct snapshot_header *header)
 {
     struct build *build = context;
 
@@ -75,7 +75,7 @@ static int take_record(void *context, const struct snapshot_record *record)
 static int write_all(struct build *build, struct error *err)
 {
     const struct repo_snapshot_sink sink = {
-        .header = take_header, .record = take_record, .context = build};
+        .header = feed_builder_take_header, .record = take_record, .context = build};
     struct repo *repo = build->feed->repo;
     int rc = repo_snapshot(repo, &build->file.control_plane_id, &sink, err);
 
@@ -242,8 +242,8 @@ static int fulfil(struct feed *feed, const struct uuid *control_plane_id, struct
 }
 
 /* All that wait get the name, or the end of their stream. */
-static void tell(struct feed *feed, const struct uuid *control_plane_id,
-                 const struct snapshot_name *name)
+static void feed_builder_tell(struct feed *feed, const struct uuid *control_plane_id,
+                              const struct snapshot_name *name)
 {
     struct feed_channel *channel;
     struct follower *follower;
@@ -286,7 +286,7 @@ static void *builder_main(void *context)
         if (rc != 0 && rc != E_CANCELED)
             log_error(feed->log, "feed: no snapshot: %s; the hosts that wait for it will ask again",
                       err.message);
-        tell(feed, &order->control_plane_id, rc == 0 ? &name : NULL);
+        feed_builder_tell(feed, &order->control_plane_id, rc == 0 ? &name : NULL);
         free(order);
     }
     return NULL;

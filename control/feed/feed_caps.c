@@ -12,7 +12,8 @@
 
 enum { LOG_INTERVAL_MS = 10 * 1000 };
 
-static struct feed_room_bucket *bucket_of(struct feed *feed, const struct uuid *credential)
+static struct feed_room_bucket *feed_caps_bucket_of(struct feed *feed,
+                                                    const struct uuid *credential)
 {
     return &feed->room_buckets[feed_hash(feed->hash_seed, credential->bytes, UUID_BYTES) %
                                FEED_BUCKETS];
@@ -20,7 +21,7 @@ static struct feed_room_bucket *bucket_of(struct feed *feed, const struct uuid *
 
 struct feed_room *feed_room_open(struct feed *feed, const struct uuid *credential)
 {
-    struct feed_room_bucket *bucket = bucket_of(feed, credential);
+    struct feed_room_bucket *bucket = feed_caps_bucket_of(feed, credential);
     struct feed_room *room;
 
     for (room = LIST_FIRST(bucket); room != NULL; room = LIST_NEXT(room, in_bucket)) {
@@ -96,7 +97,7 @@ static bool forget_longest_gone(struct feed *feed, struct feed_room *room)
 }
 
 /* Its own first: whoever invents hosts does not make others' be forgotten. */
-static bool make_room(struct feed *feed, struct feed_room *own, struct feed_room *room)
+static bool feed_caps_displace(struct feed *feed, struct feed_room *own, struct feed_room *room)
 {
     return forget_longest_gone(feed, own) || forget_longest_gone(feed, room);
 }
@@ -106,7 +107,7 @@ int feed_caps_make_room(struct feed *feed, const struct feed_channel *channel,
 {
     for (int cap = 0; cap < FEED_CAPS; cap++) {
         if (rooms[cap]->n_hosts < feed->max_hosts[cap] ||
-            make_room(feed, rooms[FEED_CAP_CREDENTIAL], rooms[cap]))
+            feed_caps_displace(feed, rooms[FEED_CAP_CREDENTIAL], rooms[cap]))
             continue;
         (void)error_set(err, E_TOO_MANY, "%s %zu hosts connected, as many as %s allows.",
                         caps[cap].whose, rooms[cap]->n_hosts, caps[cap].hosts_setting);

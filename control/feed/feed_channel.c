@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static size_t bucket_of(const struct uuid *id)
+static size_t feed_channel_bucket_of(const struct uuid *id)
 {
     uint32_t tail;
 
@@ -27,8 +27,8 @@ struct feed_channel *feed_channel_find(struct feed *feed, const struct uuid *con
 {
     struct feed_channel *channel;
 
-    for (channel = LIST_FIRST(&feed->channel_buckets[bucket_of(control_plane_id)]); channel != NULL;
-         channel = LIST_NEXT(channel, in_bucket)) {
+    for (channel = LIST_FIRST(&feed->channel_buckets[feed_channel_bucket_of(control_plane_id)]);
+         channel != NULL; channel = LIST_NEXT(channel, in_bucket)) {
         if (uuid_equal(&channel->control_plane_id, control_plane_id))
             return channel;
     }
@@ -48,7 +48,8 @@ struct feed_channel *feed_channel_open(struct feed *feed, const struct uuid *con
     TAILQ_INIT(&channel->followers);
     TAILQ_INIT(&channel->room.gone);
     TAILQ_INIT(&channel->turns);
-    LIST_INSERT_HEAD(&feed->channel_buckets[bucket_of(control_plane_id)], channel, in_bucket);
+    LIST_INSERT_HEAD(&feed->channel_buckets[feed_channel_bucket_of(control_plane_id)], channel,
+                     in_bucket);
     TAILQ_INSERT_TAIL(&feed->channels, channel, in_feed);
     return channel;
 }

@@ -21,7 +21,7 @@ static void judge_cursor(struct follower *follower, const struct model_cursor *c
         follower->sent = follower->cursor;
 }
 
-static void enter(struct follower *follower, struct feed_channel *channel)
+static void feed_connect_enter(struct follower *follower, struct feed_channel *channel)
 {
     struct feed *feed = follower->feed;
 
@@ -62,7 +62,7 @@ static int connect_follower(struct follower *follower, const struct follower_opt
     }
     follower->room = room;
     judge_cursor(follower, &options->cursor);
-    enter(follower, channel);
+    feed_connect_enter(follower, channel);
     feed_host_connect(host, follower, &options->former);
     host->refusing = options->refusing;
     return 0;

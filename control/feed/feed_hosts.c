@@ -134,8 +134,9 @@ static void tell_if_shared(struct feed *feed, const struct feed_host *host)
 
 /* ---- finding ---- */
 
-static struct feed_host_bucket *bucket_of(struct feed *feed, const struct uuid *control_plane_id,
-                                          const char *name, const struct uuid *instance)
+static struct feed_host_bucket *feed_hosts_bucket_of(struct feed *feed,
+                                                     const struct uuid *control_plane_id,
+                                                     const char *name, const struct uuid *instance)
 {
     uint64_t hash = hash_name(feed, control_plane_id, name);
 
@@ -146,9 +147,9 @@ struct feed_host *feed_host_next(struct feed *feed, const struct feed_host *afte
                                  const struct uuid *control_plane_id, const char *name,
                                  const struct uuid *instance)
 {
-    struct feed_host *host = after != NULL
-                                 ? LIST_NEXT(after, in_bucket)
-                                 : LIST_FIRST(bucket_of(feed, control_plane_id, name, instance));
+    struct feed_host *host =
+        after != NULL ? LIST_NEXT(after, in_bucket)
+                      : LIST_FIRST(feed_hosts_bucket_of(feed, control_plane_id, name, instance));
 
     for (; host != NULL; host = LIST_NEXT(host, in_bucket)) {
         if (uuid_equal(&host->instance, instance) &&
@@ -266,8 +267,9 @@ static struct feed_host *host_new(struct feed *feed, struct feed_channel *channe
     host->instance = options->instance;
     host->rooms[FEED_CAP_CONTROL_PLANE] = &channel->room;
     host->heard_ms = clock_boot_ms();
-    LIST_INSERT_HEAD(bucket_of(feed, &channel->control_plane_id, options->host, &options->instance),
-                     host, in_bucket);
+    LIST_INSERT_HEAD(
+        feed_hosts_bucket_of(feed, &channel->control_plane_id, options->host, &options->instance),
+        host, in_bucket);
     TAILQ_INSERT_TAIL(&feed->hosts, host, in_feed);
     host->name->n_hosts++;
     channel->room.n_hosts++;
@@ -409,7 +411,7 @@ void feed_host_connect(struct feed_host *host, struct follower *follower, const 
 
 /* Neither connected nor waited for: remembered, if there is anything to remember. A reconnection
  * that was faster than the end of the former connection leaves the same host twice. */
-static void settle(struct feed *feed, struct feed_host *host)
+static void feed_hosts_settle(struct feed *feed, struct feed_host *host)
 {
     if ((host->acknowledged || host->refusing) && !has_connected_twin(feed, host))
         set_gone(host, true);
@@ -427,14 +429,14 @@ void feed_host_leave(struct follower *follower)
     host->heard_ms = clock_boot_ms();
     count_connected(follower->feed, host, false);
     if (host->pins == 0)
-        settle(follower->feed, host);
+        feed_hosts_settle(follower->feed, host);
 }
 
 void feed_host_unpin(struct feed *feed, struct feed_host *host)
 {
     feed_assert_locked(feed);
     if (--host->pins == 0 && host->follower == NULL)
-        settle(feed, host);
+        feed_hosts_settle(feed, host);
 }
 
 /* ---- pruning ---- */

@@ -100,8 +100,10 @@ void feed_queue_release(struct follower *follower, struct feed_segment *segment)
 
 /* Where a job stands in the table: a tenant's thousands of different wishes must not make a long
  * list. Jobs for hosts in sync are found wherever those are. */
-static struct feed_job_bucket *bucket_of(struct feed *feed, const struct feed_channel *channel,
-                                         uint64_t from, bool in_sync, const struct feed_wish *wish)
+static struct feed_job_bucket *feed_queue_bucket_of(struct feed *feed,
+                                                    const struct feed_channel *channel,
+                                                    uint64_t from, bool in_sync,
+                                                    const struct feed_wish *wish)
 {
     const uint64_t place = in_sync ? UINT64_MAX : from;
     uint64_t hash = feed_hash(feed->hash_seed, channel->control_plane_id.bytes, UUID_BYTES);
@@ -131,8 +133,8 @@ static bool job_serves(const struct feed_job *job, const struct follower *follow
 static struct feed_job *job_find(struct follower *follower)
 {
     const bool in_sync = feed_follower_is_in_sync(follower);
-    const struct feed_job_bucket *bucket =
-        bucket_of(follower->feed, follower->channel, follower->position, in_sync, &follower->wish);
+    const struct feed_job_bucket *bucket = feed_queue_bucket_of(
+        follower->feed, follower->channel, follower->position, in_sync, &follower->wish);
     struct feed_job *job = NULL;
 
     LIST_FOREACH(job, bucket, in_bucket)
@@ -195,8 +197,8 @@ static struct feed_job *job_new(struct follower *follower)
     job->asked_ms = clock_boot_ms();
     TAILQ_INIT(&job->followers);
     TAILQ_INSERT_TAIL(&turn->jobs, job, in_turn);
-    LIST_INSERT_HEAD(bucket_of(feed, job->channel, job->from, job->in_sync, &job->wish), job,
-                     in_bucket);
+    LIST_INSERT_HEAD(feed_queue_bucket_of(feed, job->channel, job->from, job->in_sync, &job->wish),
+                     job, in_bucket);
     queue->waiting++;
     pthread_cond_signal(&queue->work);
     return job;
@@ -250,7 +252,7 @@ void feed_queue_leave(struct follower *follower)
 
 /* ---- turns ---- */
 
-static void begin(struct feed_queue *queue, struct feed_job *job)
+static void feed_queue_begin(struct feed_queue *queue, struct feed_job *job)
 {
     struct feed_channel *channel = job->channel;
     struct feed_turn *turn = job->turn;
@@ -287,7 +289,7 @@ struct feed_job *feed_queue_take(struct feed *feed)
         queue->starved = !fits_all(queue, job->room);
         if (queue->starved)
             break; /* smaller ones behind it would keep it waiting for ever */
-        begin(queue, job);
+        feed_queue_begin(queue, job);
         return job;
     }
     if (queue->waiting > 0)

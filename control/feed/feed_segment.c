@@ -25,7 +25,7 @@ static int encode(void *context, const struct change *change)
     return is_canceled(encoding) ? E_CANCELED : change_encode(change, &encoding->out);
 }
 
-static int encode_digest(void *context, const struct feed_digest *digest)
+static int encode_digest(void *context, const struct feed_scope_hash *digest)
 {
     const struct feed_line line = {.kind = FEED_LINE_DIGEST, .digest = *digest};
     struct encoding *encoding = context;

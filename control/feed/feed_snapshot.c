@@ -106,7 +106,8 @@ static void use(struct feed_shelf *shelf, struct feed_file *file)
     file->used_ms = clock_boot_ms();
 }
 
-static struct feed_file *find(struct feed_shelf *shelf, const uint8_t sha256[DIGEST_BYTES])
+static struct feed_file *feed_snapshot_find(struct feed_shelf *shelf,
+                                            const uint8_t sha256[DIGEST_BYTES])
 {
     struct feed_file *file = NULL;
 
@@ -131,7 +132,7 @@ static void forget(struct feed_shelf *shelf, struct feed_file *file)
 
 /* More former files than are kept, or more bytes: what was used last stays, `newest` first of all.
  */
-static void trim(struct feed_shelf *shelf, const struct feed_file *newest)
+static void feed_snapshot_trim(struct feed_shelf *shelf, const struct feed_file *newest)
 {
     unsigned formers = 0;
     uint64_t kept = 0;
@@ -179,7 +180,7 @@ void feed_shelf_checked(struct feed_shelf *shelf, const uint8_t sha256[DIGEST_BY
     struct feed_file *file;
 
     pthread_mutex_lock(&shelf->lock);
-    file = find(shelf, sha256);
+    file = feed_snapshot_find(shelf, sha256);
     if (file != NULL) {
         file->checked = version;
         use(shelf, file);
@@ -192,7 +193,7 @@ void feed_shelf_read(struct feed_shelf *shelf, const uint8_t sha256[DIGEST_BYTES
     struct feed_file *file;
 
     pthread_mutex_lock(&shelf->lock);
-    file = find(shelf, sha256);
+    file = feed_snapshot_find(shelf, sha256);
     if (file != NULL && intact)
         file->read_ms = clock_boot_ms();
     else if (file != NULL)
@@ -202,7 +203,7 @@ void feed_shelf_read(struct feed_shelf *shelf, const uint8_t sha256[DIGEST_BYTES
 
 static void insert(struct feed_shelf *shelf, struct feed_file *file)
 {
-    struct feed_file *same = find(shelf, file->name.sha256);
+    struct feed_file *same = feed_snapshot_find(shelf, file->name.sha256);
     struct feed_file *other = NULL;
 
     if (same != NULL) { /* its bytes are the same, its file was replaced */
@@ -220,7 +221,7 @@ static void insert(struct feed_shelf *shelf, struct feed_file *file)
     TAILQ_INSERT_HEAD(&shelf->files, file, in_shelf);
     shelf->bytes += file->name.size;
     shelf->built++;
-    trim(shelf, file);
+    feed_snapshot_trim(shelf, file);
 }
 
 int feed_shelf_add(struct feed_shelf *shelf, const struct feed_file *made, struct error *err)
@@ -275,7 +276,7 @@ static int open_file(struct feed_shelf *shelf, const struct uuid *control_plane_
                      const uint8_t sha256[DIGEST_BYTES], struct feed_snapshot *ret,
                      struct error *err)
 {
-    struct feed_file *file = find(shelf, sha256);
+    struct feed_file *file = feed_snapshot_find(shelf, sha256);
     char path[FEED_PATH_BYTES];
     int fd;
 

@@ -47,7 +47,7 @@ static bool may_know(const struct feed_waiter *waiter, const struct feed_host *h
 
 /* The viewer's hosts are counted, and some are named when they are late; of the others it hears how
  * many are late. */
-static void tell(struct feed_waiter *waiter, struct feed_wait_result *ret)
+static void feed_wait_tell(struct feed_waiter *waiter, struct feed_wait_result *ret)
 {
     *ret = (struct feed_wait_result){.late = waiter->late};
     for (size_t i = 0; i < waiter->count; i++) {
@@ -67,12 +67,12 @@ static void tell(struct feed_waiter *waiter, struct feed_wait_result *ret)
 
 /* Lock held, and released during done(); the waiter is in no list and is freed. Names are borrowed
  * from the hosts, which stay pinned. */
-static void finish(struct feed *feed, struct feed_waiter *waiter)
+static void feed_wait_finish(struct feed *feed, struct feed_waiter *waiter)
 {
     struct feed_wait_result result;
 
     feed_assert_locked(feed);
-    tell(waiter, &result);
+    feed_wait_tell(waiter, &result);
     pthread_mutex_unlock(&feed->lock);
     waiter->done(waiter->context, &result);
     pthread_mutex_lock(&feed->lock);
@@ -81,7 +81,7 @@ static void finish(struct feed *feed, struct feed_waiter *waiter)
 
 /* Hosts that keep up acknowledge now and then; those that a caller waits for shall do it at once.
  * Only when all channels have looked at the version: what is sent of it goes before the wish. */
-static void ask(struct feed_waiter *waiter)
+static void feed_wait_ask(struct feed_waiter *waiter)
 {
     waiter->asked = true;
     for (size_t i = waiter->next; i < waiter->count; i++) {
@@ -103,10 +103,10 @@ void feed_waits_run(struct feed *feed)
 
         if (is_complete(waiter) || feed->stopping || waiter->deadline_ms <= clock_boot_ms()) {
             TAILQ_REMOVE(&feed->waits, waiter, in_feed);
-            finish(feed, waiter);
+            feed_wait_finish(feed, waiter);
             next = TAILQ_FIRST(&feed->waits); /* the list may be another after the call */
         } else if (!waiter->asked && feed->examined >= waiter->version) {
-            ask(waiter);
+            feed_wait_ask(waiter);
         }
         waiter = next;
     }
@@ -220,8 +220,8 @@ static struct feed_waiter *waiter_new(struct feed *feed, const struct feed_waite
 }
 
 /* Enters the wait, or ends it at once when there is nothing to wait for. */
-static int begin(struct feed *feed, const struct feed_waiter *request, const struct uuid *ids,
-                 size_t n_ids)
+static int feed_wait_begin(struct feed *feed, const struct feed_waiter *request,
+                           const struct uuid *ids, size_t n_ids)
 {
     struct feed_waiter *waiter;
 
@@ -229,7 +229,7 @@ static int begin(struct feed *feed, const struct feed_waiter *request, const str
     waiter = waiter_new(feed, request, ids, n_ids);
     if (waiter != NULL) {
         if (feed->stopping || is_complete(waiter)) {
-            finish(feed, waiter);
+            feed_wait_finish(feed, waiter);
         } else {
             TAILQ_INSERT_TAIL(&feed->waits, waiter, in_feed);
             pthread_cond_signal(&feed->work); /* it may have the earliest deadline */
@@ -259,7 +259,7 @@ int feed_wait(struct feed *feed, const struct feed_wait_request *request, struct
         return error_set(err, rc, "%s",
                          rc == E_CANCELED ? "the feed is being stopped" : error_text(rc));
     rc = filter_ids(feed, request->version, ids, &n_ids, err);
-    if (rc == 0 && begin(feed, &waiter, ids, n_ids) != 0)
+    if (rc == 0 && feed_wait_begin(feed, &waiter, ids, n_ids) != 0)
         rc = error_set(err, E_NO_MEMORY, NULL);
     free(ids);
     return rc;

@@ -10,7 +10,7 @@
 
 enum { WAKE_BATCH = 64 };
 
-static void enqueue(struct feed *feed, struct follower *follower)
+static void feed_wake_enqueue(struct feed *feed, struct follower *follower)
 {
     follower->waking = true;
     TAILQ_INSERT_TAIL(&feed->wakes, follower, in_wakes);
@@ -26,7 +26,7 @@ void feed_wake(struct follower *follower)
         return;
     follower->waiting = false;
     feed_queue_owe(follower, true);
-    enqueue(feed, follower);
+    feed_wake_enqueue(feed, follower);
 }
 
 void feed_cut(struct follower *follower)
@@ -34,10 +34,10 @@ void feed_cut(struct follower *follower)
     feed_assert_locked(follower->feed);
     follower->cutting = true;
     if (!follower->waking)
-        enqueue(follower->feed, follower);
+        feed_wake_enqueue(follower->feed, follower);
 }
 
-static size_t take_batch(struct feed *feed, struct follower *batch[WAKE_BATCH])
+static size_t feed_wake_take_batch(struct feed *feed, struct follower *batch[WAKE_BATCH])
 {
     size_t count = 0;
 
@@ -67,7 +67,7 @@ void feed_wakes_run(struct feed *feed)
     size_t count;
 
     feed_assert_locked(feed);
-    while ((count = take_batch(feed, batch)) > 0) {
+    while ((count = feed_wake_take_batch(feed, batch)) > 0) {
         pthread_mutex_unlock(&feed->lock);
         for (size_t i = 0; i < count; i++)
             call(batch[i]);

@@ -14,7 +14,7 @@
 
 enum { NICENESS = 10 };
 
-static void run(struct feed *feed, struct feed_job *job)
+static void feed_workers_run(struct feed *feed, struct feed_job *job)
 {
     const struct uuid id = job->channel->control_plane_id;
     const struct feed_wish wish = job->wish;
@@ -51,7 +51,7 @@ static void *worker_main(void *context)
     while (!feed->stopping) {
         job = feed_queue_take(feed);
         if (job != NULL)
-            run(feed, job);
+            feed_workers_run(feed, job);
         else
             pthread_cond_wait(&feed->queue.work, &feed->lock);
     }

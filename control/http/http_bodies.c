@@ -26,16 +26,18 @@ void http_bodies_finish(struct http_bodies *bodies)
     pthread_mutex_destroy(&bodies->mutex);
 }
 
-static struct http_shares *bucket_of(struct http_bodies *bodies, const struct http_admission *who)
+static struct http_shares *http_bodies_bucket_of(struct http_bodies *bodies,
+                                                 const struct http_admission *who)
 {
     return &bodies->shares[who->caller % BUCKETS];
 }
 
-static struct http_share *find(struct http_bodies *bodies, const struct http_admission *who)
+static struct http_share *http_bodies_find(struct http_bodies *bodies,
+                                           const struct http_admission *who)
 {
     struct http_share *share;
 
-    for (share = LIST_FIRST(bucket_of(bodies, who)); share != NULL;
+    for (share = LIST_FIRST(http_bodies_bucket_of(bodies, who)); share != NULL;
          share = LIST_NEXT(share, next)) {
         if (share->caller == who->caller && share->class == who->class)
             return share;
@@ -51,7 +53,7 @@ static struct http_share *make(struct http_bodies *bodies, const struct http_adm
         return NULL;
     share->caller = who->caller;
     share->class = who->class;
-    LIST_INSERT_HEAD(bucket_of(bodies, who), share, next);
+    LIST_INSERT_HEAD(http_bodies_bucket_of(bodies, who), share, next);
     return share;
 }
 
@@ -59,7 +61,7 @@ static enum http_room take(struct http_bodies *bodies, const struct http_admissi
                            size_t size)
 {
     const size_t max = bodies->max[who->class];
-    struct http_share *share = find(bodies, who);
+    struct http_share *share = http_bodies_find(bodies, who);
     const size_t held = share != NULL ? share->used : 0;
 
     if (size > max - bodies->used[who->class])
@@ -96,7 +98,7 @@ void http_bodies_give(struct http_bodies *bodies, const struct http_admission *w
         return;
     pthread_mutex_lock(&bodies->mutex);
     bodies->used[who->class] -= size;
-    share = find(bodies, who); /* is there: it holds at least `size` */
+    share = http_bodies_find(bodies, who); /* is there: it holds at least `size` */
     share->used -= size;
     if (share->used == 0) {
         LIST_REMOVE(share, next);

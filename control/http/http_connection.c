@@ -38,7 +38,8 @@ static int64_t header_deadline(const struct http_server *server)
 }
 
 /* NULL (out of memory) leaves MHD's timeout alone for this connection, and the limit of MHD's. */
-static struct http_connection *enter(struct http_server *server, struct MHD_Connection *connection)
+static struct http_connection *http_connection_enter(struct http_server *server,
+                                                     struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *fd =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
@@ -79,7 +80,7 @@ void http_on_connection(void *context, struct MHD_Connection *connection, void *
                         enum MHD_ConnectionNotificationCode code)
 {
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        *state = enter(context, connection);
+        *state = http_connection_enter(context, connection);
     } else if (*state != NULL) {
         leave(context, *state);
         *state = NULL;

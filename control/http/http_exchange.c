@@ -171,7 +171,8 @@ static void count_busy(struct exchange *exchange)
 }
 
 /* Answers in the epoll thread. */
-static enum MHD_Result refuse(struct exchange *exchange, unsigned status, const char *detail)
+static enum MHD_Result http_exchange_refuse(struct exchange *exchange, unsigned status,
+                                            const char *detail)
 {
     if (status == MHD_HTTP_SERVICE_UNAVAILABLE)
         count_busy(exchange);
@@ -192,8 +193,8 @@ static const char too_large[] = "The request body is too large.";
 static const char too_many_waiting[] = "Too many requests are waiting.";
 
 /* Gives the exchange to the pool. */
-static enum MHD_Result hand_over(struct exchange *exchange, enum exchange_state state,
-                                 enum http_lane lane)
+static enum MHD_Result http_exchange_hand_over(struct exchange *exchange, enum exchange_state state,
+                                               enum http_lane lane)
 {
     struct http_server *server = exchange->server;
 
@@ -212,11 +213,12 @@ static enum MHD_Result refuse_malformed(struct exchange *exchange, const char *f
 {
     (void)atomic_fetch_add(&exchange->server->malformed, 1);
     exchange->must_close = true;
-    return refuse(exchange, MHD_HTTP_BAD_REQUEST, fault);
+    return http_exchange_refuse(exchange, MHD_HTTP_BAD_REQUEST, fault);
 }
 
 /* The headers are complete. */
-static enum MHD_Result begin(struct exchange *exchange, const char *method, const char *version)
+static enum MHD_Result http_exchange_begin(struct exchange *exchange, const char *method,
+                                           const char *version)
 {
     const char *length;
     const char *fault;
@@ -234,10 +236,12 @@ static enum MHD_Result begin(struct exchange *exchange, const char *method, cons
     exchange->must_close = exchange->chunked;
     if (atomic_load(&exchange->server->stopping)) {
         exchange->must_close = true;
-        return refuse(exchange, MHD_HTTP_SERVICE_UNAVAILABLE, "The server is stopping.");
+        return http_exchange_refuse(exchange, MHD_HTTP_SERVICE_UNAVAILABLE,
+                                    "The server is stopping.");
     }
-    return hand_over(exchange, EXCHANGE_KNOCKING,
-                     http_connection_is_known(exchange->guest) ? LANE_DOOR : LANE_GATE);
+    return http_exchange_hand_over(exchange, EXCHANGE_KNOCKING,
+                                   http_connection_is_known(exchange->guest) ? LANE_DOOR
+                                                                             : LANE_GATE);
 }
 
 /* ---- the door, in a worker ---- */
@@ -359,7 +363,8 @@ static bool reserve(struct exchange *exchange, size_t size)
     return take_room(exchange, exchange->body.capacity - before) == HTTP_ROOM;
 }
 
-static enum MHD_Result receive(struct exchange *exchange, const char *bytes, size_t *size)
+static enum MHD_Result http_exchange_receive(struct exchange *exchange, const char *bytes,
+                                             size_t *size)
 {
     if (reserve(exchange, *size)) {
         (void)buffer_append(&exchange->body, bytes, *size); /* cannot fail: reserved */
@@ -380,15 +385,17 @@ static enum MHD_Result receive_first(struct exchange *exchange)
     return MHD_YES;
 }
 
-static enum MHD_Result dispatch(struct exchange *exchange)
+static enum MHD_Result http_exchange_dispatch(struct exchange *exchange)
 {
     if (exchange->discarded > 0 && exchange->body.size + exchange->discarded > body_max(exchange))
-        return refuse(exchange, MHD_HTTP_CONTENT_TOO_LARGE, too_large);
+        return http_exchange_refuse(exchange, MHD_HTTP_CONTENT_TOO_LARGE, too_large);
     if (exchange->discarded > 0)
-        return refuse(exchange, MHD_HTTP_SERVICE_UNAVAILABLE, "Too many requests are in hand.");
+        return http_exchange_refuse(exchange, MHD_HTTP_SERVICE_UNAVAILABLE,
+                                    "Too many requests are in hand.");
     exchange->request.body = (const char *)exchange->body.data;
     exchange->request.body_size = exchange->body.size;
-    return hand_over(exchange, EXCHANGE_PENDING, (enum http_lane)exchange->admission.class);
+    return http_exchange_hand_over(exchange, EXCHANGE_PENDING,
+                                   (enum http_lane)exchange->admission.class);
 }
 
 /* MHD closes the connection after an answer that is given at the headers. A request that ends there
@@ -414,12 +421,13 @@ enum MHD_Result http_on_access(void *context, struct MHD_Connection *connection,
         return MHD_NO;
     switch (exchange->state) {
     case EXCHANGE_NEW:
-        return begin(exchange, method, version);
+        return http_exchange_begin(exchange, method, version);
     case EXCHANGE_ADMITTED:
         exchange->at_headers = false;
         return receive_first(exchange);
     case EXCHANGE_RECEIVING:
-        return *upload_size > 0 ? receive(exchange, upload, upload_size) : dispatch(exchange);
+        return *upload_size > 0 ? http_exchange_receive(exchange, upload, upload_size)
+                                : http_exchange_dispatch(exchange);
     case EXCHANGE_ANSWERED:
         return answer_early(exchange) ? MHD_YES : queue_answer(exchange);
     case EXCHANGE_KNOCKING:

@@ -42,7 +42,7 @@ void http_linger_add(struct http_linger *linger, int fd)
     (void)!write(linger->wake_fd, &one, sizeof(one)); /* fails only when it is awake already */
 }
 
-static void drop(struct http_linger *linger, size_t index)
+static void http_linger_drop(struct http_linger *linger, size_t index)
 {
     (void)close(linger->taken[index].fd); /* nothing was written */
     linger->n_taken--;
@@ -58,7 +58,7 @@ static bool take_waiting(struct http_linger *linger)
     pthread_mutex_lock(&linger->mutex);
     for (size_t i = 0; i < linger->count; i++) {
         if (linger->n_taken == HTTP_LINGERING_MAX)
-            drop(linger, 0);
+            http_linger_drop(linger, 0);
         linger->taken[linger->n_taken++] = linger->waiting[i];
     }
     linger->count = 0;
@@ -85,11 +85,12 @@ static bool drain(struct http_lingering *lingering)
 
 static void drain_all(struct http_linger *linger, const struct pollfd *ready, int64_t now_ms)
 {
-    for (size_t i = linger->n_taken; i > 0; i--) { /* backward: drop() moves those behind */
+    for (size_t i = linger->n_taken; i > 0;
+         i--) { /* backward: http_linger_drop() moves those behind */
         struct http_lingering *lingering = &linger->taken[i - 1];
 
         if (lingering->deadline_ms <= now_ms || (ready[i - 1].revents != 0 && !drain(lingering)))
-            drop(linger, i - 1);
+            http_linger_drop(linger, i - 1);
     }
 }
 
@@ -122,7 +123,7 @@ static void *linger_main(void *context)
         looked_ms = now_ms;
     }
     while (linger->n_taken > 0)
-        drop(linger, 0);
+        http_linger_drop(linger, 0);
     return NULL;
 }
 

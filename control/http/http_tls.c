@@ -88,7 +88,7 @@ static const struct fault_text fault_texts[] = {
     {GNUTLS_CERT_SIGNER_CONSTRAINTS_FAILURE, "it breaks its issuer's constraints"},
 };
 
-static int refuse(unsigned faults, struct error *err)
+static int http_tls_refuse(unsigned faults, struct error *err)
 {
     const char *text = "it cannot be verified";
 
@@ -144,7 +144,7 @@ static int verify(gnutls_session_t session, struct error *err)
 
     if (gnutls_certificate_verify_peers(session, &wanted, 1, &faults) != GNUTLS_E_SUCCESS)
         faults = GNUTLS_CERT_INVALID;
-    return faults != 0 ? refuse(faults, err) : 0;
+    return faults != 0 ? http_tls_refuse(faults, err) : 0;
 }
 
 int http_client_name(const struct http_request *request, char *name, size_t size,

@@ -369,7 +369,7 @@ static int emit_all(struct delta *delta, struct error *err)
 static int emit_digest(const struct delta *delta, const struct repo_numbered_scope *scope,
                        const struct set_hash *hash, bool with_buckets, struct error *err)
 {
-    struct feed_digest digest = {.scope = scope->number, .hash = *hash};
+    struct feed_scope_hash digest = {.scope = scope->number, .hash = *hash};
     struct set_hash buckets[SET_HASH_BUCKETS];
     int rc = 0;
 
@@ -384,7 +384,7 @@ static int emit_digest(const struct delta *delta, const struct repo_numbered_sco
 static int emit_empty_digest(const struct delta *delta, uint32_t number)
 {
     static const struct set_hash buckets[SET_HASH_BUCKETS];
-    const struct feed_digest digest = {.scope = number, .buckets = buckets};
+    const struct feed_scope_hash digest = {.scope = number, .buckets = buckets};
 
     return delta->sink->digest(delta->sink->context, &digest);
 }

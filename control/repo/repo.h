@@ -251,7 +251,7 @@ struct repo_transaction_sink {
     /* After the changes, by scope: the digests of the visible scopes that were touched, and of
      * those that were wished for, in the state that the changes lead to. As for changes, a code
      * other than 0 stops the walk. NULL: no digests. */
-    int (*digest)(void *context, const struct feed_digest *digest);
+    int (*digest)(void *context, const struct feed_scope_hash *digest);
     void *context;
 };
 

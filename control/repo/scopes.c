@@ -22,7 +22,7 @@ int repo_scopes_add(struct repo_scopes *scopes, const struct repo_scope *id, uin
     return 0;
 }
 
-static int compare(const void *a, const void *b)
+static int scopes_compare(const void *a, const void *b)
 {
     const struct repo_numbered_scope *x = a;
     const struct repo_numbered_scope *y = b;
@@ -36,9 +36,9 @@ void repo_scopes_sort(struct repo_scopes *scopes)
 
     if (scopes->count == 0)
         return;
-    qsort(scopes->items, scopes->count, sizeof(*scopes->items), compare);
+    qsort(scopes->items, scopes->count, sizeof(*scopes->items), scopes_compare);
     for (size_t i = 1; i < scopes->count; i++) {
-        if (compare(&scopes->items[kept], &scopes->items[i]) != 0)
+        if (scopes_compare(&scopes->items[kept], &scopes->items[i]) != 0)
             scopes->items[++kept] = scopes->items[i];
     }
     scopes->count = kept + 1;
@@ -51,7 +51,7 @@ const struct repo_numbered_scope *repo_scopes_find(const struct repo_scopes *sco
 
     if (scopes->count == 0)
         return NULL;
-    return bsearch(&wanted, scopes->items, scopes->count, sizeof(wanted), compare);
+    return bsearch(&wanted, scopes->items, scopes->count, sizeof(wanted), scopes_compare);
 }
 
 static int add_realm(void *context, const struct repo_realm_view *realm, struct error *err)

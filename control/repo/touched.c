@@ -37,8 +37,8 @@ static int compare_realms(const void *a, const void *b)
     return uuid_compare(&x->id, &y->id);
 }
 
-static struct repo_touched_realm *find_realm(const struct repo_touched *touched,
-                                             const struct uuid *id)
+static struct repo_touched_realm *touched_find_realm(const struct repo_touched *touched,
+                                                     const struct uuid *id)
 {
     const struct repo_touched_realm wanted = {.id = *id};
 
@@ -76,7 +76,7 @@ static int visit_realm(void *context, const struct repo_log_position *position,
     int rc;
 
     (void)position;
-    if (touch->kind != REPO_TOUCH_REALM || find_realm(touched, &realm.id) != NULL)
+    if (touch->kind != REPO_TOUCH_REALM || touched_find_realm(touched, &realm.id) != NULL)
         return 0;
     rc = repo_viewer_look(&touched->viewer, &touch->scope, &view, err);
     if (rc != 0)
@@ -109,7 +109,7 @@ static int single_entities_matter(struct repo_touched *touched, const struct rep
                                   bool *ret, struct error *err)
 {
     const struct repo_touched_realm *realm =
-        scope->kind == REPO_SCOPE_REALM ? find_realm(touched, &scope->id) : NULL;
+        scope->kind == REPO_SCOPE_REALM ? touched_find_realm(touched, &scope->id) : NULL;
     struct repo_scope_view view;
     int rc;
 
@@ -145,7 +145,7 @@ static int visit_entity(void *context, const struct repo_log_position *position,
     int rc;
 
     if (touch->kind == REPO_TOUCH_REALM) {
-        realm = find_realm(touched, &touch->scope.id);
+        realm = touched_find_realm(touched, &touch->scope.id);
         if (realm != NULL && (realm->was || realm->now))
             touched->time_ms = position->time_ms;
         return 0;
@@ -172,8 +172,8 @@ static void sort_items(struct repo_touched *touched)
 }
 
 /* Which consumers, or which keys, of `count` items are there. */
-static int look(struct repo_view *view, struct repo_touched_item *items, size_t count, bool keys,
-                struct error *err)
+static int touched_look(struct repo_view *view, struct repo_touched_item *items, size_t count,
+                        bool keys, struct error *err)
 {
     struct repo_path paths[EXIST_BATCH] = {{.key_id = {{0}}}};
     bool found[EXIST_BATCH] = {false};
@@ -203,9 +203,9 @@ static int resolve(struct repo_touched *touched, struct error *err)
         const size_t left = touched->n_items - at;
         const size_t count = left < EXIST_BATCH ? left : EXIST_BATCH;
 
-        rc = look(view, touched->items + at, count, false, err);
+        rc = touched_look(view, touched->items + at, count, false, err);
         if (rc == 0)
-            rc = look(view, touched->items + at, count, true, err);
+            rc = touched_look(view, touched->items + at, count, true, err);
     }
     return rc;
 }

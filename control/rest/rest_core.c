@@ -199,7 +199,7 @@ static json_t *ttl_json(int64_t expires_at_ms)
     return json_integer(left_ms > 0 ? (left_ms + 999) / 1000 : 0);
 }
 
-static json_t *key_json(const struct repo_key *key)
+static json_t *rest_core_key_json(const struct repo_key *key)
 {
     return json_pack("{s:o, s:{s:o}, s:o, s:o, s:o}", "id", json_of_uuid(&key->model.id),
                      "consumer", "id", json_of_uuid(&key->model.consumer_id), "tags",
@@ -225,7 +225,7 @@ int rest_core_key_list(struct rest_call *call)
         return rc;
     data = json_array();
     for (size_t i = 0; i < keys.count; i++)
-        rest_append(&data, key_json(&keys.items[i]));
+        rest_append(&data, rest_core_key_json(&keys.items[i]));
     return rest_offset_reply(call, &page, &keys.info, data,
                              keys.count > 0 ? &keys.items[keys.count - 1].model.id : NULL);
 }
@@ -252,7 +252,7 @@ int rest_core_key_create(struct rest_call *call)
     rc = rest_key_make(call, &path, &input, &form.key, &key);
     if (rc != 0)
         return rc;
-    answer = key_json(&key);
+    answer = rest_core_key_json(&key);
     rest_set(&answer, "key", json_string(form.key));
     return rest_reply(call, REST_CREATED, answer);
 }
@@ -265,7 +265,7 @@ int rest_core_key_get(struct rest_call *call)
 
     if (rc == 0)
         rc = repo_key_get(&call->repo, &path, &key);
-    return rc != 0 ? rc : rest_reply(call, REST_OK, key_json(&key));
+    return rc != 0 ? rc : rest_reply(call, REST_OK, rest_core_key_json(&key));
 }
 
 int rest_core_key_delete(struct rest_call *call)

@@ -55,6 +55,6 @@ int rest_epoch_accept(struct rest_call *call)
     if (rc != 0)
         return rc;
     log_accepted(call, &accept.epoch);
-    feed_accept(call->rest->feed);
+    feed_accept_epoch(call->rest->feed);
     return rest_epoch_get(call);
 }

@@ -27,7 +27,7 @@ static const struct form_field key_fields[] = {
 };
 static const struct form key_form = {key_fields, sizeof(key_fields) / sizeof(key_fields[0])};
 
-static json_t *key_json(const struct repo_key *key)
+static json_t *rest_keys_key_json(const struct repo_key *key)
 {
     json_t *json = json_pack("{s:o, s:s, s:o, s:o}", "id", json_of_uuid(&key->model.id), "type",
                              key_types[key->type], "tags", json_of_strings(&key->model.tags),
@@ -54,7 +54,7 @@ int rest_key_list(struct rest_call *call)
         return rc;
     data = json_array();
     for (size_t i = 0; i < keys.count; i++)
-        rest_append(&data, key_json(&keys.items[i]));
+        rest_append(&data, rest_keys_key_json(&keys.items[i]));
     return rest_page_reply(call, &page, &keys.info, data,
                            keys.count > 0 ? &keys.items[0].model.id : NULL,
                            keys.count > 0 ? &keys.items[keys.count - 1].model.id : NULL);
@@ -118,7 +118,7 @@ int rest_key_create(struct rest_call *call)
         rc = rest_key_make(call, &path, &input.key, &input.secret, &key);
     if (rc != 0)
         return rc;
-    answer = key_json(&key);
+    answer = rest_keys_key_json(&key);
     rest_set(&answer, "secret", json_string(input.secret));
     rest_set(&answer, "updated_at", json_of_time(key.updated_ms));
     return rest_reply(call, REST_CREATED, answer);
@@ -130,7 +130,7 @@ int rest_key_get(struct rest_call *call)
     struct repo_key key;
     int rc = repo_key_get(&call->repo, &path, &key);
 
-    return rc != 0 ? rc : rest_reply(call, REST_OK, key_json(&key));
+    return rc != 0 ? rc : rest_reply(call, REST_OK, rest_keys_key_json(&key));
 }
 
 int rest_key_delete(struct rest_call *call)

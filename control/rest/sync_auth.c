@@ -59,8 +59,9 @@ static json_t *found_json(const struct repo_head *head, const struct model_realm
 }
 
 /* Looks the key up in `scope`; E_NOT_FOUND is an answer. */
-static int answer(struct rest_call *call, const struct repo_scope *scope, const char *secret,
-                  const struct repo_head *head, const struct model_realm *realm)
+static int sync_auth_answer(struct rest_call *call, const struct repo_scope *scope,
+                            const char *secret, const struct repo_head *head,
+                            const struct model_realm *realm)
 {
     const struct repo_login login = {secret, strlen(secret), clock_wall_ms()};
     struct repo_owner owner;
@@ -87,7 +88,7 @@ static int answer_realm(struct rest_call *call, const struct question *question,
 
     if (rc == E_NOT_FOUND)
         return rest_reply(call, REST_OK, answer_json("not_found", head, &no_realm));
-    return rc == 0 ? answer(call, &scope, question->secret, head, &realm.model) : rc;
+    return rc == 0 ? sync_auth_answer(call, &scope, question->secret, head, &realm.model) : rc;
 }
 
 int sync_http_auth(struct rest_call *call)
@@ -107,5 +108,5 @@ int sync_http_auth(struct rest_call *call)
     if ((set & SET_REALM) != 0)
         return answer_realm(call, &question, &head);
     own.id = question.control_plane_id;
-    return answer(call, &own, question.secret, &head, &no_realm);
+    return sync_auth_answer(call, &own, question.secret, &head, &no_realm);
 }

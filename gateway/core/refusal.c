@@ -44,7 +44,7 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t';
 }
 
-static void trim(struct gate_text *text)
+static void refusal_trim(struct gate_text *text)
 {
     while (text->size > 0 && is_blank(text->data[0])) {
         text->data++;
@@ -66,7 +66,7 @@ static bool next_part(struct gate_text *rest, char separator, struct gate_text *
     ret->size = end != NULL ? (size_t)(end - rest->data) : rest->size;
     rest->data += ret->size + (end != NULL);
     rest->size -= ret->size + (end != NULL);
-    trim(ret);
+    refusal_trim(ret);
     return true;
 }
 
@@ -103,7 +103,7 @@ static struct media_range read_media_range(struct gate_text range)
         struct gate_text name;
 
         if (next_part(&parameter, '=', &name) && gate_text_is_nocase(name, GATE_TEXT("q"))) {
-            trim(&parameter);
+            refusal_trim(&parameter);
             ret.quality = read_quality(parameter);
         }
     }
@@ -186,16 +186,16 @@ struct writer {
     size_t size;
 };
 
-static void put(struct writer *writer, const char *text, size_t size)
+static void refusal_put(struct writer *writer, const char *text, size_t size)
 {
     if (writer->out != NULL && size > 0)
         memcpy(writer->out + writer->size, text, size);
     writer->size += size;
 }
 
-static void put_string(struct writer *writer, const char *text)
+static void refusal_put_string(struct writer *writer, const char *text)
 {
-    put(writer, text, strlen(text));
+    refusal_put(writer, text, strlen(text));
 }
 
 static void put_json_character(struct writer *writer, char c)
@@ -205,30 +205,30 @@ static void put_json_character(struct writer *writer, char c)
     const char escape[] = {'\\', 'u', '0', '0', hex[byte >> 4], hex[byte & 0xf]};
 
     if (byte < 0x20)
-        put(writer, escape, sizeof(escape));
+        refusal_put(writer, escape, sizeof(escape));
     else if (c == '"' || c == '\\')
-        put(writer, (const char[]){'\\', c}, 2);
+        refusal_put(writer, (const char[]){'\\', c}, 2);
     else
-        put(writer, &c, 1);
+        refusal_put(writer, &c, 1);
 }
 
 static void put_markup_character(struct writer *writer, char c)
 {
     switch (c) {
     case '<':
-        put_string(writer, "&lt;");
+        refusal_put_string(writer, "&lt;");
         break;
     case '>':
-        put_string(writer, "&gt;");
+        refusal_put_string(writer, "&gt;");
         break;
     case '&':
-        put_string(writer, "&amp;");
+        refusal_put_string(writer, "&amp;");
         break;
     case '"':
-        put_string(writer, "&quot;");
+        refusal_put_string(writer, "&quot;");
         break;
     default:
-        put(writer, &c, 1);
+        refusal_put(writer, &c, 1);
     }
 }
 
@@ -239,7 +239,7 @@ static void put_name(struct writer *writer, enum gate_format format, struct gate
         if (format == GATE_FORMAT_JSON)
             put_json_character(writer, name.data[i]);
         else if (format == GATE_FORMAT_PLAIN)
-            put(writer, &name.data[i], 1);
+            refusal_put(writer, &name.data[i], 1);
         else
             put_markup_character(writer, name.data[i]);
     }
@@ -249,16 +249,16 @@ size_t gate_refusal_body(const struct gate_refusal *refusal, char *out)
 {
     struct writer writer = {out, 0};
 
-    put_string(&writer, formats[refusal->format].before);
+    refusal_put_string(&writer, formats[refusal->format].before);
     if (refusal->verdict == GATE_NO_ANONYMOUS) {
-        put_string(&writer, before_name);
+        refusal_put_string(&writer, before_name);
         put_name(&writer, refusal->format, refusal->anonymous);
-        put_string(&writer, after_name);
+        refusal_put_string(&writer, after_name);
     } else {
-        put_string(&writer, message_of(refusal->verdict));
+        refusal_put_string(&writer, message_of(refusal->verdict));
     }
-    put_string(&writer, formats[refusal->format].between);
-    put(&writer, refusal->request_id.data, refusal->request_id.size);
-    put_string(&writer, formats[refusal->format].after);
+    refusal_put_string(&writer, formats[refusal->format].between);
+    refusal_put(&writer, refusal->request_id.data, refusal->request_id.size);
+    refusal_put_string(&writer, formats[refusal->format].after);
     return writer.size;
 }

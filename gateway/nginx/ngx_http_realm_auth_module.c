@@ -94,7 +94,7 @@ static ngx_uint_t has_required_group(const realm_auth_loc_conf_t *conf,
            gate_has_group(required->elts, required->nelts, consumer->groups, consumer->n_groups);
 }
 
-static void settle(realm_auth_ctx_t *ctx, enum gate_verdict status)
+static void realm_auth_settle(realm_auth_ctx_t *ctx, enum gate_verdict status)
 {
     ctx->status = status;
     ctx->known = 1;
@@ -104,7 +104,8 @@ static void accept_consumer(ngx_http_request_t *r, realm_auth_ctx_t *ctx, enum g
                             const realm_auth_consumer_t *consumer)
 {
     ctx->consumer = *consumer;
-    settle(ctx, has_required_group(realm_auth_conf(r), consumer) ? status : GATE_FORBIDDEN);
+    realm_auth_settle(ctx,
+                      has_required_group(realm_auth_conf(r), consumer) ? status : GATE_FORBIDDEN);
 }
 
 /* The anonymous consumer stands in where there is no valid key; not where the store cannot tell. */
@@ -122,7 +123,7 @@ static void stand_in(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
     if (rc == RS_FOUND)
         accept_consumer(r, ctx, GATE_ANONYMOUS, &consumer);
     else
-        settle(ctx, rc == RS_NOT_FOUND ? GATE_NO_ANONYMOUS : GATE_ERROR);
+        realm_auth_settle(ctx, rc == RS_NOT_FOUND ? GATE_NO_ANONYMOUS : GATE_ERROR);
 }
 
 static void on_asked(ngx_http_request_t *r, int answer, const realm_auth_consumer_t *consumer)
@@ -133,7 +134,7 @@ static void on_asked(ngx_http_request_t *r, int answer, const realm_auth_consume
     if (answer == RS_FOUND)
         accept_consumer(r, ctx, GATE_ASKED, consumer);
     else
-        settle(ctx, gate_verdict_of_answer(answer, ctx->was_stale));
+        realm_auth_settle(ctx, gate_verdict_of_answer(answer, ctx->was_stale));
 }
 
 /* NGX_OK: settled. NGX_DONE: the control plane is being asked. */
@@ -145,7 +146,7 @@ static ngx_int_t look_up(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
     int answer;
 
     if (!grammar_may_be_secret(ctx->key.data, ctx->key.len)) {
-        settle(ctx, GATE_UNKNOWN); /* what nobody can have is not asked for */
+        realm_auth_settle(ctx, GATE_UNKNOWN); /* what nobody can have is not asked for */
         return NGX_OK;
     }
     answer = realm_auth_store_look_up(r->pool,
@@ -166,7 +167,7 @@ static ngx_int_t look_up(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
     if (gate_verdict_has_consumer(status))
         accept_consumer(r, ctx, status, &consumer);
     else
-        settle(ctx, status);
+        realm_auth_settle(ctx, status);
     return NGX_OK;
 }
 
@@ -196,7 +197,7 @@ static ngx_int_t identify(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
     ngx_int_t rc = hide_keys(r, ctx);
 
     if (rc == NGX_OK && is_free_preflight(r)) {
-        settle(ctx, GATE_PREFLIGHT);
+        realm_auth_settle(ctx, GATE_PREFLIGHT);
         return NGX_OK;
     }
     if (rc == NGX_OK)
@@ -207,7 +208,7 @@ static ngx_int_t identify(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
         return rc;
     if (ctx->status == GATE_UNDECIDED)
         return look_up(r, ctx);
-    settle(ctx, ctx->status);
+    realm_auth_settle(ctx, ctx->status);
     return NGX_OK;
 }
 

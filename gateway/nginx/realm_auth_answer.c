@@ -40,7 +40,8 @@ static ngx_int_t copy_groups(ngx_pool_t *pool, const json_t *groups, realm_auth_
     return realm_auth_join_groups(pool, ret);
 }
 
-static ngx_int_t read_consumer(ngx_pool_t *pool, const json_t *root, realm_auth_consumer_t *ret)
+static ngx_int_t realm_auth_answer_read_consumer(ngx_pool_t *pool, const json_t *root,
+                                                 realm_auth_consumer_t *ret)
 {
     const json_t *consumer = json_object_get(root, "consumer");
     const json_t *credential = json_object_get(root, "credential");
@@ -65,7 +66,7 @@ int realm_auth_answer_read(ngx_pool_t *pool, const ngx_str_t *body, realm_auth_c
     if (result != NULL && ngx_strcmp(result, "not_found") == 0)
         rc = RS_NOT_FOUND;
     else if (result != NULL && ngx_strcmp(result, "found") == 0 &&
-             read_consumer(pool, root, ret) == NGX_OK)
+             realm_auth_answer_read_consumer(pool, root, ret) == NGX_OK)
         rc = RS_FOUND;
     json_decref(root);
     return rc;

@@ -36,7 +36,8 @@ static void close_ask(void *data)
 }
 
 /* Gives the answer to the waiting request and runs its phases on. */
-static void finish(ask_t *ask, int answer, const realm_auth_consumer_t *consumer, const char *why)
+static void realm_auth_ask_finish(ask_t *ask, int answer, const realm_auth_consumer_t *consumer,
+                                  const char *why)
 {
     ngx_http_request_t *r = ask->request;
     ngx_connection_t *c = r->connection;
@@ -53,7 +54,7 @@ static void finish(ask_t *ask, int answer, const realm_auth_consumer_t *consumer
 
 static void fail(ask_t *ask, const char *why)
 {
-    finish(ask, RS_E_IO, NULL, why);
+    realm_auth_ask_finish(ask, RS_E_IO, NULL, why);
 }
 
 static void on_nothing(ngx_event_t *event)
@@ -84,7 +85,7 @@ static void on_writable(ngx_event_t *event)
 }
 
 /* Room for more of the answer. */
-static ngx_int_t make_room(ask_t *ask)
+static ngx_int_t realm_auth_ask_make_room(ask_t *ask)
 {
     ngx_buf_t *old = ask->answer;
     size_t used = (size_t)(old->last - old->pos);
@@ -104,11 +105,11 @@ static ngx_int_t make_room(ask_t *ask)
 }
 
 /* NGX_AGAIN, or 0 bytes at the end, a number of bytes, NGX_ERROR. */
-static ssize_t receive(ask_t *ask)
+static ssize_t realm_auth_ask_receive(ask_t *ask)
 {
     ssize_t n;
 
-    if (make_room(ask) != NGX_OK)
+    if (realm_auth_ask_make_room(ask) != NGX_OK)
         return NGX_ERROR;
     n = ngx_recv(ask->peer.connection, ask->answer->last,
                  (size_t)(ask->answer->end - ask->answer->last));
@@ -131,7 +132,7 @@ static void on_readable(ngx_event_t *event)
         return;
     }
     while (rc == NGX_AGAIN) {
-        ssize_t n = receive(ask);
+        ssize_t n = realm_auth_ask_receive(ask);
 
         if (n == NGX_AGAIN) {
             if (ngx_handle_read_event(event, 0) != NGX_OK)
@@ -146,7 +147,7 @@ static void on_readable(ngx_event_t *event)
         result = realm_auth_answer_read(ask->request->pool, &body, &consumer);
     else
         result = rc == NGX_ABORT ? RS_NOT_FOUND : RS_E_IO;
-    finish(ask, result, &consumer, "the agent's answer is none");
+    realm_auth_ask_finish(ask, result, &consumer, "the agent's answer is none");
 }
 
 static ngx_int_t connect_agent(ask_t *ask, const realm_auth_main_conf_t *conf)

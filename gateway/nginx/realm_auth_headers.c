@@ -42,8 +42,8 @@ static ngx_int_t escape(ngx_pool_t *pool, const ngx_str_t *value, ngx_str_t *ret
     return NGX_OK;
 }
 
-static ngx_int_t add_header(ngx_pool_t *pool, ngx_list_t *list, enum gate_header header,
-                            const ngx_str_t *value)
+static ngx_int_t realm_auth_headers_add_header(ngx_pool_t *pool, ngx_list_t *list,
+                                               enum gate_header header, const ngx_str_t *value)
 {
     ngx_table_elt_t *h;
 
@@ -70,12 +70,17 @@ static ngx_int_t add_identity(ngx_pool_t *pool, ngx_list_t *list, const realm_au
     static const ngx_str_t no = ngx_null_string;
     const realm_auth_consumer_t *consumer = &ctx->consumer;
 
-    if (add_header(pool, list, GATE_HEADER_ID, &consumer->id) != NGX_OK ||
-        add_header(pool, list, GATE_HEADER_USERNAME, &consumer->username) != NGX_OK ||
-        add_header(pool, list, GATE_HEADER_CUSTOM_ID, &consumer->custom_id) != NGX_OK ||
-        add_header(pool, list, GATE_HEADER_CREDENTIAL, &consumer->credential_id) != NGX_OK ||
-        add_header(pool, list, GATE_HEADER_ANONYMOUS, is_anonymous(ctx) ? &yes : &no) != NGX_OK ||
-        add_header(pool, list, GATE_HEADER_GROUPS, &consumer->groups_text) != NGX_OK)
+    if (realm_auth_headers_add_header(pool, list, GATE_HEADER_ID, &consumer->id) != NGX_OK ||
+        realm_auth_headers_add_header(pool, list, GATE_HEADER_USERNAME, &consumer->username) !=
+            NGX_OK ||
+        realm_auth_headers_add_header(pool, list, GATE_HEADER_CUSTOM_ID, &consumer->custom_id) !=
+            NGX_OK ||
+        realm_auth_headers_add_header(pool, list, GATE_HEADER_CREDENTIAL,
+                                      &consumer->credential_id) != NGX_OK ||
+        realm_auth_headers_add_header(pool, list, GATE_HEADER_ANONYMOUS,
+                                      is_anonymous(ctx) ? &yes : &no) != NGX_OK ||
+        realm_auth_headers_add_header(pool, list, GATE_HEADER_GROUPS, &consumer->groups_text) !=
+            NGX_OK)
         return NGX_ERROR;
     return NGX_OK;
 }
@@ -214,8 +219,8 @@ ngx_uint_t realm_auth_headers_have(ngx_http_request_t *r, struct gate_names name
     return 0;
 }
 
-static ngx_int_t take_header(ngx_http_request_t *r, realm_auth_taken_t *taken,
-                             const ngx_table_elt_t *h)
+static ngx_int_t realm_auth_headers_take_header(ngx_http_request_t *r, realm_auth_taken_t *taken,
+                                                const ngx_table_elt_t *h)
 {
     ngx_table_elt_t *place;
 
@@ -255,7 +260,7 @@ ngx_int_t realm_auth_headers_take(ngx_http_request_t *r, realm_auth_taken_t *tak
             ngx_table_elt_t *h;
 
             if (is_key(&headers[i], names)) {
-                if (take_header(r, taken, &headers[i]) != NGX_OK)
+                if (realm_auth_headers_take_header(r, taken, &headers[i]) != NGX_OK)
                     return NGX_ERROR;
                 continue;
             }

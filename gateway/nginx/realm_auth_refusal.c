@@ -40,8 +40,8 @@ static enum gate_format choose_format(ngx_http_request_t *r)
 
 /* ---- refusing ---- */
 
-static ngx_table_elt_t *add_header(ngx_http_request_t *r, const ngx_str_t *name,
-                                   const ngx_str_t *value)
+static ngx_table_elt_t *realm_auth_refusal_add_header(ngx_http_request_t *r, const ngx_str_t *name,
+                                                      const ngx_str_t *value)
 {
     ngx_table_elt_t *h = ngx_list_push(&r->headers_out.headers);
 
@@ -64,7 +64,7 @@ ngx_int_t realm_auth_refuse(ngx_http_request_t *r, realm_auth_ctx_t *ctx)
         return code;
     /* NGINX takes it back when `satisfy any` lets the request in. */
     r->headers_out.www_authenticate =
-        add_header(r, &www_authenticate, &realm_auth_conf(r)->www_authenticate);
+        realm_auth_refusal_add_header(r, &www_authenticate, &realm_auth_conf(r)->www_authenticate);
     return r->headers_out.www_authenticate != NULL ? code : NGX_HTTP_INTERNAL_SERVER_ERROR;
 }
 
@@ -89,7 +89,8 @@ static ngx_int_t add_grpc_status(ngx_http_request_t *r, enum gate_verdict status
     ngx_str_t number = realm_auth_str(grpc.status);
     ngx_str_t text = realm_auth_str(grpc.message);
 
-    if (add_header(r, &names[0], &number) == NULL || add_header(r, &names[1], &text) == NULL)
+    if (realm_auth_refusal_add_header(r, &names[0], &number) == NULL ||
+        realm_auth_refusal_add_header(r, &names[1], &text) == NULL)
         return NGX_ERROR;
     return NGX_OK;
 }

@@ -11,7 +11,7 @@
 
 #include "control/repo/entity.h"
 #include "control/repo/errors.h"
-#include "control/repo/lmdb/digests.h"
+#include "control/repo/lmdb/scope_hashes.h"
 #include "control/repo/lmdb/keys.h"
 #include "control/repo/lmdb/load.h"
 #include "control/repo/lmdb/log.h"
@@ -219,7 +219,7 @@ static int consumer_change_digest(const struct lmdb_txn *txn, const struct repo_
                                   const struct uuid *id, const struct repo_record *former,
                                   const struct repo_record *next, struct error *err)
 {
-    return lmdb_digest_change(txn, scope, set_hash_bucket(id), former, next, err);
+    return lmdb_scope_hash_change(txn, scope, set_hash_bucket(id), former, next, err);
 }
 
 struct consumer_args {

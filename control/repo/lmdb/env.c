@@ -197,7 +197,7 @@ static int identity_load(struct lmdb_repo *repo, struct lmdb_txn *txn, bool rene
     if (rc == 0)
         rc = identity_read(repo, &value, &old, err);
     if (rc == 0 && old)
-        rc = lmdb_digests_rebuild(txn, err);
+        rc = lmdb_scope_hash_rebuild(txn, err);
     if (rc == 0 && old && !renew)
         rc = identity_put(repo, txn, err);
     return rc == 0 && renew ? identity_renew(repo, txn, err) : rc;

@@ -14,7 +14,7 @@
 
 #include "control/repo/entity.h"
 #include "control/repo/errors.h"
-#include "control/repo/lmdb/digests.h"
+#include "control/repo/lmdb/scope_hashes.h"
 #include "control/repo/lmdb/load.h"
 #include "control/repo/lmdb/log.h"
 #include "control/repo/lmdb/names.h"
@@ -231,8 +231,8 @@ static int store(struct lmdb_write *write, const struct key_args *args,
     int rc = put_record(&write->txn, &path->scope, row->digest, &row->record, err);
 
     if (rc == 0)
-        rc = lmdb_digest_change(&write->txn, &path->scope, set_hash_bucket(&path->consumer_id),
-                                NULL, &row->record, err);
+        rc = lmdb_scope_hash_change(&write->txn, &path->scope, set_hash_bucket(&path->consumer_id),
+                                    NULL, &row->record, err);
     if (rc == 0)
         rc = key_put_row(&write->txn, &key, row, err);
     if (rc == 0)
@@ -293,7 +293,7 @@ static int delete_record(const struct lmdb_txn *txn, const struct repo_scope *sc
     int rc = lmdb_key_record(txn, scope, row, &record, err);
 
     if (rc == 0)
-        rc = lmdb_digest_change(txn, scope, set_hash_bucket(consumer_id), &record, NULL, err);
+        rc = lmdb_scope_hash_change(txn, scope, set_hash_bucket(consumer_id), &record, NULL, err);
     return rc == 0 ? lmdb_del(txn, TABLE_SECRETS, &key, err) : rc;
 }
 
@@ -338,8 +338,8 @@ static int put_moved(const struct all_keys *all, const struct lmdb_rowkey *key,
     int rc = put_record(all->txn, all->to, row->digest, &row->record, err);
 
     if (rc == 0)
-        rc = lmdb_digest_change(all->txn, all->to, set_hash_bucket(all->consumer_id), NULL,
-                                &row->record, err);
+        rc = lmdb_scope_hash_change(all->txn, all->to, set_hash_bucket(all->consumer_id), NULL,
+                                    &row->record, err);
     return rc == 0 ? key_put_row(all->txn, key, row, err) : rc;
 }
 

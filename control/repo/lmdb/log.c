@@ -130,8 +130,8 @@ static bool is_version(const MDB_val *key, uint64_t version)
     return key->mv_size == expected.size && lmdb_has_prefix(key, &expected);
 }
 
-static int walk(MDB_cursor *cursor, uint64_t from, uint64_t to, repo_touch_fn visit, void *context,
-                struct error *err)
+static int log_walk(MDB_cursor *cursor, uint64_t from, uint64_t to, repo_touch_fn visit,
+                    void *context, struct error *err)
 {
     struct lmdb_rowkey start = lmdb_rowkey_version(from + 1);
     MDB_val key = {.mv_size = start.size, .mv_data = start.bytes};
@@ -158,7 +158,7 @@ int lmdb_log_walk(const struct lmdb_txn *txn, uint64_t from, uint64_t to, repo_t
     rc = lmdb_cursor_open(txn, TABLE_LOG, &cursor, err);
     if (rc != 0)
         return rc;
-    rc = walk(cursor, from, to, visit, context, err);
+    rc = log_walk(cursor, from, to, visit, context, err);
     mdb_cursor_close(cursor);
     return rc;
 }

@@ -108,7 +108,7 @@ int lmdb_name_release(const struct lmdb_txn *txn, const struct lmdb_name *name, 
     return rc == E_NOT_FOUND ? repo_corrupt("a name is missing in its index", err) : rc;
 }
 
-static bool same_text(const char *a, const char *b)
+static bool names_same_text(const char *a, const char *b)
 {
     return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
@@ -120,7 +120,7 @@ int lmdb_name_change(const struct lmdb_txn *txn, const struct lmdb_name *before,
         .namespace = before->namespace, .kind = before->kind, .text = after};
     int rc;
 
-    if (same_text(before->text, after))
+    if (names_same_text(before->text, after))
         return 0;
     rc = lmdb_name_take(txn, &next, id, err);
     return rc == 0 ? lmdb_name_release(txn, before, err) : rc;

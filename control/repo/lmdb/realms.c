@@ -10,7 +10,7 @@
 
 #include "control/repo/entity.h"
 #include "control/repo/errors.h"
-#include "control/repo/lmdb/digests.h"
+#include "control/repo/lmdb/scope_hashes.h"
 #include "control/repo/lmdb/load.h"
 #include "control/repo/lmdb/log.h"
 #include "control/repo/lmdb/names.h"
@@ -177,8 +177,8 @@ static int realm_change_digest(const struct lmdb_txn *txn, const struct uuid *id
 {
     const struct repo_scope scope = {.kind = REPO_SCOPE_REALM, .id = *id};
 
-    return lmdb_digest_change(txn, &scope, SET_HASH_BUCKET_OF_REALM,
-                              former != NULL ? &former->record : NULL, &next->record, err);
+    return lmdb_scope_hash_change(txn, &scope, SET_HASH_BUCKET_OF_REALM,
+                                  former != NULL ? &former->record : NULL, &next->record, err);
 }
 
 static struct lmdb_name realm_name_of(const char *text)

@@ -158,8 +158,8 @@ int lmdb_cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor
     return lmdb_error(mdb_cursor_get(cursor, key, value, op), "to read rows", err);
 }
 
-static int walk(MDB_cursor *cursor, const struct lmdb_rowkey *prefix, lmdb_visit_fn visit,
-                void *context, struct error *err)
+static int txn_walk(MDB_cursor *cursor, const struct lmdb_rowkey *prefix, lmdb_visit_fn visit,
+                    void *context, struct error *err)
 {
     MDB_val key = value_of(prefix->bytes, prefix->size);
     MDB_val value;
@@ -183,7 +183,7 @@ int lmdb_walk(const struct lmdb_txn *txn, enum lmdb_table table, const struct lm
 
     if (rc != 0)
         return rc;
-    rc = walk(cursor, prefix, visit, context, err);
+    rc = txn_walk(cursor, prefix, visit, context, err);
     mdb_cursor_close(cursor);
     return rc;
 }

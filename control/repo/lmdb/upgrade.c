@@ -3,7 +3,7 @@
 
 #include "control/repo/entity.h"
 #include "control/repo/errors.h"
-#include "control/repo/lmdb/digests.h"
+#include "control/repo/lmdb/scope_hashes.h"
 #include "control/repo/lmdb/load.h"
 #include "control/repo/lmdb/rowkey.h"
 #include "control/repo/lmdb/rows.h"
@@ -32,8 +32,8 @@ static int add_realm(void *context, MDB_cursor *cursor, const MDB_val *key, cons
 
     (void)cursor;
     scope.id = lmdb_read_uuid(&reader);
-    return rc == 0 ? lmdb_digest_change(context, &scope, SET_HASH_BUCKET_OF_REALM, NULL,
-                                        &row.record, err)
+    return rc == 0 ? lmdb_scope_hash_change(context, &scope, SET_HASH_BUCKET_OF_REALM, NULL,
+                                            &row.record, err)
                    : rc;
 }
 
@@ -48,7 +48,7 @@ static int add_consumer(void *context, MDB_cursor *cursor, const MDB_val *key, c
     (void)cursor;
     if (rc == 0)
         rc = lmdb_consumer_row_read(value, &row, err);
-    return rc == 0 ? lmdb_digest_change(context, &scope, bucket, NULL, &row.record, err) : rc;
+    return rc == 0 ? lmdb_scope_hash_change(context, &scope, bucket, NULL, &row.record, err) : rc;
 }
 
 static int add_key(void *context, MDB_cursor *cursor, const MDB_val *key, const MDB_val *value,
@@ -65,10 +65,10 @@ static int add_key(void *context, MDB_cursor *cursor, const MDB_val *key, const 
         rc = lmdb_key_row_read(value, &row, err);
     if (rc == 0)
         rc = lmdb_key_record(context, &scope, &row, &record, err);
-    return rc == 0 ? lmdb_digest_change(context, &scope, bucket, NULL, &record, err) : rc;
+    return rc == 0 ? lmdb_scope_hash_change(context, &scope, bucket, NULL, &record, err) : rc;
 }
 
-int lmdb_digests_rebuild(struct lmdb_txn *txn, struct error *err)
+int lmdb_scope_hash_rebuild(struct lmdb_txn *txn, struct error *err)
 {
     static const struct lmdb_rowkey everything;
     int rc = lmdb_del_prefix(txn, TABLE_DIGESTS, &everything, err);

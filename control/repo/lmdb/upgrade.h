@@ -5,6 +5,6 @@
 #include "control/repo/lmdb/txn.h"
 
 /* All digests anew, from the records. */
-int lmdb_digests_rebuild(struct lmdb_txn *txn, struct error *err);
+int lmdb_scope_hash_rebuild(struct lmdb_txn *txn, struct error *err);
 
 #endif

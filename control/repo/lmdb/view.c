@@ -8,7 +8,7 @@
 
 #include "control/repo/entity.h"
 #include "control/repo/errors.h"
-#include "control/repo/lmdb/digests.h"
+#include "control/repo/lmdb/scope_hashes.h"
 #include "control/repo/lmdb/load.h"
 #include "control/repo/lmdb/log.h"
 #include "control/repo/lmdb/names.h"
@@ -261,14 +261,14 @@ static int digests(struct repo_view *view, const struct repo_numbered_scope *sco
     int rc = 0;
 
     for (size_t i = 0; rc == 0 && i < count; i++)
-        rc = lmdb_digest_get(txn_of(view), &scopes[i].id, &ret[i], err);
+        rc = lmdb_scope_hash_get(txn_of(view), &scopes[i].id, &ret[i], err);
     return rc;
 }
 
 static int buckets(struct repo_view *view, const struct repo_scope *scope,
                    struct set_hash ret[SET_HASH_BUCKETS], struct error *err)
 {
-    return lmdb_digest_buckets(txn_of(view), scope, ret, err);
+    return lmdb_scope_hash_buckets(txn_of(view), scope, ret, err);
 }
 
 /* ---- life ---- */

@@ -42,7 +42,7 @@ struct lmdb_job {
 
 /* ---- the callers' side ---- */
 
-static void enqueue(struct lmdb_writer *writer, struct lmdb_job *job)
+static void writer_enqueue(struct lmdb_writer *writer, struct lmdb_job *job)
 {
     if (writer->last != NULL)
         writer->last->next = job;
@@ -64,7 +64,7 @@ int lmdb_write(const struct repo_call *call, lmdb_write_fn run, void *args,
     if (writer->stopping) {
         job.rc = error_set(call->err, E_CANCELED, "the control store is being closed");
     } else {
-        enqueue(writer, &job);
+        writer_enqueue(writer, &job);
         while (!job.done)
             pthread_cond_wait(&job.finished, &writer->lock);
     }
@@ -78,7 +78,7 @@ int lmdb_write(const struct repo_call *call, lmdb_write_fn run, void *args,
 /* ---- the thread's side ---- */
 
 /* Waits for work and unhooks a batch; NULL: stop, and nothing is left to do. */
-static struct lmdb_job *take_batch(struct lmdb_writer *writer)
+static struct lmdb_job *writer_take_batch(struct lmdb_writer *writer)
 {
     struct lmdb_job *batch;
     struct lmdb_job *last;
@@ -247,7 +247,7 @@ static void *writer_main(void *context)
     struct lmdb_repo *repo = context;
     struct lmdb_job *batch;
 
-    while ((batch = take_batch(&repo->writer)) != NULL) {
+    while ((batch = writer_take_batch(&repo->writer)) != NULL) {
         run_batch(repo, batch);
         finish_batch(&repo->writer, batch);
     }

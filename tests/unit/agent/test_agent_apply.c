@@ -48,7 +48,7 @@ static void on_applied(void *context, const struct apply_result *result)
     struct world *world = context;
 
     if (world->asks_when_applied)
-        apply_check_readers(world->apply);
+        apply_upkeep(world->apply);
     world->applied++;
     world->transactions += result->transactions;
     assert_true(result->visible.version > world->version);
@@ -251,7 +251,7 @@ static void batch_that_does_not_fit_the_map_makes_it_larger(void **state)
     assert_int_equal(world->applied, 1);
     assert_int_equal(world->transactions, 1); /* counted once, not once a try */
     assert_int_equal(apply_counts(world->apply).realms, REALMS);
-    apply_check_readers(world->apply);
+    apply_upkeep(world->apply);
     run_until_idle(world);
     assert_true(world->upkeep.map_bytes >= 4 * (size_t)MEBIBYTE);
 }
@@ -484,7 +484,7 @@ static void accepted_history_passes_and_no_other(void **state)
 
     apply_set_guard(world->apply, 0);
     load(world, &before, 1, 100, 0);
-    apply_accept(world->apply, &second.epoch);
+    apply_accept_epoch(world->apply, &second.epoch);
     load(world, &third, 1, 99, 0);
     assert_int_equal(world->failed, 1);
     load(world, &second, 1, 1, 0);
@@ -498,11 +498,11 @@ static void readers_are_asked_for_once_at_a_time(void **state)
 
     load_empty(world, 1);
     push(world, 2, 16);
-    apply_check_readers(world->apply);
-    apply_check_readers(world->apply);
+    apply_upkeep(world->apply);
+    apply_upkeep(world->apply);
     run_until_idle(world);
     assert_int_equal(world->readers, 1);
-    apply_check_readers(world->apply);
+    apply_upkeep(world->apply);
     run_until_idle(world);
     assert_int_equal(world->readers, 2);
     assert_in_range(world->upkeep.used_bytes, 1, world->upkeep.file_bytes);

@@ -209,7 +209,7 @@ static struct set_hash hash_of(const struct model *model, uint32_t scope, int bu
 }
 
 /* Digests come when all changes were given. */
-static int compare_digest(void *context, const struct feed_digest *digest)
+static int compare_digest(void *context, const struct feed_scope_hash *digest)
 {
     struct model *model = context;
     struct set_hash whole = hash_of(model, digest->scope, -1);

@@ -168,7 +168,7 @@ static void rollback_without_previous_changes_nothing(void **state)
     assert_consumers(0);
 }
 
-static void rollback_to_a_damaged_generation_keeps_what_serves(void **state)
+static void rollback_to_a_damaged_generationss_what_serves(void **state)
 {
     struct error err = ERROR_INIT;
 
@@ -362,7 +362,7 @@ int main(void)
         TEST(what_was_verified_of_a_newer_copy_is_forgotten),
         TEST(changes_continue_after_rollback_and_a_load_takes_a_new_number),
         TEST(rollback_without_previous_changes_nothing),
-        TEST(rollback_to_a_damaged_generation_keeps_what_serves),
+        TEST(rollback_to_a_damaged_generationss_what_serves),
         TEST(crash_before_the_switch_leaves_the_serving_generation),
         TEST(crash_after_the_switch_serves_and_is_repaired),
         TEST(generations_that_current_does_not_name_are_removed),

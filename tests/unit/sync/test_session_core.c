@@ -119,12 +119,12 @@ static void each_url_is_tried_before_the_delay_grows(void **state)
 static void refusal_waits_long_and_retry_after_is_a_bounded_floor(void **state)
 {
     (void)state;
-    assert_int_equal(session_alone_ms(&limits, false, 0, UINT32_MAX), 0);
-    assert_int_equal(session_alone_ms(&limits, true, 0, 0), 15000);
-    assert_int_equal(session_alone_ms(&limits, true, 0, UINT32_MAX), 30000);
-    assert_int_equal(session_alone_ms(&limits, false, 5000, UINT32_MAX), 5000);
-    assert_int_equal(session_alone_ms(&limits, true, 20000, 0), 20000);
-    assert_int_equal(session_alone_ms(&limits, false, INT64_MAX, 0), 300000);
+    assert_int_equal(session_url_hold_ms(&limits, false, 0, UINT32_MAX), 0);
+    assert_int_equal(session_url_hold_ms(&limits, true, 0, 0), 15000);
+    assert_int_equal(session_url_hold_ms(&limits, true, 0, UINT32_MAX), 30000);
+    assert_int_equal(session_url_hold_ms(&limits, false, 5000, UINT32_MAX), 5000);
+    assert_int_equal(session_url_hold_ms(&limits, true, 20000, 0), 20000);
+    assert_int_equal(session_url_hold_ms(&limits, false, INT64_MAX, 0), 300000);
 }
 
 static void floor_is_under_the_jitter(void **state)

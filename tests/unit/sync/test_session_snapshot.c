@@ -373,7 +373,7 @@ static void refused_snapshot_is_not_fetched_again_until_it_is_accepted(void **st
     assert_int_equal(world.last_error.code, E_REFUSED);
     assert_true(world.told_refused);
     world.keep = false;
-    session_accept(world.session);
+    session_accept_epoch(world.session);
     session_world_run_until(&world, session_world_is_current);
     assert_int_equal(world.snapshots, 2);
     assert_false(world.told_refused);

@@ -1,4 +1,4 @@
-/* generation_keep.c - which generations of a source serve and stay on disk: switching, keeping the
+/* generations.c - which generations of a source serve and stay on disk: switching, keeping the
  * former one, going back to it.
  *
  * `current` has one line or two: the generation that serves, and the one that served before it. One
@@ -71,7 +71,7 @@ static bool is_there(const struct source *source, uint32_t number)
 /* A byte of `current` may have rotted. The status page repeats for readers what serves, so a
  * generation that is there goes on serving when the page names it and `current` does not know it,
  * or has nothing else. Its own checks tell whether it is good. */
-int keep_read(struct source *source, uint32_t *ret_serving, struct error *err)
+int generations_read(struct source *source, uint32_t *ret_serving, struct error *err)
 {
     uint32_t published = store_published(source->store, source->slot);
     int rc = read_current(source, ret_serving, &source->previous, err);
@@ -86,7 +86,7 @@ int keep_read(struct source *source, uint32_t *ret_serving, struct error *err)
     return 0;
 }
 
-int keep_remove(const struct source *source, uint32_t number, struct error *err)
+int generations_remove(const struct source *source, uint32_t number, struct error *err)
 {
     char name[GENERATION_NAME_SIZE];
     char path[PATH_MAX];
@@ -95,7 +95,7 @@ int keep_remove(const struct source *source, uint32_t number, struct error *err)
     return rc != 0 ? rc : files_remove_tree(path, err);
 }
 
-int keep_remove_others(struct source *source, uint32_t serving, struct error *err)
+int generations_remove_others(struct source *source, uint32_t serving, struct error *err)
 {
     DIR *dir = opendir(source->dir);
     struct dirent *entry;
@@ -109,7 +109,7 @@ int keep_remove_others(struct source *source, uint32_t serving, struct error *er
         if (number > source->last_number)
             source->last_number = number;
         if (number != 0 && number != serving && number != source->previous)
-            rc = keep_remove(source, number, err);
+            rc = generations_remove(source, number, err);
     }
     (void)closedir(dir); /* nothing was written */
     return rc;
@@ -117,7 +117,7 @@ int keep_remove_others(struct source *source, uint32_t serving, struct error *er
 
 /* ---- room ---- */
 
-bool keep_has_room(const struct source *source, uint32_t serving)
+bool generations_has_room(const struct source *source, uint32_t serving)
 {
     char name[GENERATION_NAME_SIZE];
     char dir[PATH_MAX];
@@ -126,12 +126,12 @@ bool keep_has_room(const struct source *source, uint32_t serving)
            files_free_bytes(source->dir) >= files_disk_bytes(dir, "data.mdb");
 }
 
-bool keep_drop(struct source *source)
+bool generations_drop(struct source *source)
 {
     /* Its files go first, because `current` cannot be written on a full disk; a second line that
      * names nothing is harmless. */
     if (source->previous == 0 || source->live.number == 0 ||
-        keep_remove(source, source->previous, NULL) != 0)
+        generations_remove(source, source->previous, NULL) != 0)
         return false;
     source->previous = 0;
     source->previous_dropped = true;
@@ -139,10 +139,10 @@ bool keep_drop(struct source *source)
     return true;
 }
 
-void keep_spare_disk(struct source *source)
+void generations_spare_disk(struct source *source)
 {
-    if (source->live.number != 0 && !keep_has_room(source, source->live.number))
-        (void)keep_drop(source); /* tried again at the next occasion */
+    if (source->live.number != 0 && !generations_has_room(source, source->live.number))
+        (void)generations_drop(source); /* tried again at the next occasion */
 }
 
 /* ---- switching ---- */
@@ -157,13 +157,13 @@ static bool may_be_named(const struct source *source, uint32_t number)
     return read_current(source, &serving, &previous, NULL) != 0 || serving == number;
 }
 
-int keep_write_again(const struct source *source, struct error *err)
+int generations_write_again(const struct source *source, struct error *err)
 {
     return write_current(source, source->live.number, source->previous, err);
 }
 
-int keep_switch(struct source *source, struct generation *next, uint32_t previous,
-                struct error *err)
+int generations_switch(struct source *source, struct generation *next, uint32_t previous,
+                       struct error *err)
 {
     int rc = write_current(source, next->number, previous, err);
 
@@ -185,7 +185,7 @@ int keep_switch(struct source *source, struct generation *next, uint32_t previou
     /* `current` and the page go to disk before the files they named go. No failure harms: what is
      * left is removed by the next switch or source_open(). */
     if (rc == 0 && store_sync_status(source->store, NULL) == 0)
-        (void)keep_remove_others(source, source->live.number, NULL);
+        (void)generations_remove_others(source, source->live.number, NULL);
     return 0;
 }
 
@@ -216,5 +216,5 @@ int source_rollback(struct source *source, struct error *err)
         generation_close(&target);
         return rc;
     }
-    return keep_switch(source, &target, former, err);
+    return generations_switch(source, &target, former, err);
 }

@@ -1,5 +1,5 @@
-/* digests.c - see digests.h. */
-#include "store/digests.h"
+/* scope_hashes.c - see digests.h. */
+#include "store/scope_hashes.h"
 
 #include <string.h>
 
@@ -39,8 +39,8 @@ static int get(const struct tables *tables, const struct key *key, struct set_ha
     return 0;
 }
 
-static int put(const struct tables *tables, const struct key *key, const struct set_hash *hash,
-               struct error *err)
+static int scope_hashes_put(const struct tables *tables, const struct key *key,
+                            const struct set_hash *hash, struct error *err)
 {
     uint8_t bytes[SET_HASH_BYTES];
     int rc;
@@ -54,16 +54,16 @@ static int put(const struct tables *tables, const struct key *key, const struct 
                       env_val(bytes, sizeof(bytes)), 0, err);
 }
 
-int digests_get(const struct tables *tables, uint32_t scope, struct set_hash *ret,
-                struct error *err)
+int scope_hashes_get(const struct tables *tables, uint32_t scope, struct set_hash *ret,
+                     struct error *err)
 {
     const struct key key = scope_key(scope);
 
     return get(tables, &key, ret, err);
 }
 
-int digests_get_buckets(const struct tables *tables, uint32_t scope,
-                        struct set_hash ret[SET_HASH_BUCKETS], struct error *err)
+int scope_hashes_get_buckets(const struct tables *tables, uint32_t scope,
+                             struct set_hash ret[SET_HASH_BUCKETS], struct error *err)
 {
     int rc = 0;
 
@@ -85,11 +85,11 @@ static int change_row(const struct tables *tables, const struct key *key,
         return rc;
     set_hash_remove(&hash, less);
     set_hash_add(&hash, more);
-    return put(tables, key, &hash, err);
+    return scope_hashes_put(tables, key, &hash, err);
 }
 
-int digests_change(const struct tables *tables, uint32_t scope, unsigned bucket,
-                   const struct set_hash *less, const struct set_hash *more, struct error *err)
+int scope_hashes_change(const struct tables *tables, uint32_t scope, unsigned bucket,
+                        const struct set_hash *less, const struct set_hash *more, struct error *err)
 {
     const struct key whole = scope_key(scope);
     const struct key part = bucket_key_of(scope, bucket);
@@ -101,8 +101,8 @@ int digests_change(const struct tables *tables, uint32_t scope, unsigned bucket,
     return rc == 0 ? change_row(tables, &part, less, more, err) : rc;
 }
 
-int digests_set(const struct tables *tables, uint32_t scope,
-                const struct set_hash buckets[SET_HASH_BUCKETS], struct error *err)
+int scope_hashes_set(const struct tables *tables, uint32_t scope,
+                     const struct set_hash buckets[SET_HASH_BUCKETS], struct error *err)
 {
     const struct key whole = scope_key(scope);
     struct set_hash sum = {0};
@@ -111,8 +111,8 @@ int digests_set(const struct tables *tables, uint32_t scope,
     for (unsigned bucket = 0; rc == 0 && bucket < SET_HASH_BUCKETS; bucket++) {
         const struct key key = bucket_key_of(scope, bucket);
 
-        rc = put(tables, &key, &buckets[bucket], err);
+        rc = scope_hashes_put(tables, &key, &buckets[bucket], err);
         set_hash_add(&sum, &buckets[bucket]);
     }
-    return rc == 0 ? put(tables, &whole, &sum, err) : rc;
+    return rc == 0 ? scope_hashes_put(tables, &whole, &sum, err) : rc;
 }

@@ -1,4 +1,4 @@
-/* digests.c - the set hash of each scope's records (base/set_hash.h), kept with every
+/* scope_hashes.c - the set hash of each scope's records (base/set_hash.h), kept with every
  * write: what a host holds of the scope must have the same.
  *
  *     scope            -> hash of the scope, the sum of its buckets
@@ -7,7 +7,7 @@
  * A row that would be zero is left out, so that a small scope costs a row for each consumer and
  * an empty one nothing. Reading a scope's hash is one look, changing a record four small ones.
  */
-#include "control/repo/lmdb/digests.h"
+#include "control/repo/lmdb/scope_hashes.h"
 
 #include "control/repo/entity.h"
 #include "control/repo/errors.h"
@@ -68,19 +68,19 @@ static int change_row(const struct lmdb_txn *txn, const struct lmdb_rowkey *key,
     return digest_put(txn, key, &hash, err);
 }
 
-static struct set_hash hash_of(const struct repo_record *record)
+static struct set_hash scope_hashes_hash_of(const struct repo_record *record)
 {
     return record != NULL ? set_hash_of(record->bytes, record->size) : (struct set_hash){0};
 }
 
-int lmdb_digest_change(const struct lmdb_txn *txn, const struct repo_scope *scope, unsigned bucket,
-                       const struct repo_record *former, const struct repo_record *next,
-                       struct error *err)
+int lmdb_scope_hash_change(const struct lmdb_txn *txn, const struct repo_scope *scope,
+                           unsigned bucket, const struct repo_record *former,
+                           const struct repo_record *next, struct error *err)
 {
     const struct lmdb_rowkey whole = digest_key_of(scope, NULL);
     const struct lmdb_rowkey part = digest_key_of(scope, &bucket);
-    const struct set_hash less = hash_of(former);
-    const struct set_hash more = hash_of(next);
+    const struct set_hash less = scope_hashes_hash_of(former);
+    const struct set_hash more = scope_hashes_hash_of(next);
     int rc;
 
     if (set_hash_equal(&less, &more))
@@ -89,16 +89,16 @@ int lmdb_digest_change(const struct lmdb_txn *txn, const struct repo_scope *scop
     return rc == 0 ? change_row(txn, &part, &less, &more, err) : rc;
 }
 
-int lmdb_digest_get(const struct lmdb_txn *txn, const struct repo_scope *scope,
-                    struct set_hash *ret, struct error *err)
+int lmdb_scope_hash_get(const struct lmdb_txn *txn, const struct repo_scope *scope,
+                        struct set_hash *ret, struct error *err)
 {
     const struct lmdb_rowkey key = digest_key_of(scope, NULL);
 
     return digest_get(txn, &key, ret, err);
 }
 
-int lmdb_digest_buckets(const struct lmdb_txn *txn, const struct repo_scope *scope,
-                        struct set_hash ret[SET_HASH_BUCKETS], struct error *err)
+int lmdb_scope_hash_buckets(const struct lmdb_txn *txn, const struct repo_scope *scope,
+                            struct set_hash ret[SET_HASH_BUCKETS], struct error *err)
 {
     int rc = 0;
 

@@ -1,4 +1,4 @@
-/* test_digest.c - the store's digests, the walk that proves them, and repair.
+/* test_scope_hash.c - the store's digests, the walk that proves them, and repair.
  *
  * A twin in memory holds what the store must hold. Changes go to both; damage goes to the store
  * alone, through LMDB behind its back. The walk and comparing with the twin's digests must find it,
@@ -16,7 +16,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "store/digests.h"
+#include "store/scope_hashes.h"
 #include "store/source_internal.h"
 #include "tests/lib/store_fixture.h"
 #include "tests/lib/tool_run.h"
@@ -160,8 +160,8 @@ static struct set_hash_marks compare(uint32_t scope)
 
     twin_digests(scope, theirs);
     fixture_begin(&f);
-    must(source_digest_buckets(f.source, scope, ours, &err), &err);
-    must(source_digest(f.source, scope, &whole, &err), &err);
+    must(source_scope_hash_buckets(f.source, scope, ours, &err), &err);
+    must(source_scope_hash(f.source, scope, &whole, &err), &err);
     source_abort(f.source);
     for (unsigned b = 0; b < SET_HASH_BUCKETS; b++) {
         set_hash_add(&sum, &ours[b]);
@@ -690,7 +690,7 @@ static void digest_that_lies_is_found(void **state)
     (void)state;
     fill();
     tables = (struct tables){.env = &f.source->live.env, .txn = begin_behind_its_back()};
-    must(digests_change(&tables, 1, 200, &nothing, &lie, &err), &err);
+    must(scope_hashes_change(&tables, 1, 200, &nothing, &lie, &err), &err);
     assert_int_equal(mdb_txn_commit(tables.txn), 0);
     env_slots_announce(&f.source->live.env); /* as the agent's own commits do */
     assert_int_equal(verify(output, sizeof(output)), TOOL_NO);
