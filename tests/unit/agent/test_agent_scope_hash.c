@@ -449,7 +449,7 @@ static void open_world(struct world *world)
     char realm[UUID_TEXT_SIZE];
 
     memset(world, 0, sizeof(*world));
-    (void)snprintf(world->dir, sizeof(world->dir), "/tmp/test_agent_digest.XXXXXX");
+    (void)snprintf(world->dir, sizeof(world->dir), "/tmp/test_agent_scope_hash.XXXXXX");
     assert_non_null(mkdtemp(world->dir));
     world->control = fixture_start(NULL);
     fixture_make_realm(world->control, "prod", CP, realm);
