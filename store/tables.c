@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "store/bytes.h"
+#include "store/lmdb_format.h"
 
 static int tables_damaged(struct error *err)
 {
@@ -96,19 +97,6 @@ int tables_get(const struct tables *tables, enum table table, MDB_val key, MDB_v
     return env_error(err, rc, "read the store");
 }
 
-int tables_put(const struct tables *tables, enum table table, MDB_val key, MDB_val value,
-               unsigned flags, struct error *err)
-{
-    int rc = guard(tables, table, key, err);
-
-    if (rc != 0)
-        return rc;
-    rc = mdb_put(tables->txn, tables->env->tables[table], &key, &value, flags);
-    if (rc == 0 || rc == MDB_KEYEXIST)
-        return lmdb_code(rc);
-    return env_write_error(tables->env, err, rc, "write to the store");
-}
-
 int tables_delete(const struct tables *tables, enum table table, MDB_val key, struct error *err)
 {
     int rc = guard_beside(tables, table, key, err);
@@ -119,6 +107,45 @@ int tables_delete(const struct tables *tables, enum table table, MDB_val key, st
     if (rc == 0 || rc == MDB_NOTFOUND)
         return lmdb_code(rc);
     return env_write_error(tables->env, err, rc, "delete from the store");
+}
+
+/* Of a value that has pages of its own. */
+static size_t value_pages(const struct env *env, size_t size)
+{
+    return (size + PAGE_HEAD_BYTES + env->page_bytes - 1) / env->page_bytes;
+}
+
+/* LMDB writes a shorter value over a longer one of the same transaction and keeps the longer one's
+ * count of pages. A count that fits its value is what tells a sound one from a rotten one, by which
+ * LMDB would free the pages of others: so the longer value goes first. */
+static int make_way(const struct tables *tables, enum table table, MDB_val key, size_t size,
+                    struct error *err)
+{
+    MDB_val former;
+    int rc = mdb_get(tables->txn, tables->env->tables[table], &key, &former);
+
+    if (rc == MDB_NOTFOUND)
+        return 0;
+    if (rc != 0)
+        return env_error(err, rc, "read the store");
+    return value_pages(tables->env, former.mv_size) > value_pages(tables->env, size)
+               ? tables_delete(tables, table, key, err)
+               : 0;
+}
+
+int tables_put(const struct tables *tables, enum table table, MDB_val key, MDB_val value,
+               unsigned flags, struct error *err)
+{
+    int rc = guard(tables, table, key, err);
+
+    if (rc == 0 && tables->trees != NULL && (flags & MDB_NOOVERWRITE) == 0)
+        rc = make_way(tables, table, key, value.mv_size, err);
+    if (rc != 0)
+        return rc;
+    rc = mdb_put(tables->txn, tables->env->tables[table], &key, &value, flags);
+    if (rc == 0 || rc == MDB_KEYEXIST)
+        return lmdb_code(rc);
+    return env_write_error(tables->env, err, rc, "write to the store");
 }
 
 int tables_at_or_after(const struct tables *tables, enum table table, MDB_val key, MDB_val *ret_key,

@@ -287,7 +287,8 @@ int tree_walk_next(struct tree_walk *walk)
 
 /* ---- before LMDB goes there ---- */
 
-/* LMDB frees as many pages as the first one says. */
+/* LMDB frees as many pages as the first one says. The writer leaves no count that is larger than
+ * its value needs (tables_put()). */
 static int guard_value(const struct tree_walk *walk, const struct tree_node *node)
 {
     const struct tree *tree = &walk->tree;

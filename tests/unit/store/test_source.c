@@ -16,6 +16,7 @@
 #include "store/files.h"
 #include "store/status.h"
 #include "tests/lib/child.h"
+#include "tests/lib/store_check.h"
 #include "tests/lib/store_fixture.h"
 
 static struct fixture f;
@@ -619,6 +620,46 @@ static void without_readers_none_is_reported(void **state)
     assert_int_equal(readers.oldest_pid, 0);
 }
 
+/* Tags that make a record of some 256 bytes each. */
+static void put_with_tags(unsigned n_tags)
+{
+    static char text[64][257];
+    const char *tags[64];
+    struct model_consumer consumer = {.id = fixture_uuid(1), .username = "alice"};
+    struct error err = ERROR_INIT;
+
+    for (unsigned i = 0; i < n_tags; i++) {
+        memset(text[i], 'x', 256);
+        (void)snprintf(text[i], sizeof(text[i]), "%u", i);
+        text[i][strlen(text[i])] = '-';
+        tags[i] = text[i];
+    }
+    consumer.tags = (struct model_strings){tags, n_tags};
+    assert_int_equal(source_put_consumer(f.source, 7, &consumer, &err), 0);
+}
+
+/* LMDB writes the shorter value over the longer one and keeps its count of pages, which the next
+ * transaction would take for damage. */
+static void record_that_grows_and_shrinks_within_one_transaction_is_sound(void **state)
+{
+    static const unsigned sizes[] = {64, 40, 1, 64, 20};
+
+    (void)state;
+    fixture_open(&f);
+    fixture_load_people(&f);
+    for (size_t first = 0; first < sizeof(sizes) / sizeof(sizes[0]); first++) {
+        fixture_begin(&f);
+        for (size_t i = first; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+            put_with_tags(sizes[i]);
+        fixture_commit(&f);
+    }
+    fixture_begin(&f);
+    put_with_tags(2);
+    fixture_commit(&f);
+    fixture_close(&f);
+    store_check(f.dir, f.version, "after a record shrank", NULL);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 /* ---- what members of the reader group can do to lock.mdb ---- */
@@ -760,6 +801,7 @@ static void slot_of_the_agents_own_pid_is_a_readers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(record_that_grows_and_shrinks_within_one_transaction_is_sound),
         TEST(slot_of_the_agents_own_pid_is_a_readers),
         TEST(commits_do_not_depend_on_what_readers_do_to_their_lock_file),
         TEST(new_source_has_no_cursor_and_takes_no_changes),
