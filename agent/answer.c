@@ -1,3 +1,4 @@
+/* answer.c - see answer.h. */
 #include "agent/answer.h"
 
 #include <stdlib.h>

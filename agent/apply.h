@@ -92,8 +92,8 @@ int apply_create(uv_loop_t *loop, struct source *source, const struct apply_even
 /* Drops what waits, finishes what runs, without events; then closed(context). */
 void apply_close(struct apply *apply, void (*closed)(void *context), void *context);
 
-/* Takes ownership, also on failure (E_NO_MEMORY: this transaction was dropped, earlier ones stay).
- */
+/* Takes ownership, also on failure (E_NO_MEMORY: this transaction was dropped, earlier ones
+ * stay). */
 int apply_transaction(struct apply *apply, struct feed_transaction *transaction, struct error *err);
 
 /* A load that is of another history than what serves, or of an older version, fails with E_REFUSED

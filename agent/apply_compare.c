@@ -182,8 +182,8 @@ static int compare_keys(const void *a, const void *b)
     return order != 0 ? order : uuid_compare(&(*x)->id, &(*y)->id);
 }
 
-/* Sorts; what the changes since the cursor and the buckets' content both have comes twice, equal.
- */
+/* Sorts; what the changes since the cursor and the buckets' content both have comes twice,
+ * equal. */
 static size_t sort_unique(void *items, size_t count, int (*order)(const void *, const void *))
 {
     const void **list = items;

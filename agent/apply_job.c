@@ -188,9 +188,9 @@ static void run_load_chunk(struct apply_job *job)
         run_load_abort(job);
 }
 
-/* Within one history, forward, whatever is gone was deleted, or its realm disallowed: the source
- * commits each with its reason, and does not finish a snapshot whose records are not as many as it
- * has counted. In another history, or backward, nothing explains it. */
+/* If the epoch is unchanged and the version rises, whatever is gone was deleted, or its realm
+ * disallowed: the source commits each with its reason, and does not finish a snapshot whose records
+ * are not as many as it has counted. In another history, or backward, nothing explains it. */
 static bool is_explained(const struct apply_job *job)
 {
     const struct model_cursor now = source_visible(job->source);

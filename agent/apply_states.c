@@ -1,3 +1,4 @@
+/* apply_states.c - see apply_states.h. */
 #include "agent/apply_states.h"
 
 #include <assert.h>

@@ -1,3 +1,4 @@
+/* ask_answer.c - see ask_answer.h. */
 #include "agent/ask_answer.h"
 
 #include <string.h>

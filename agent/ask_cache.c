@@ -1,3 +1,4 @@
+/* ask_cache.c - see ask_cache.h. */
 #include "agent/ask_cache.h"
 
 #include <search.h>

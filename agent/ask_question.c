@@ -1,3 +1,4 @@
+/* ask_question.c - see ask_question.h. */
 #include "agent/ask_question.h"
 
 #include <stdlib.h>

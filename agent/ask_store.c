@@ -1,3 +1,4 @@
+/* ask_store.c - see ask_store.h. */
 #include "agent/ask_store.h"
 
 #include <stdlib.h>

@@ -73,8 +73,8 @@ static enum http_take ask_upstream_on_data(void *context, const void *bytes, siz
     return HTTP_TAKEN;
 }
 
-/* A refusal of the question itself, not of whoever asks it (401, 403) or of the moment (408, 429).
- */
+/* A refusal of the question itself, not of whoever asks it (401, 403) or of the moment (408,
+ * 429). */
 static bool is_about_question(long status)
 {
     return status >= 400 && status < 500 && status != 401 && status != 403 && status != 408 &&

@@ -1,3 +1,4 @@
+/* config_table.c - see config_table.h. */
 #include "agent/config_table.h"
 
 #include <ctype.h>

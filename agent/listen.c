@@ -1,3 +1,4 @@
+/* listen.c - see listen.h. */
 #include "agent/listen.h"
 
 #include <ctype.h>

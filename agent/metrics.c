@@ -1,3 +1,4 @@
+/* metrics.c - see metrics.h. */
 #include "agent/metrics.h"
 
 #include <pthread.h>

@@ -307,7 +307,7 @@ static void on_state(void *context, enum session_state state)
     struct replica *replica = context;
 
     if (state != SESSION_STREAMING)
-        replica->caught_up = false; /* what still moves in the store is no word from the source */
+        replica->caught_up = false; /* local commits do not prove contact with the source */
     if (state == SESSION_BACKOFF)
         set_state(replica, SOURCE_DISCONNECTED);
     log_debug(replica->options.log, "%s: %s", replica->config.region, session_state_text(state));

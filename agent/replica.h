@@ -72,8 +72,8 @@ void replica_watch(struct replica *replica);
 void replica_walk(struct replica *replica);
 /* A snapshot that the guard refused is welcome after all. */
 void replica_accept_epoch(struct replica *replica);
-/* Another guard_percent. A snapshot that was refused is fetched and judged again if it is higher.
- */
+/* Another guard_percent. A snapshot that was refused is fetched and judged again if it is
+ * higher. */
 void replica_set_guard(struct replica *replica, unsigned percent);
 
 const struct config_source *replica_config(const struct replica *replica);

@@ -1,3 +1,4 @@
+/* status_server.c - see status_server.h. */
 #include "agent/status_server.h"
 
 #include <errno.h>

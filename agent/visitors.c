@@ -1,3 +1,4 @@
+/* visitors.c - see visitors.h. */
 #include "agent/visitors.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* writer.c - see writer.h. */
 #include "agent/writer.h"
 
 #include <assert.h>

@@ -1,3 +1,4 @@
+/* buffer.c - see buffer.h. */
 #include "base/buffer.h"
 
 #include <assert.h>

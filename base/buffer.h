@@ -39,8 +39,8 @@ int buffer_append_zero(struct buffer *buf, size_t size, unsigned char **ret);
 int buffer_terminate(struct buffer *buf);
 /* Drops the first `count` bytes (at most size). */
 void buffer_consume(struct buffer *buf, size_t count);
-/* Hands the memory over (caller frees with free()) and empties the buffer. May be NULL when empty.
- */
+/* Hands the memory over (caller frees with free()) and empties the buffer. May be NULL when
+ * empty. */
 unsigned char *buffer_take(struct buffer *buf, size_t *ret_size);
 
 #endif

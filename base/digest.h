@@ -17,8 +17,8 @@ struct digest_key {
     SHA256_CTX outer; /* state after the outer pad */
 };
 
-/* Prepares the key. Read-only afterwards: may be shared between threads. Wipe with digest_key_wipe.
- */
+/* Prepares the key. Read-only afterwards: may be shared between threads. Wipe with
+ * digest_key_wipe. */
 void digest_key_init(struct digest_key *key, const uint8_t secret[DIGEST_KEY_BYTES]);
 void digest_key_wipe(struct digest_key *key);
 

@@ -99,8 +99,8 @@ void error_write_errno(struct error *err, int errnum, const char *format, ...)
  * else E_IO. */
 int error_from_errno(int errnum);
 
-/* error_set_errno(err, errnum, format, ...): the code from errnum, and ": strerror" after the text.
- */
+/* error_set_errno(err, errnum, format, ...): the code from errnum, and ": strerror" after the
+ * text. */
 #define error_set_errno(err, errnum, ...)                                                          \
     __extension__({                                                                                \
         const int error_errnum_ = (errnum);                                                        \

@@ -1,3 +1,4 @@
+/* grammar.c - see grammar.h. */
 #include "base/grammar.h"
 
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* hex.c - see hex.h. */
 #include "base/hex.h"
 
 void hex_encode(const uint8_t *bytes, size_t size, char *text)

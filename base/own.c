@@ -1,3 +1,4 @@
+/* own.c - see own.h. */
 #include "base/own.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* request_head.c - see request_head.h. */
 #include "base/request_head.h"
 
 #include <string.h>
@@ -153,8 +154,8 @@ static const char *framing_fault(const struct request_head *head)
         return "The Content-Length header is not a number.";
     if (encodings > 0 && strcmp(head->version, "HTTP/1.0") == 0)
         return "HTTP/1.0 has no Transfer-Encoding.";
-    /* To the letter: with a blank behind it, libmicrohttpd would read the body to the end of time.
-     */
+    /* To the letter: with a blank behind it, libmicrohttpd would read the body to the end of
+     * time. */
     if (encodings > 0 && (encoding->value_size != strlen("chunked") ||
                           strncasecmp(encoding->value, "chunked", encoding->value_size) != 0))
         return "Transfer-Encoding must be 'chunked'.";

@@ -1,3 +1,4 @@
+/* set_hash.c - see set_hash.h. */
 #include "base/set_hash.h"
 
 #include <endian.h>

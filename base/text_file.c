@@ -1,3 +1,4 @@
+/* text_file.c - see text_file.h. */
 #include "base/text_file.h"
 
 #include <errno.h>

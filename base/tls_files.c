@@ -1,3 +1,4 @@
+/* tls_files.c - see tls_files.h. */
 #include "base/tls_files.h"
 
 #include <stdbool.h>

@@ -1,3 +1,4 @@
+/* token_file.c - see token_file.h. */
 #include "base/token_file.h"
 
 #include <errno.h>

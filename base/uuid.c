@@ -1,3 +1,4 @@
+/* uuid.c - see uuid.h. */
 #include "base/uuid.h"
 
 #include <string.h>

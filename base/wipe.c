@@ -1,3 +1,4 @@
+/* wipe.c - see wipe.h. */
 #include "base/wipe.h"
 
 #include <malloc.h>

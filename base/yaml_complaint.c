@@ -1,3 +1,4 @@
+/* yaml_complaint.c - see yaml_complaint.h. */
 #include "base/yaml_complaint.h"
 
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* config.c - see config.h. */
 #include "control/config.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* tls.c - see tls.h. */
 #include "control/tls.h"
 
 #include <stdlib.h>

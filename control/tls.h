@@ -1,5 +1,5 @@
-/* tls.h - realm-control's TLS files, read into memory and checked before anything runs with them.
- */
+/* tls.h - realm-control's TLS files, read into memory and checked before anything runs with
+ * them. */
 #ifndef RS_CONTROL_TLS_H
 #define RS_CONTROL_TLS_H
 

@@ -223,8 +223,8 @@ typedef struct rs_consumer {
 RS_API int rs_lookup(rs_snapshot *snapshot, const rs_source *sources, size_t n, const void *key,
                      size_t key_size, rs_consumer *ret);
 
-/* Finds one of the control plane's own consumers by its id, or else by its username: for one that
- * nobody authenticates as, such as a gateway's anonymous consumer. `region` is the source to look
+/* Finds one of the control plane's own consumers by its id, or else by its username: for a
+ * consumer without a key, such as a gateway's anonymous consumer. `region` is the source to look
  * in; NULL or "": all in turn. By id this costs what a lookup does; by username it reads, up to all
  * of the control plane's own consumers, about a microsecond each: find it once and keep its id.
  * RS_FOUND, without a credential id; RS_NOT_FOUND; never RS_STALE, since these consumers have no

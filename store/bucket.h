@@ -76,7 +76,7 @@ struct bucket_draft {
 void bucket_draft_init(struct bucket_draft *draft);
 void bucket_draft_finish(struct bucket_draft *draft);
 void bucket_draft_clear(struct bucket_draft *draft);
-/* Behind the others. */
+/* Appends. */
 int bucket_draft_add(struct bucket_draft *draft, const unsigned char *entry, size_t size);
 /* Takes the entries of a value over with one change: what is of the same key or consumer as
  * `without` is left out, `with` gets its place; either may be NULL. E_CORRUPT: the value is no

@@ -33,8 +33,8 @@ struct env {
     size_t page_bytes;
     size_t view_bytes; /* of the mapping; 0: there is none */
 
-    /* Of the writer: the newest meta page as its commit left it, before it was synced (env_sync.c).
-     */
+    /* Of the writer: the newest meta page as its commit left it, before it was synced
+     * (env_sync.c). */
     bool head_known;
     bool head_lost; /* that sync failed */
 
@@ -56,7 +56,7 @@ unsigned env_table_flags(enum table table); /* LMDB's, as they stand in the file
  * not have it. */
 int env_create(const char *dir, size_t map_bytes, gid_t gid, struct env *ret, struct error *err);
 /* Opens an existing one for writing. A commit syncs its pages before its meta page is written, and
- * env_sync() the meta page: whatever a power loss leaves is that commit or the one before, whole
+ * env_sync() the meta page: after a power loss the file holds that commit or the one before, whole
  * (lmdb.h, MDB_NOMETASYNC), and readers need not wait for the second sync. What it finds is durable
  * when it returns: a former agent may have left a commit whose last sync failed. */
 int env_open_writer(const char *dir, size_t map_bytes, gid_t gid, struct env *ret,
@@ -117,9 +117,9 @@ struct env_room {
     uint64_t used_bytes; /* pages that the newest version reaches; the rest is free or pinned */
 };
 int env_measure(const struct env *env, struct env_room *ret, struct error *err);
-/* Doubles the map, as far as a disk with `free_bytes` left could fill it. E_NO_SPACE: it is that
- * large already. This process may have no transaction open but the ones that are held and not read
- * (retention.h): the map moves, and they look at it when they are used again. */
+/* Doubles the map, up to the file size plus `free_bytes`, what is free on the disk. E_NO_SPACE: it
+ * is that large already. This process may have no transaction open but the ones that are held and
+ * not read (retention.h): the map moves, and they look at it when they are used again. */
 int env_grow(struct env *env, uint64_t free_bytes, struct error *err);
 /* Keeps at least half of the map free, as far as the disk of `dir` allows it. */
 void env_widen(struct env *env, const char *dir);

@@ -30,7 +30,7 @@ int index_find_key(const struct tables *tables, uint64_t hash, uint32_t scope,
                    const struct uuid *key_id, struct entry *ret, struct error *err);
 /* Adds the entry or replaces the one of the same name, scope and kind. */
 int index_put(struct index *index, const struct entry *entry, struct error *err);
-/* What is not there is no error. */
+/* Deleting a missing entry succeeds. */
 int index_drop(struct index *index, const uint8_t name[ENTRY_NAME_BYTES], uint32_t scope,
                bool consumer, struct error *err);
 

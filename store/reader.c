@@ -114,8 +114,8 @@ static int check_mode(const rs_store *store, struct error *err)
     return 0; /* what else may be wrong with it shows when it is opened */
 }
 
-/* One bad source must not stop the others; but when none can serve, opening fails with its reason.
- */
+/* One bad source must not stop the others; but when none can serve, opening fails with its
+ * reason. */
 static int check_any_opens(const struct view *view)
 {
     int first = 0;

@@ -145,8 +145,8 @@ struct page *place_look(rs_store *store);
 
 /* ---- reader_view.c; the caller holds store->mutex ---- */
 
-/* Maps the page at the store's path; the caller owns one reference. NULL, with the reason in *err.
- */
+/* Maps the page at the store's path; the caller owns one reference. NULL, with the reason in
+ * *err. */
 struct page *page_open(const rs_store *store, struct error *err);
 void page_release(struct page *page); /* NULL allowed */
 

@@ -67,8 +67,8 @@ static void note_miss(struct lookup *lookup, int64_t age_ms, uint32_t limit_min)
 
 /* ---- realms ---- */
 
-/* Where a realm's entry may stand in the snapshot's cache; UUIDs of version 7 differ in their tail.
- */
+/* Where a realm's entry may stand in the snapshot's cache; UUIDs of version 7 differ in their
+ * tail. */
 static struct realm_entry *cache_slot(rs_snapshot *snapshot, unsigned source, const struct uuid *id)
 {
     unsigned hash = id->bytes[UUID_BYTES - 1] ^ id->bytes[UUID_BYTES - 2] ^ source;

@@ -250,8 +250,8 @@ static struct view *make_view(rs_store *store, struct page *page, struct error *
     return view;
 }
 
-/* The page to read: the former view's, or the one that replaced it. The caller owns one reference.
- */
+/* The page to read: the former view's, or the one that replaced it. The caller owns one
+ * reference. */
 static struct page *current_page(const rs_store *store, struct error *err)
 {
     struct page *page = store->view != NULL ? store->view->page : NULL;

@@ -127,7 +127,7 @@ int source_put_consumer(struct source *source, uint32_t scope,
                         const struct model_consumer *consumer, struct error *err);
 int source_put_key(struct source *source, uint32_t scope, const struct model_key *key,
                    struct error *err);
-/* Deletes cascade (realm: consumers: keys). What is not there is no error. */
+/* Deletes cascade (realm: consumers: keys). Deleting a missing entity succeeds. */
 int source_delete_realm(struct source *source, uint32_t scope, struct error *err);
 int source_delete_consumer(struct source *source, uint32_t scope, const struct uuid *id,
                            struct error *err);
@@ -235,8 +235,8 @@ int source_rollback(struct source *source, struct error *err);
 /* After E_NO_SPACE and source_abort(): may the transaction be tried again? Enlarges the map, or
  * gives up the previous generation; false when neither is possible, and the disk is full. */
 bool source_make_room(struct source *source);
-/* After E_NO_SPACE in a load that was aborted: gives up the previous generation for the next one.
- */
+/* After E_NO_SPACE in a load that was aborted: gives up the previous generation for the next
+ * one. */
 void source_make_load_room(struct source *source);
 
 /* ---- status page ---- */

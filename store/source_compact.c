@@ -12,8 +12,8 @@
 
 #include "store/files.h"
 
-/* LMDB copies page by page what it finds, with neither bounds nor an end for what leads in circles.
- */
+/* LMDB copies page by page what it finds, with neither bounds nor an end for what leads in
+ * circles. */
 static int check_pages(struct source *source, struct error *err)
 {
     struct tables tables = {.env = &source->live.env};

@@ -114,8 +114,8 @@ void generations_spare_disk(struct source *source);
 
 /* ---- store.c ---- */
 
-/* Takes the region's slot, or a free one. E_BUSY: the source is open. E_TOO_LARGE: no slot is free.
- */
+/* Takes the region's slot, or a free one. E_BUSY: the source is open. E_TOO_LARGE: no slot is
+ * free. */
 int store_take_slot(struct store *store, const char *region, unsigned *ret, struct error *err);
 /* Which generation of the slot's region serves, as the page says; 0: none. */
 uint32_t store_published(struct store *store, unsigned slot);

@@ -44,8 +44,8 @@ int load_count(struct load *load, struct error *err);
 /* Takes a record that passed record_check(). */
 int load_record(struct load *load, enum record_kind kind, uint32_t scope, MDB_val record,
                 struct error *err);
-/* After the last record: writes what waited, and the table `lookup`. A second call has no effect.
- */
+/* After the last record: writes what waited, and the table `lookup`. A second call has no
+ * effect. */
 int load_finish_records(struct load *load, struct error *err);
 
 #endif

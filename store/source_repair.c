@@ -3,9 +3,8 @@
  *
  * A consumer with its keys is the unit: what the store really holds of it is read and checked
  * (holding.h); what is not whole, or not what it should be, is taken out by force, without trust in
- * anything but the rows' keys, and put in again. All that leaves goes before anything comes, so
- * that a secret that was given away is free. The digests are set, not counted on from what they
- * were.
+ * anything but the rows' keys, and put in again. Deletes run before inserts, so that a secret that
+ * was given away is free. The scope's hashes are recomputed from the records, not adjusted.
  */
 #include <assert.h>
 #include <stdlib.h>

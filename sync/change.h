@@ -30,7 +30,7 @@ enum change_kind {
 };
 
 /* Upserts carry the whole entity. Deleting a consumer deletes its keys; deleting a realm deletes
- * all in it; deleting what is not there is no error. */
+ * all in it; deleting a missing entity succeeds. */
 struct change {
     enum change_kind kind;
     uint32_t scope; /* realm number, or MODEL_SCOPE_CP; equals realm.number for realms */
@@ -138,8 +138,8 @@ struct feed_line {
     };
 };
 
-/* Longest line either side accepts: an entity at all its limits, JSON-escaped, with room to spare.
- */
+/* Longest line either side accepts: an entity at all its limits, JSON-escaped, with room to
+ * spare. */
 enum { FEED_LINE_MAX_BYTES = 1024 * 1024 };
 
 /* Appends one line with its newline (FEED_LINE_CHANGE goes through change_encode). */

@@ -1,3 +1,4 @@
+/* change_names.c - see change_names.h. */
 #include "sync/change_names.h"
 
 #include <assert.h>

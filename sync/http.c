@@ -310,8 +310,8 @@ int http_request_start(struct http_client *client, const struct http_request_opt
     request->next = client->requests;
     client->requests = request;
     *ret = request;
-    /* Given to curl in the loop's next turn: done() never comes before this function has returned.
-     */
+    /* Given to curl in the loop's next turn: done() never comes before this function has
+     * returned. */
     (void)uv_timer_start(&client->timer, on_timer, 0, 0);
     return 0;
 }

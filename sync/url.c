@@ -1,3 +1,4 @@
+/* url.c - see url.h. */
 #include "sync/url.h"
 
 #include <string.h>

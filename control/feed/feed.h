@@ -5,10 +5,10 @@
  * is writable; when it has nothing to give, it calls wake() once as soon as it has. Lines are
  * docs/protocol.md's.
  *
- *   commit --> repo listener --> feed thread: for each control plane with followers, one delta from
- * the repository, encoded once into a shared segment --> wake the followers that wait
+ *     commit --> repo listener --> feed thread --> one delta a control plane, as a shared segment
+ *                                              --> wake the followers that wait
  *
- *   lags, or wishes for something --> queue --> workers: a delta of its own --> wake
+ *     lags, or wishes for something --> queue --> workers: a delta of its own --> wake
  *
  * Followers that keep up share segments; one that lags is given a delta of its own from where it
  * stands, so the memory held for it is one transaction at most, however slow it reads. What is held
@@ -87,8 +87,8 @@ struct follower_options {
     bool refusing;              /* the host has refused a snapshot for what it would drop */
     struct feed_wish wish;      /* for its first transaction, which comes in any case then */
     void (*wake)(void *context);
-    /* It does not read, and its stream is over: the connection shall end. NULL: wake() is called.
-     */
+    /* It does not read, and its stream is over: the connection shall end. NULL: wake() is
+     * called. */
     void (*cut)(void *context);
     void *context;
 };
@@ -97,8 +97,8 @@ struct follower_options {
  * when it names that one's feed. E_TOO_MANY with the cap in the message. */
 int feed_follower_create(struct feed *feed, const struct follower_options *options,
                          struct follower **ret, struct error *err);
-/* Up to `max` bytes: their number, 0 when there is nothing now (wake() will come), -1 at the end.
- */
+/* Up to `max` bytes: their number, 0 when there is nothing now (wake() will come), -1 at the
+ * end. */
 ssize_t feed_follower_read(struct follower *follower, char *bytes, size_t max);
 void feed_follower_destroy(struct follower *follower); /* NULL allowed */
 

@@ -130,8 +130,8 @@ static void forget(struct feed_shelf *shelf, struct feed_file *file)
     free(file);
 }
 
-/* More former files than are kept, or more bytes: what was used last stays, `newest` first of all.
- */
+/* More former files than are kept, or more bytes: what was used last stays, `newest` first of
+ * all. */
 static void feed_snapshot_trim(struct feed_shelf *shelf, const struct feed_file *newest)
 {
     unsigned formers = 0;

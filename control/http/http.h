@@ -170,8 +170,8 @@ unsigned http_auth_failed(const struct http_request *request);
 int http_client_name(const struct http_request *request, char *name, size_t size,
                      uint8_t names[DIGEST_BYTES], struct error *err);
 
-/* ---- answering: exactly one of these, once, from any thread; the request is gone afterwards ----
- */
+/* ---- answering: exactly one of these, once, from any thread; the request is gone afterwards
+ * ---- */
 
 /* Adds a header to the coming answer. 0 or E_NO_MEMORY. */
 int http_answer_header(struct http_request *request, const char *name, const char *value);
@@ -214,8 +214,8 @@ void http_stream_start(struct http_stream *stream, const char *content_type,
 void http_stream_cancel(struct http_stream *stream);
 /* There may be something to read. Any thread, any number of times. */
 void http_stream_wake(struct http_stream *stream);
-/* The peer does not read and shall not be waited for: the connection ends. As http_stream_wake().
- */
+/* The peer does not read and shall not be waited for: the connection ends. As
+ * http_stream_wake(). */
 void http_stream_cut(struct http_stream *stream);
 
 #endif

@@ -40,8 +40,8 @@ static void make_id(char id[HTTP_ID_SIZE])
 {
     uint8_t bytes[HTTP_ID_SIZE / 2] = {0};
 
-    /* Fails only while the kernel has no entropy; the identifier is for people, not for security.
-     */
+    /* Fails only while the kernel has no entropy; the identifier is for people, not for
+     * security. */
     (void)!getrandom(bytes, sizeof(bytes), GRND_NONBLOCK);
     hex_encode(bytes, sizeof(bytes), id);
 }
@@ -290,8 +290,8 @@ static enum http_room take_room(struct exchange *exchange, size_t size)
     return room;
 }
 
-/* All of an announced body, before a byte of it: either there is room or the client need not send.
- */
+/* All of an announced body, before a byte of it: either there is room or the client need not
+ * send. */
 static bool admit_body(struct exchange *exchange)
 {
     enum http_room room;

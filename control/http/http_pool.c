@@ -26,8 +26,8 @@ static bool has_worker(const struct http_pool *pool, const struct http_lane_stat
 
     if (lane->running < lane->reserved)
         return true;
-    /* A flood of false credentials wakes no more threads than these, and takes turns with the rest.
-     */
+    /* A flood of false credentials wakes no more threads than these, and takes turns with the
+     * rest. */
     if (lane == &pool->lanes[LANE_GATE] && lane->reserved > 0)
         return false;
     for (size_t i = 0; i < LANES; i++) {

@@ -1,3 +1,4 @@
+/* http_range.c - see http_range.h. */
 #include "control/http/http_range.h"
 
 #include <ctype.h>

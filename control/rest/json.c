@@ -1,3 +1,4 @@
+/* json.c - see json.h. */
 #include "control/rest/json.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* metrics.c - see metrics.h. */
 #include "control/rest/metrics.h"
 
 #include <stdatomic.h>

@@ -252,8 +252,8 @@ static void read_wait(struct rest_call *call)
     }
 }
 
-/* Bodies are JSON whatever they say; the second type is what `curl -d` says unless told otherwise.
- */
+/* Bodies are JSON whatever they say; the second type is what `curl -d` says unless told
+ * otherwise. */
 static int check_content_type(struct rest_call *call)
 {
     static const char *const accepted[] = {"application/json", "application/x-www-form-urlencoded"};

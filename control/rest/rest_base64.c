@@ -1,3 +1,4 @@
+/* rest_base64.c - see rest_base64.h. */
 #include "control/rest/rest_base64.h"
 
 #include <string.h>

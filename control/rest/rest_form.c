@@ -1,3 +1,4 @@
+/* rest_form.c - see rest_form.h. */
 #include "control/rest/rest_form.h"
 
 #include <ctype.h>

@@ -1,3 +1,4 @@
+/* rest_routes.c - see rest_routes.h. */
 #include "control/rest/rest_routes.h"
 
 #include <stdio.h>

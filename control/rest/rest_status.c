@@ -1,5 +1,5 @@
-/* rest_status.c - how the control plane and its hosts are: /v1/hosts, /healthz, /readyz, /metrics.
- */
+/* rest_status.c - how the control plane and its hosts are: /v1/hosts, /healthz, /readyz,
+ * /metrics. */
 #include <stdlib.h>
 
 #include "control/rest/rest_routes.h"

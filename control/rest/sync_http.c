@@ -1,3 +1,4 @@
+/* sync_http.c - see sync_http.h. */
 #include "control/rest/sync_http.h"
 
 #include <inttypes.h>

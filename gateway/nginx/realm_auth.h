@@ -184,8 +184,8 @@ ngx_uint_t realm_auth_body_is_wanted(ngx_http_request_t *r, const realm_auth_ctx
 /* Reads it and runs the phases again from the current one. What the phase's handler has to return:
  * NGX_DONE, or an error's code. */
 ngx_int_t realm_auth_body_read(ngx_http_request_t *r, realm_auth_ctx_t *ctx);
-/* Drops what was read of a body that did not come whole, and may hold a key that is to be hidden.
- */
+/* Drops what was read of a body that did not come whole, and may hold a key that is to be
+ * hidden. */
 void realm_auth_body_forget_part(ngx_http_request_t *r);
 ngx_int_t realm_auth_body_find(ngx_http_request_t *r, realm_auth_ctx_t *ctx, struct gate_text name,
                                enum gate_value *ret_kind, ngx_str_t *ret);

@@ -72,8 +72,8 @@ int realm_auth_answer_read(ngx_pool_t *pool, const ngx_str_t *body, realm_auth_c
     return rc;
 }
 
-/* The value of a header line "name: value" in `lines`, or NULL; *ret_len is up to the line's end.
- */
+/* The value of a header line "name: value" in `lines`, or NULL; *ret_len is up to the line's
+ * end. */
 static u_char *header_value(const ngx_str_t *lines, const char *name, size_t *ret_len)
 {
     u_char *end = lines->data + lines->len;

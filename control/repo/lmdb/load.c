@@ -1,5 +1,5 @@
-/* load.c - see load.h. Every read of a realm passes lmdb_realm_load(), which looks at the actor.
- */
+/* load.c - see load.h. Every read of a realm passes lmdb_realm_load(), which
+ * looks at the actor. */
 #include "control/repo/lmdb/load.h"
 
 #include "control/repo/entity.h"

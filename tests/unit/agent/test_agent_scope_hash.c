@@ -592,8 +592,8 @@ static void damage(const struct world *world, damage_fn hit, unsigned times)
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-/* Walks twice around, so that what was mended first is fetched next; then everything is compared.
- */
+/* Walks twice around, so that what was mended first is fetched next; then everything is
+ * compared. */
 static void walk_and_repair(struct world *world, uint64_t at_least)
 {
     world->walking = true;

@@ -1,5 +1,5 @@
-/* The HTTP layer alone: limits, queue, late answers, streams, stopping. Real sockets on loopback.
- */
+/* The HTTP layer alone: limits, queue, late answers, streams, stopping. Real sockets on
+ * loopback. */
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>

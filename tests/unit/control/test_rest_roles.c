@@ -1,5 +1,5 @@
-/* Who may do what: every role against one route of every kind, and what a data-plane host may see.
- */
+/* Who may do what: every role against one route of every kind, and what a data-plane host may
+ * see. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

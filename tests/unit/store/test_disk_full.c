@@ -192,8 +192,8 @@ static void previous_generation_goes_when_the_disk_is_short_and_it_is_told_once(
     assert_false(fixture_upkeep(&f).previous_dropped);
 }
 
-/* The status page and the small files are there before the disk is full; a restart needs no more.
- */
+/* The status page and the small files are there before the disk is full; a restart needs no
+ * more. */
 static void agent_that_restarts_on_a_full_disk_serves(void **state)
 {
     unsigned batch = 0;

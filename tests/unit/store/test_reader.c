@@ -705,8 +705,8 @@ static void damaged_record_is_an_error_not_a_miss(void **state)
     assert_int_equal(in_cp("bob-key"), RS_FOUND);
 }
 
-/* Applies `mask` to one byte of each copy of `bytes` in data.mdb; gives how many copies there are.
- */
+/* Applies `mask` to one byte of each copy of `bytes` in data.mdb; gives how many copies there
+ * are. */
 static int flip(const unsigned char *bytes, size_t size, size_t at, unsigned char mask)
 {
     static unsigned char file[1 << 20];

@@ -239,8 +239,8 @@ static size_t read_golden(const char *name, uint8_t *bytes, size_t max)
     return size;
 }
 
-/* With REALMSTORE_GOLDEN=print the bytes are shown, to make new files from after a format change.
- */
+/* With REALMSTORE_GOLDEN=print the bytes are shown, to make new files from after a format
+ * change. */
 static void bytes_are_the_golden_ones(void **state)
 {
     struct sample samples[3];

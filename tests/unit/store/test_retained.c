@@ -361,8 +361,8 @@ static void agent_that_retains_nothing_has_no_retained_readers(void **state)
     assert_int_equal(mode_in_use(), RS_MODE_SLOTS);
 }
 
-/* Nothing that readers can write is used: with a lock file of rubbish a slot would hang or crash.
- */
+/* Nothing that readers can write is used: with a lock file of rubbish a slot would hang or
+ * crash. */
 static void auto_trusts_no_lock_file_where_the_agent_retains(void **state)
 {
     static const char rubbish[8192] = "no reader table";

@@ -107,8 +107,8 @@ static void load_makes_its_map_as_large_as_it_needs(void **state)
         fail_msg("%s", err.message);
     upkeep = fixture_upkeep(&f);
     assert_true(upkeep.file_bytes > f.map_bytes);
-    /* What one transaction of the load freed the next but one used again: else 27 pages are left.
-     */
+    /* What one transaction of the load freed the next but one used again: else 27 pages are
+     * left. */
     assert_true(upkeep.file_bytes - upkeep.used_bytes < FREE_PAGES * (uint64_t)PAGE);
 }
 

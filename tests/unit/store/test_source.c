@@ -759,8 +759,8 @@ static void commits_do_not_depend_on_what_readers_do_to_their_lock_file(void **s
     }
 }
 
-/* A slot and the lock that goes with it, of a process with the agent's pid: of another namespace.
- */
+/* A slot and the lock that goes with it, of a process with the agent's pid: of another
+ * namespace. */
 static void take_slot_of_our_pid(unsigned char *map, int fd)
 {
     enum { COUNT_AT = 56, SLOT_AT = 128, PID_AT = SLOT_AT + 8 };

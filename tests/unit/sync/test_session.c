@@ -289,8 +289,8 @@ static bool has_asked(const struct session_world *world)
     return world->feeds >= 1;
 }
 
-/* Found wanting while the request is on its way: that one asks for nothing, or for something else.
- */
+/* Found wanting while the request is on its way: that one asks for nothing, or for something
+ * else. */
 static void wish_that_comes_while_connecting_is_asked_for_by_another_request(void **state)
 {
     struct session_world world = {.late = false};

@@ -476,12 +476,13 @@ int main(void)
         TEST(bit_of_the_generation_before_ends_no_rollback),
         TEST(bit_of_the_serving_generations_name_ends_nobody),
     };
+    const char *bits = getenv("BITS");
     const char *given = getenv("SEED");
 
     seed = given != NULL ? strtoull(given, NULL, 10) : (uint64_t)time(NULL);
     soak = getenv("REALMSTORE_SOAK") != NULL;
     n_bits = soak ? SOAK_BITS : SAMPLED_BITS;
-    if (getenv("BITS") != NULL)
-        n_bits = strtoull(getenv("BITS"), NULL, 10);
+    if (bits != NULL)
+        n_bits = strtoull(bits, NULL, 10);
     return cmocka_run_group_tests_name("realmctl and damage", tests, NULL, NULL);
 }
