@@ -32,33 +32,25 @@ int env_map_pages(struct env *env)
     return 0;
 }
 
-/* While a commit ends, what was read of its predecessor's meta page is known to be whole only when
- * the next transaction begins with that one too (reader.c, begin_source()). */
 int env_begin_pages(const struct env *env, MDB_txn **ret, struct tree *ret_tree)
 {
     enum { ATTEMPTS = 8 };
-    size_t former = 0;
+    struct tree_candidate former = {.version = 0};
+    int rc = E_OVERTAKEN;
 
-    for (int i = 0; i < ATTEMPTS; i++) {
-        bool certain = false;
-        size_t version;
+    for (int i = 0; i < ATTEMPTS && rc == E_OVERTAKEN; i++) {
         MDB_txn *txn;
-        int rc = lmdb_code(mdb_txn_begin(env->mdb, NULL, MDB_RDONLY, &txn));
 
+        rc = lmdb_code(mdb_txn_begin(env->mdb, NULL, MDB_RDONLY, &txn));
         if (rc != 0)
             return rc;
-        version = mdb_txn_id(txn);
-        rc = tree_open(env->map, env->page_bytes, version, ret_tree, &certain);
-        if (rc == 0 && (certain || version == former)) {
+        rc = tree_open_begun(env->map, env->page_bytes, mdb_txn_id(txn), &former, ret_tree);
+        if (rc == 0)
             *ret = txn;
-            return 0;
-        }
-        mdb_txn_abort(txn);
-        if (rc != 0 && rc != E_OVERTAKEN)
-            return rc;
-        former = rc == 0 ? version : 0;
+        else
+            mdb_txn_abort(txn);
     }
-    return E_OVERTAKEN;
+    return rc;
 }
 
 int env_read_meta_row(const struct tree *unnamed, struct layout_meta *ret)

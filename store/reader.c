@@ -365,15 +365,14 @@ static int check_not_older(const struct tree *tree, const struct model_cursor *t
                : 0;
 }
 
-/* One attempt. E_OVERTAKEN: again, please; *former is the version that was seen. */
-static int try_begin(rs_snapshot *snapshot, unsigned source, size_t *former)
+/* One attempt. E_OVERTAKEN: again, please. */
+static int try_begin(rs_snapshot *snapshot, unsigned source, struct tree_candidate *former)
 {
     const struct view_source *from = &snapshot->view->sources[source];
     const struct env *env = &from->opened->generation.env;
     struct model_cursor told;
     bool has_told = status_cursor(&snapshot->view->page->status, from->slot,
                                   from->opened->generation.number, &told);
-    bool certain = false;
     size_t version = 0;
     struct tree tree;
     int rc = begin_source_txn(snapshot, source, &version);
@@ -382,13 +381,9 @@ static int try_begin(rs_snapshot *snapshot, unsigned source, size_t *former)
         return rc;
     if (version == snapshot->versions[source])
         return 0;
-    rc = tree_open(env->map, env->page_bytes, version, &tree, &certain);
-    if (rc == 0 && !certain && version != *former) {
-        *former = version;
-        rc = E_OVERTAKEN;
-    } else if (rc == 0 && has_told) {
+    rc = tree_open_begun(env->map, env->page_bytes, version, former, &tree);
+    if (rc == 0 && has_told)
         rc = check_not_older(&tree, &told);
-    }
     if (rc != 0) {
         mdb_txn_reset(snapshot->txns[source]);
         return rc;
@@ -398,15 +393,11 @@ static int try_begin(rs_snapshot *snapshot, unsigned source, size_t *former)
     return 0;
 }
 
-/* Begins the source's transaction and finds its table `lookup`.
- *
- * While a commit ends its meta page is there, but LMDB still begins with the version before. What
- * was read of that one's meta page is known to be whole when the next transaction begins with it
- * too: the commit that will overwrite it waits for the one that ends. */
+/* Begins the source's transaction and finds its table `lookup`. */
 static int begin_source(rs_snapshot *snapshot, unsigned source)
 {
     enum { ATTEMPTS = 8 };
-    size_t former = 0;
+    struct tree_candidate former = {.version = 0};
     int rc = E_OVERTAKEN;
 
     /* Damage is believed when it is still there at the end: pages may have been used again. */

@@ -55,7 +55,27 @@ int tree_open(const unsigned char *map, size_t page_bytes, uint64_t txn_id, stru
         return E_OVERTAKEN;
     *ret = tree;
     *ret_certain = txn_of_meta(other) < txn_id;
-    return *ret_certain ? rc : 0;
+    return rc;
+}
+
+int tree_open_begun(const unsigned char *map, size_t page_bytes, uint64_t txn_id,
+                    struct tree_candidate *former, struct tree *ret)
+{
+    struct tree_candidate now = {.version = txn_id};
+    bool certain = false;
+
+    if (former->version == txn_id) {
+        *ret = former->tree;
+        return former->rc;
+    }
+    now.rc = tree_open(map, page_bytes, txn_id, &now.tree, &certain);
+    if (certain) {
+        *ret = now.tree;
+        return now.rc;
+    }
+    if (now.rc != E_OVERTAKEN)
+        *former = now;
+    return E_OVERTAKEN;
 }
 
 /* ---- searching a page ---- */

@@ -90,6 +90,21 @@ struct tree_walk {
  */
 int tree_open(const unsigned char *map, size_t page_bytes, uint64_t txn_id, struct tree *ret,
               bool *ret_certain);
+/* What was read of a version's meta page while the commit of the next one ended. */
+struct tree_candidate {
+    uint64_t version; /* 0: none */
+    int rc;
+    struct tree tree;
+};
+/* The unnamed table of a transaction that has just begun with `txn_id`; `former` is zero at first,
+ * and the same at each attempt. E_OVERTAKEN: end the transaction, begin another one, call again.
+ *
+ * While a commit ends its meta page is there, but LMDB still begins with the version before. What
+ * was read of that one's meta page is whole when a transaction that begins *afterwards* begins with
+ * it too: the commit that will overwrite it waits for the one that ends. What is read after that
+ * beginning may be torn again, so what was read before it counts. */
+int tree_open_begun(const unsigned char *map, size_t page_bytes, uint64_t txn_id,
+                    struct tree_candidate *former, struct tree *ret);
 /* LMDB's own table of free pages, in the version of `unnamed`. E_CORRUPT. */
 int tree_open_free(const struct tree *unnamed, uint64_t txn_id, struct tree *ret);
 /* A named table. E_NOT_FOUND, E_CORRUPT. */
