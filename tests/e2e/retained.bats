@@ -108,6 +108,7 @@ host_applies() { [ "$(api_status PATCH "/v1/realms/$ONE?wait=applied&timeout_ms=
   ALICE=$(make_consumer "$ONE" alice)
   for how in lock scribble; do
     run_agent edge
+    until_true agent_is edge live # no host at all would be done at once
     until_true host_applies
     attack "$how"
     key=$(api POST "/v1/realms/$ONE/consumers/$ALICE/keys?wait=applied&timeout_ms=20000" '{"type":"new"}')
@@ -119,6 +120,7 @@ host_applies() { [ "$(api_status PATCH "/v1/realms/$ONE?wait=applied&timeout_ms=
 
     # The next one, while the first user is still at it.
     run_agent edge
+    until_true agent_is edge live # no host at all would be done at once
     until_true host_applies
     key=$(api POST "/v1/realms/$ONE/consumers/$ALICE/keys?wait=applied&timeout_ms=20000" '{"type":"new"}')
     revoke_is_applied "$key"
