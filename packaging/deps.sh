@@ -6,7 +6,7 @@ set -euo pipefail
 build=(gcc make pkg-config liblmdb-dev libcurl4-openssl-dev libjansson-dev libuv1-dev
   libmicrohttpd-dev libgnutls28-dev libssl-dev libzstd-dev libcyaml-dev libsystemd-dev
   nginx-dev)
-test=(libcmocka-dev bats curl jq openssl ca-certificates procps util-linux iproute2 man-db g++
+test=(libcmocka-dev bats python3 curl jq openssl ca-certificates procps util-linux iproute2 man-db g++
   clang libclang-rt-14-dev nginx libnginx-mod-http-lua luajit2 lua-cjson)
 bench=(redis-server libhiredis-dev libsqlite3-dev librocksdb-dev libcdb-dev wrk lua-nginx-redis)
 lint=(clang-format clang-tidy cppcheck shellcheck lua-check)
