@@ -68,16 +68,16 @@ static bool is_there(const struct source *source, uint32_t number)
            access(path, F_OK) == 0;
 }
 
-/* A byte of `current` may have rotted. The status page repeats for readers what serves, so a
- * generation that is there goes on serving when the page names it and `current` does not know it,
- * or has nothing else. Its own checks tell whether it is good. */
+/* A byte of `current` may have rotted: then it names what is not there, or one generation twice,
+ * and the status page, which repeats for readers what serves, is believed instead. Only then: the
+ * page is not synced, and after a power loss it may name a generation that served long before. */
 int generations_read(struct source *source, uint32_t *ret_serving, struct error *err)
 {
     uint32_t published = store_published(source->store, source->slot);
     int rc = read_current(source, ret_serving, &source->previous, err);
 
     if (rc != 0 || published == *ret_serving || !is_there(source, published) ||
-        (published == source->previous && is_there(source, *ret_serving)))
+        (is_there(source, *ret_serving) && *ret_serving != source->previous))
         return rc;
     *ret_serving = published;
     if (source->previous == published)
