@@ -61,22 +61,6 @@ host_is() { [ "$(host_state)" = "$1" ]; }
   [ "$(ctl edge --json stat | jq '.sources[0].generation')" = "$generation" ]
 }
 
-@test "a host that is gone without a word is shown as disconnected, and back as the same host" {
-  setup_link
-  start_control --listen "${NETWORK}1:0"
-  start_far_agent edge
-  until_true agent_is edge live
-  instance=$(api GET /v1/hosts | jq -r '.data[0].instance')
-  ip link set "$LINK" down
-  kill_program "$AGENT_PID"
-  deadline=$((SECONDS + 120))
-  until host_is disconnected; do ((SECONDS < deadline)); sleep 0.2; done
-  ip link set "$LINK" up
-  start_far_agent edge
-  until_true host_is connected
-  [ "$(api GET /v1/hosts | jq -c '[.data[] | [.name, .instance, .state]]')" = "[[\"edge\",\"$instance\",\"connected\"]]" ]
-}
-
 @test "a wait for a host behind a dead link names it as late" {
   setup_link
   start_control --listen "${NETWORK}1:0"
