@@ -89,7 +89,8 @@ bool http_address_is_loopback(const char *address)
 }
 
 /* Connections inherit the timeout. A feed always has bytes under way, its heartbeats, so that a
- * host that went without a word is found out; TCP by itself would take a quarter of an hour. */
+ * host that went without a word is found out; TCP by itself would take a quarter of an hour. On
+ * a link that is down at this end the kernel fails each packet at once, and may not count. */
 static int socket_setup(int fd, const struct addrinfo *address, unsigned dead_timeout_s)
 {
     const unsigned dead_timeout_ms = dead_timeout_s * 1000;
